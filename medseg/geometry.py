@@ -1,0 +1,148 @@
+"""Where voxels lie: one frozen `Geometry`, and `resample`, the only way between grids.
+
+World coordinates are RAS+ millimetres, the affine maps voxel centre indices (i, j, k) to them
+(the NIfTI convention); a voxel extends half a cell to either side of its centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.data.meta_tensor import MetaTensor
+from torch.nn import functional
+
+FloatArray = npt.NDArray[np.float64]
+SHEAR_TOLERANCE = 1e-3
+"""Largest |cosine| between two axes of a grid that still counts as orthogonal (0.06 degrees)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """A regular grid of voxels in RAS+ world space.
+
+    Attributes:
+        shape: number of voxels along i, j, k.
+        affine: (4, 4) voxel centre index -> RAS+ mm, read-only.
+    """
+
+    shape: tuple[int, int, int]
+    affine: FloatArray
+
+    def __post_init__(self) -> None:
+        affine = np.array(self.affine, dtype=np.float64)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.allclose(affine[3], (0, 0, 0, 1)):
+            raise ValueError(f"affine must be a finite 4x4 matrix with last row 0 0 0 1, found {affine.tolist()}")
+        if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+            raise ValueError(f"affine must be invertible, found axes {affine[:3, :3].tolist()}")
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise ValueError(f"shape must be three positive sizes, found {self.shape}")
+        affine.setflags(write=False)
+        object.__setattr__(self, "affine", affine)
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+
+    @classmethod
+    def of(cls, image: MetaTensor) -> Geometry:
+        """The grid of a (C, I, J, K) image."""
+        shape = cast(tuple[int, int, int], tuple(image.shape[1:]))
+        return cls(shape, np.asarray(image.affine, dtype=np.float64))
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighbouring voxel centres along i, j, k."""
+        i, j, k = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(i), float(j), float(k)
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of one voxel."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @property
+    def axcodes(self) -> str:
+        """Closest anatomical directions of i, j, k, for example ``RAS`` or ``PIR``."""
+        return "".join(nib.orientations.aff2axcodes(self.affine))
+
+    @property
+    def is_sheared(self) -> bool:
+        """Whether two axes are not orthogonal, which NIfTI viewers and DICOM cannot show faithfully."""
+        axes = self.affine[:3, :3] / np.asarray(self.spacing_mm)
+        cosines = axes.T @ axes - np.eye(3)
+        return bool(np.abs(cosines).max() > SHEAR_TOLERANCE)
+
+    def to_world(self, indices: npt.ArrayLike) -> FloatArray:
+        """(N, 3) voxel indices -> (N, 3) RAS+ mm."""
+        return np.asarray(indices, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def to_index(self, points_mm: npt.ArrayLike) -> FloatArray:
+        """(N, 3) RAS+ mm -> (N, 3) continuous voxel indices."""
+        inverse = np.linalg.inv(self.affine)
+        return np.asarray(points_mm, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+
+    def crop(self, start: Sequence[int], shape: Sequence[int]) -> Geometry:
+        """The sub-grid of `shape` voxels whose first voxel is `start`; it may reach outside this grid."""
+        affine = self.affine.copy()
+        affine[:3, 3] = self.to_world([list(start)])[0]
+        return Geometry(cast(tuple[int, int, int], tuple(shape)), affine)
+
+    def is_close(self, other: Geometry, tolerance_mm: float = 1e-3) -> bool:
+        """Whether both grids have the same shape and no voxel lies further apart than `tolerance_mm`."""
+        if self.shape != other.shape:
+            return False
+        last = np.asarray(self.shape) - 1
+        corners = np.array([[a, b, c] for a in (0, last[0]) for b in (0, last[1]) for c in (0, last[2])])
+        return bool(np.abs(self.to_world(corners) - other.to_world(corners)).max() <= tolerance_mm)
+
+    def __repr__(self) -> str:
+        spacing = ", ".join(f"{s:.3g}" for s in self.spacing_mm)
+        return f"Geometry(shape={self.shape}, spacing_mm=({spacing}), axcodes={self.axcodes})"
+
+
+def resample(
+    image: MetaTensor,
+    onto: Geometry,
+    mode: Literal["linear", "nearest"] = "linear",
+    *,
+    slab_voxels: int = 4_000_000,
+) -> MetaTensor:
+    """Sample (C, I, J, K) `image` at the voxel centres of `onto`; outside it the border value continues.
+
+    Works in slabs of at most `slab_voxels` sampling points, so that the coordinates never need more than
+    a few ten MB whatever the size of the grid.
+
+    Returns:
+        (C, *onto.shape) float32 on the grid `onto`, on the device of `image`.
+    """
+    source = Geometry.of(image)
+    planes = max(1, slab_voxels // (onto.shape[0] * onto.shape[1]))
+    voxels = image.as_tensor().float()
+    out = torch.empty((image.shape[0], *onto.shape), dtype=torch.float32, device=voxels.device)
+    for start in range(0, onto.shape[2], planes):
+        stop = min(start + planes, onto.shape[2])
+        slab = onto.crop((0, 0, start), (*onto.shape[:2], stop - start))
+        out[..., start:stop] = _sample(voxels, source, slab, mode)
+    return MetaTensor(out, affine=torch.from_numpy(onto.affine.copy()))
+
+
+def _sample(voxels: torch.Tensor, source: Geometry, onto: Geometry, mode: str) -> torch.Tensor:
+    """(C, I, J, K) voxels of `source` at the voxel centres of `onto`."""
+    step = np.linalg.inv(source.affine) @ onto.affine
+    # grid_sample counts a border-aligned axis from -1 to 1 and wants the last axis first.
+    scale = 2.0 / np.maximum(np.asarray(source.shape) - 1, 1)
+    theta = torch.as_tensor(step[:3] * scale[:, None], dtype=torch.float64)
+    theta[:, 3] -= 1.0
+    single = torch.tensor([n == 1 for n in source.shape])
+    theta[single] = 0.0
+    axes = [torch.arange(n, dtype=torch.float64) for n in onto.shape]
+    points = theta[:, 3] + sum(
+        axis.reshape([-1 if a == b else 1 for b in range(3)] + [1]) * theta[:, a] for a, axis in enumerate(axes)
+    )
+    grid = points.float().flip(-1).to(voxels.device)[None]
+    interpolation = "bilinear" if mode == "linear" else mode
+    sampled = functional.grid_sample(voxels[None], grid, interpolation, padding_mode="border", align_corners=True)
+    return sampled[0]

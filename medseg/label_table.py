@@ -1,0 +1,97 @@
+"""What the numbers of a label map mean: names, colours, codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from medseg.errors import ConfigError
+
+# Twelve colours that stay apart for most colour-blind readers (after Paul Tol, "Colour schemes", SRON 2021).
+_PALETTE = (
+    (68, 119, 170), (204, 187, 68), (238, 102, 119), (34, 136, 51), (102, 204, 238), (170, 51, 119),
+    (238, 119, 51), (0, 153, 136), (187, 187, 187), (136, 34, 85), (153, 153, 51), (51, 34, 136),
+)  # fmt: skip
+
+
+class Code(BaseModel):
+    """A coded concept: SNOMED CT (scheme ``SCT``) unless said otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: str = Field(min_length=1)
+    meaning: str = Field(min_length=1)
+    scheme: str = "SCT"
+
+
+class Label(BaseModel):
+    """One label: its number in the label map and what people call it.
+
+    Attributes:
+        mean_intensity: mean of the training scans' voxels in the unit of the plan's normalised intensity.
+        volume_ml: median volume of one training scan.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int = Field(ge=1, le=65535)
+    name: str = Field(min_length=1)
+    color: tuple[int, int, int]
+    code: Code | None = None
+    mean_intensity: float | None = None
+    volume_ml: float | None = None
+
+
+class LabelTable(BaseModel):
+    """All labels of a model, ordered by number; 0 is the background and never listed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    labels: tuple[Label, ...]
+
+    @model_validator(mode="after")
+    def _numbers_ascend(self) -> LabelTable:
+        numbers = [label.number for label in self.labels]
+        if numbers != sorted(set(numbers)):
+            raise ValueError(f"label numbers must be unique and ascending, found {numbers}")
+        return self
+
+    @classmethod
+    def default(cls, n_labels: int) -> LabelTable:
+        """Labels 1..n_labels with neutral names and distinct colours."""
+        return cls(labels=tuple(
+            Label(number=n, name=f"label {n}", color=default_color(n)) for n in range(1, n_labels + 1)
+        ))  # fmt: skip
+
+    def __iter__(self) -> Iterator[Label]:  # type: ignore[override]
+        return iter(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, number: int) -> Label:
+        for label in self.labels:
+            if label.number == number:
+                return label
+        raise ConfigError(f"label {number} does not exist; this model has {[x.number for x in self.labels]}")
+
+    def replace(self, number: int, **changes: object) -> LabelTable:
+        """A table in which label `number` has the given fields changed."""
+        self[number]
+        return LabelTable(labels=tuple(
+            Label(**{**label.model_dump(), **changes}) if label.number == number else label  # type: ignore[arg-type]
+            for label in self.labels
+        ))  # fmt: skip
+
+    def without(self, numbers: Sequence[int]) -> LabelTable:
+        """A table that lacks the labels `numbers`."""
+        return LabelTable(labels=tuple(label for label in self.labels if label.number not in numbers))
+
+
+def default_color(number: int) -> tuple[int, int, int]:
+    """The RGB colour (0-255) of label `number` until the user picks one."""
+    turn, index = divmod(number - 1, len(_PALETTE))
+    red, green, blue = _PALETTE[index]
+    fade = 0.65**turn
+    return int(red * fade), int(green * fade), int(blue * fade)
