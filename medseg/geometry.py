@@ -132,17 +132,50 @@ def resample(
 def _sample(voxels: torch.Tensor, source: Geometry, onto: Geometry, mode: str) -> torch.Tensor:
     """(C, I, J, K) voxels of `source` at the voxel centres of `onto`."""
     step = np.linalg.inv(source.affine) @ onto.affine
+    order = np.argmax(np.abs(step[:3, :3]), axis=1)
+    off_axis = step[:3, :3].copy()
+    off_axis[range(3), order] = 0
+    reach = np.abs(off_axis) @ np.asarray(onto.shape)
+    if sorted(order) == [0, 1, 2] and reach.max() < 1e-3:
+        return _sample_aligned(voxels, step, [int(a) for a in order], onto.shape, mode)
+    return _sample_oblique(voxels, source.shape, step, onto.shape, mode)
+
+
+def _sample_aligned(
+    voxels: torch.Tensor, step: FloatArray, order: list[int], shape: tuple[int, int, int], mode: str
+) -> torch.Tensor:
+    """Grids with parallel axes: one matrix product an axis, `order[a]` is the target axis along source axis a."""
+    for axis, other in enumerate(order):
+        positions = torch.arange(shape[other], dtype=torch.float64) * step[axis, other] + step[axis, 3]
+        weights = _weights(positions, voxels.shape[axis + 1], mode).to(voxels.device)
+        front, rest = voxels.shape[: axis + 1], voxels.shape[axis + 2 :]
+        columns = voxels.reshape(-1, voxels.shape[axis + 1], int(np.prod(rest)))
+        columns = columns[..., 0] @ weights.T if columns.shape[-1] == 1 else weights @ columns
+        voxels = columns.reshape(*front, shape[other], *rest)
+    return voxels.permute(0, *(order.index(axis) + 1 for axis in range(3)))
+
+
+def _weights(positions: torch.Tensor, n_source: int, mode: str) -> torch.Tensor:
+    """(N, n_source) interpolation weights at continuous source positions; each row sums to one."""
+    positions = positions.clamp(0, n_source - 1)
+    if mode == "nearest":
+        positions = positions.round()
+    return (1 - (positions[:, None] - torch.arange(n_source)).abs()).clamp_min(0).float()
+
+
+def _sample_oblique(
+    voxels: torch.Tensor, source: tuple[int, int, int], step: FloatArray, shape: tuple[int, int, int], mode: str
+) -> torch.Tensor:
+    """Grids at an angle: trilinear or nearest `grid_sample`."""
     # grid_sample counts a border-aligned axis from -1 to 1 and wants the last axis first.
-    scale = 2.0 / np.maximum(np.asarray(source.shape) - 1, 1)
+    scale = 2.0 / np.maximum(np.asarray(source) - 1, 1)
     theta = torch.as_tensor(step[:3] * scale[:, None], dtype=torch.float64)
     theta[:, 3] -= 1.0
-    single = torch.tensor([n == 1 for n in source.shape])
-    theta[single] = 0.0
-    axes = [torch.arange(n, dtype=torch.float64) for n in onto.shape]
+    theta[torch.tensor([n == 1 for n in source])] = 0.0
+    axes = [torch.arange(n, dtype=torch.float64) for n in shape]
     points = theta[:, 3] + sum(
         axis.reshape([-1 if a == b else 1 for b in range(3)] + [1]) * theta[:, a] for a, axis in enumerate(axes)
     )
     grid = points.float().flip(-1).to(voxels.device)[None]
     interpolation = "bilinear" if mode == "linear" else mode
-    sampled = functional.grid_sample(voxels[None], grid, interpolation, padding_mode="border", align_corners=True)
-    return sampled[0]
+    return functional.grid_sample(voxels[None], grid, interpolation, padding_mode="border", align_corners=True)[0]

@@ -38,5 +38,5 @@ class Scan:
 
     @property
     def path(self) -> Path:
-        """The NIfTI file, or the directory of the first slice."""
-        return self.paths[0] if self.format == "nifti" else self.paths[0].parent
+        """The NIfTI file, or the first slice of the series."""
+        return self.paths[0]

@@ -1,0 +1,208 @@
+"""All settings, one frozen model per stage; strict YAML in, every value out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from medseg.errors import ConfigError
+
+Spacing = tuple[float, float, float]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, validate_default=True)
+
+
+class PreprocessingConfig(_Section):
+    """From a scan to its working image.
+
+    Attributes:
+        modality: ``CT`` normalises by a Hounsfield window, ``MR`` by percentiles of each scan inside its
+            foreground; ``auto`` reads it from DICOM headers, else from the intensities.
+        spacing_mm: voxel size of the working grid; null plans it from the scans.
+        max_spacing_mm: the planned size never exceeds this.
+        min_spacing_mm: the planned size is never below this.
+        window_hu: Hounsfield units that become 0 and 1 (CT).
+        percentiles: intensity percentiles inside the foreground that become 0 and 1 (MR).
+        foreground: ``auto`` finds the body, ``nonzero`` takes voxels that are not 0, ``all`` takes everything.
+    """
+
+    modality: Literal["auto", "CT", "MR"] = "auto"
+    spacing_mm: Spacing | None = None
+    min_spacing_mm: float = Field(0.5, gt=0)
+    max_spacing_mm: float = Field(4.0, gt=0)
+    window_hu: tuple[float, float] = (-1000.0, 1000.0)
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    foreground: Literal["auto", "nonzero", "all"] = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_spacing_for_all_axes(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("spacing_mm"), (int, float)):
+            values = {**values, "spacing_mm": (values["spacing_mm"],) * 3}
+        return values
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> PreprocessingConfig:
+        if self.spacing_mm is not None and min(self.spacing_mm) <= 0:
+            raise ValueError(f"spacing_mm must be positive, found {self.spacing_mm}")
+        for name in ("window_hu", "percentiles"):
+            low, high = getattr(self, name)
+            if low >= high:
+                raise ValueError(f"{name} must ascend, found {low}, {high}")
+        return self
+
+
+class AutoencoderConfig(_Section):
+    """The network.
+
+    Attributes:
+        channels: feature channels at full resolution, doubled at each coarser level.
+        levels: resolutions, full resolution included.
+    """
+
+    channels: int = Field(16, ge=4, le=256)
+    levels: int = Field(3, ge=1, le=5)
+
+
+class TrainingConfig(_Section):
+    """How the network is trained.
+
+    Attributes:
+        seed: all randomness of training and clustering comes from it.
+        max_steps: upper bound of optimiser steps.
+        patience_checks: training ends early when the mean loss of the last `check_steps` has not improved for
+            this many checks.
+        patch_size: voxels along each axis of a patch; null plans it.
+        batch_size: patches in a step; null plans it from the memory at hand.
+        hidden_share: share of voxels that are hidden from the encoder and must be predicted.
+        precision: ``bf16`` and ``fp16`` use autocast; ``auto`` takes bf16 where the device computes in it.
+        deterministic: same bytes on a second run on the same machine, at some cost in speed.
+    """
+
+    seed: int = Field(0, ge=0)
+    max_steps: int = Field(400, ge=1)
+    check_steps: int = Field(25, ge=1)
+    patience_checks: int = Field(6, ge=1)
+    patch_size: int | None = Field(None, ge=8, le=256)
+    batch_size: int | None = Field(None, ge=1)
+    hidden_share: float = Field(0.25, gt=0, lt=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    deterministic: bool = False
+
+
+class ClusteringConfig(_Section):
+    """What a label is.
+
+    Attributes:
+        n_clusters: number of labels.
+        features: ``intensity`` models each tissue by its intensity in each scan, with the autoencoder's
+            context prior (brains); ``embedding`` clusters the autoencoder's features (regions that differ by
+            texture and surroundings).
+        bias_field: estimate smooth shading together with the tissues (MR).
+        max_samples: voxels of the whole cohort that the clusters are fitted on.
+    """
+
+    n_clusters: int = Field(6, ge=2, le=32)
+    features: Literal["intensity", "embedding"] = "embedding"
+    bias_field: bool = False
+    max_samples: int = Field(200_000, ge=1000)
+
+
+class CleanupConfig(_Section):
+    """Connected components, after the labels are on the native grid.
+
+    Attributes:
+        min_volume_mm3: smaller components go to the label around them.
+        max_hole_mm3: unlabelled holes inside the foreground up to this size are filled.
+        keep_largest: label numbers of which only the largest component stays.
+        connectivity: 6, 18 or 26 neighbours.
+    """
+
+    min_volume_mm3: float = Field(20.0, ge=0)
+    max_hole_mm3: float = Field(0.0, ge=0)
+    keep_largest: tuple[int, ...] = ()
+    connectivity: Literal[6, 18, 26] = 6
+
+
+class Config(_Section):
+    """Every setting of a run; files in ``configs/`` spell all of them out."""
+
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
+    training: TrainingConfig = TrainingConfig()
+    clustering: ClusteringConfig = ClusteringConfig()
+    cleanup: CleanupConfig = CleanupConfig()
+
+
+def config_names() -> list[str]:
+    """Names of the configs that come with medseg."""
+    return sorted(p.name[:-5] for p in resources.files("medseg.configs").iterdir() if p.name.endswith(".yaml"))
+
+
+def load_config(name_or_file: str = "generic", changes: Sequence[str] = ()) -> Config:
+    """Read a config that comes with medseg by its name, or any YAML file, and apply ``a.b=value`` changes.
+
+    Raises:
+        ConfigError: unknown name, unreadable file, unknown key or value out of range, each by its path.
+    """
+    values = _read_yaml(name_or_file)
+    for change in changes:
+        _apply(values, change)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def _read_yaml(name_or_file: str) -> dict[str, Any]:
+    shipped = resources.files("medseg.configs") / f"{name_or_file}.yaml"
+    file = Path(name_or_file)
+    try:
+        text = shipped.read_text("utf-8") if shipped.is_file() else file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(
+            f"config {name_or_file!r}: found neither a config of that name nor a readable file; "
+            f"take one of {', '.join(config_names())} or the path of a YAML file"
+        ) from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config {name_or_file!r}: not valid YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"config {name_or_file!r}: found {type(values).__name__}, expected keys with values")
+    return values
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    """Set one ``a.b=value`` in nested `values`; the value is read as YAML."""
+    key, equals, text = change.partition("=")
+    *sections, last = key.strip().split(".")
+    if not equals or not last:
+        raise ConfigError(f"--set {change}: expected section.key=value, for example clustering.n_clusters=6")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {change}: the value is not valid YAML") from None
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {change}: {section} is no section")
+    values[last] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """Every problem in one line: path, what was found, what was expected."""
+    problems = []
+    for item in error.errors():
+        path = ".".join(str(part) for part in item["loc"]) or "config"
+        message = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
+        problems.append(f"{path}: {message}, found {item['input']!r}")
+    return "config: " + "; ".join(problems)

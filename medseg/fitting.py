@@ -1,0 +1,156 @@
+"""From scans to a model: fingerprint, plan, tissues, training, label table, in this order."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from monai.data.meta_tensor import MetaTensor
+
+from medseg.autoencoder import Autoencoder
+from medseg.clustering import Clusters
+from medseg.config import Config
+from medseg.devices import choose_device, seed_everything
+from medseg.errors import InputError
+from medseg.fingerprint import ScanFingerprint
+from medseg.geometry import Geometry
+from medseg.io.read import read_mask, read_scan
+from medseg.io.scan import Scan
+from medseg.label_table import LabelTable
+from medseg.model import Model
+from medseg.preprocessing import Plan, Prepared, foreground_of
+from medseg.training import train
+
+_LOG = logging.getLogger(__name__)
+Source = Scan | Path | str | MetaTensor
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a caller wants to hear of while a model is fitted; the library itself prints nothing."""
+
+    on_scan: Callable[[int, int], None] = lambda _done, _total: None
+    on_refused: Callable[[Source, InputError], None] = lambda _scan, _error: None
+    on_step: Callable[[int, int, float], None] = lambda _done, _most, _loss: None
+    on_stage: Callable[[str], None] = lambda _stage: None
+
+
+@dataclass
+class _Cohort:
+    prepared: list[Prepared] = field(default_factory=list)
+    fingerprints: list[ScanFingerprint] = field(default_factory=list)
+
+
+def fit_model(
+    scans: Sequence[Source],
+    config: Config,
+    *,
+    masks: Callable[[Source], Path | None] = lambda _scan: None,
+    device: str = "auto",
+    checkpoint: Path | None = None,
+    watch: Watch | None = None,
+) -> Model:
+    """Fit a model to scans without labels.
+
+    Args:
+        masks: path of the mask of a scan, or None; may raise `InputError` for a scan that must have one.
+        checkpoint: folder in which an interrupted training is kept; it resumes when scans and config are the same.
+
+    Raises:
+        InputError: not one scan could be used.
+    """
+    watch = watch or Watch()
+    seed_everything(config.training)
+    watch.on_stage("reading")
+    cohort, plan = _read_cohort(scans, config, masks, watch)
+    watch.on_stage("clustering")
+    chosen = config.clustering
+    clusters = Clusters.fit(cohort.prepared, chosen.n_clusters, bias_field=chosen.bias_field, seed=config.training.seed)
+    normalised = [clusters.normalise(item)[0] for item in cohort.prepared]
+    watch.on_stage("training")
+    torch.manual_seed(config.training.seed)
+    network = Autoencoder(config.autoencoder, chosen.n_clusters).to(choose_device(device))
+    record = train(
+        network,
+        normalised,
+        clusters.loss,
+        plan=plan,
+        config=config.training,
+        checkpoint=None if checkpoint is None else checkpoint / _digest(config, cohort.fingerprints),
+        on_step=watch.on_step,
+    )
+    watch.on_stage("describing")
+    model = Model(
+        config=config,
+        plan=plan,
+        network=network,
+        clusters=clusters,
+        table=LabelTable.default(chosen.n_clusters),
+        merged={},
+        fingerprints=tuple(cohort.fingerprints),
+        record=record,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return describe_labels(model, cohort.prepared)
+
+
+def _read_cohort(
+    scans: Sequence[Source], config: Config, masks: Callable[[Source], Path | None], watch: Watch
+) -> tuple[_Cohort, Plan]:
+    """Read every scan once for its fingerprint and, when the plan stands, once more for its working image."""
+    cohort, used = _Cohort(), []
+    rule = config.preprocessing.foreground
+    for n_done, scan in enumerate(scans, start=1):
+        try:
+            image, mask = _read(scan, masks)
+            foreground = foreground_of(image, mask, rule)
+            modality = scan.modality if isinstance(scan, Scan) else ""
+            cohort.fingerprints.append(ScanFingerprint.of(image, foreground, modality))
+            used.append(scan)
+        except InputError as error:
+            watch.on_refused(scan, error)
+        watch.on_scan(n_done, 2 * len(scans))
+    if not used:
+        raise InputError("none of the scans can be used for training; `medseg inspect` says why", code="no_scans")
+    plan = Plan.fit(cohort.fingerprints, config)
+    for n_done, scan in enumerate(used, start=1):
+        image, mask = _read(scan, masks)
+        cohort.prepared.append(plan.prepare(image, plan.foreground_of(image, mask)))
+        watch.on_scan(len(scans) + n_done, 2 * len(scans))
+    return cohort, plan
+
+
+def _read(scan: Source, masks: Callable[[Source], Path | None]) -> tuple[MetaTensor, MetaTensor | None]:
+    image = scan if isinstance(scan, MetaTensor) else read_scan(scan)
+    path = masks(scan)
+    return image, None if path is None else read_mask(path, Geometry.of(image))
+
+
+def _digest(config: Config, fingerprints: Sequence[ScanFingerprint]) -> str:
+    """Name of the checkpoint that belongs to these scans and settings."""
+    text = config.model_dump_json() + "".join(f.model_dump_json() for f in fingerprints)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def describe_labels(model: Model, prepared: Sequence[Prepared]) -> Model:
+    """Fill the label table with each label's mean intensity and median volume in the training scans."""
+    n_labels = model.config.clustering.n_clusters
+    volumes, totals, counts = [], torch.zeros(n_labels), torch.zeros(n_labels)
+    for item in prepared:
+        best = model.clusters.scores(model.network, item).as_tensor().argmax(dim=0)
+        inside = item.foreground.as_tensor()[0] > 0
+        found = torch.bincount(best[inside], minlength=n_labels).float()
+        totals += torch.bincount(best[inside], weights=item.image.as_tensor()[0][inside], minlength=n_labels)
+        counts += found
+        volumes.append(found * Geometry.of(item.image).voxel_volume_mm3 / 1000)
+    table = model.table
+    low, high = model.plan.window_hu or (0.0, 1.0)
+    for number, volume in enumerate(torch.stack(volumes).median(dim=0).values, start=1):
+        mean = low + (high - low) * float(totals[number - 1] / counts[number - 1].clamp_min(1))
+        table = table.replace(number, mean_intensity=round(mean, 4), volume_ml=round(float(volume), 3))
+    return model.relabelled(table, {})

@@ -1,0 +1,197 @@
+"""Find every scan below a folder, in a file or in a list of paths, and judge each by its headers."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Container, Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import NoReturn
+
+from medseg.errors import ConfigError, InputError
+from medseg.io.dicom_header import Header, read_header
+from medseg.io.dicom_judge import Judged, judge_series, series_key
+from medseg.io.nifti import judge_nifti
+from medseg.io.scan import Scan
+
+log = logging.getLogger(__name__)
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+LIST_SUFFIX = ".txt"
+LABEL_ENDING = "_seg"
+"""How medseg names the label map that it writes next to a scan."""
+
+
+def find_scans(source: Path | str) -> list[Scan]:
+    """Find and judge every scan of `source` without reading voxels.
+
+    Args:
+        source: a folder, searched recursively without following linked folders or entering hidden ones; a NIfTI
+            file; a DICOM file, which stands for its series in its folder; or a ``.txt`` list of such paths, one a
+            line, relative to the folder of the list.
+
+    Returns:
+        One scan per NIfTI file and per DICOM (sub-)series, refused ones included, sorted by id. Label maps named
+        ``<scan>_seg`` beside their scan are left out.
+
+    Raises:
+        ConfigError: `source`, or a path in the list, is missing, unreadable or no scan.
+    """
+    source = Path(source)
+    is_list = source.suffix.lower() == LIST_SUFFIX and source.is_file()
+    entries = _read_list(source) if is_list else [source]
+    root = _root(source, entries)
+    walked = dict.fromkeys(path for entry in entries if entry.is_dir() for path in _walk(entry))
+    named = [entry for entry in entries if not entry.is_dir() and entry not in walked]
+    nifti = [path for path in (*walked, *named) if _is_nifti(path)]
+    headers, damaged = _read_headers(path for path in walked if not _is_nifti(path))
+    more_headers, more_damaged = _series_of([path for path in named if not _is_nifti(path)], walked)
+    scans = _dicom_scans(headers + more_headers, {**damaged, **more_damaged}, root)
+    return sorted(_nifti_scans(nifti, scans, root) + scans, key=lambda scan: scan.id)
+
+
+def _read_list(source: Path) -> list[Path]:
+    """The paths in a list, each once."""
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{source} cannot be read ({error}), expected a text file of paths; check the file"
+        ) from error
+    paths = [source.parent / line.strip() for line in lines if line.strip()]
+    if not paths:
+        raise ConfigError(f"{source} is empty, expected one path a line; write the paths of the scans into it")
+    return list(dict.fromkeys(paths))
+
+
+def _root(source: Path, entries: Sequence[Path]) -> Path:
+    """The folder to which ids are relative."""
+    for entry in entries:
+        if not entry.exists():
+            raise ConfigError(f"{entry} does not exist, expected a folder, NIfTI or DICOM file; check the path")
+    if entries == [source]:
+        return source if source.is_dir() else source.parent
+    folders = [entry if entry.is_dir() else entry.parent for entry in entries]
+    if all(_absolute(folder).is_relative_to(_absolute(source.parent)) for folder in folders):
+        return source.parent
+    return Path(os.path.commonpath([_absolute(folder) for folder in folders]))
+
+
+def _walk(folder: Path) -> Iterable[Path]:
+    """Every regular file below a folder, hidden files and folders left out."""
+    for parent, folders, files in os.walk(folder, onerror=_refuse_folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(parent, name)
+            if not name.startswith(".") and path.is_file():
+                yield path
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise ConfigError(
+        f"{error.filename} cannot be listed ({error.strerror}), expected a readable folder; check its permissions"
+    ) from error
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith(NIFTI_SUFFIXES)
+
+
+def _nifti_scans(paths: Sequence[Path], others: Sequence[Scan], root: Path) -> list[Scan]:
+    """Judge the NIfTI files that are not label maps of another scan."""
+    stems = {path: _relative(path, root, _suffix_of(path)) for path in paths}
+    known = {*stems.values(), *(scan.id for scan in others)}
+    scans, used = [], {scan.id for scan in others}
+    for path, stem in sorted(stems.items()):
+        if stem.endswith(LABEL_ENDING) and stem.removesuffix(LABEL_ENDING) in known:
+            log.info("%s holds the labels of another scan and is left out", path)
+        else:
+            scans.append(judge_nifti(path, _unique(stem, used)))
+    return scans
+
+
+def _suffix_of(path: Path) -> str:
+    return next(suffix for suffix in NIFTI_SUFFIXES if path.name.lower().endswith(suffix))
+
+
+def _relative(path: Path, root: Path, suffix: str = "") -> str:
+    """A path relative to the root, with ``/`` and without its suffix."""
+    text = _absolute(path).relative_to(_absolute(root)).as_posix()
+    return text[: len(text) - len(suffix)]
+
+
+def _absolute(path: Path) -> Path:
+    """The path without ``..``; links keep their names."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 (Path.absolute keeps the dots, resolve follows links)
+
+
+def _unique(name: str, used: set[str]) -> str:
+    """`name`, or the first of ``name-b``, ``name-c``, ... that is not used yet; it is then."""
+    number, candidate = 1, name
+    while candidate in used:
+        number += 1
+        candidate = f"{name}-{chr(ord('a') + number - 1) if number <= 26 else number}"
+    used.add(candidate)
+    return candidate
+
+
+def _read_headers(paths: Iterable[Path]) -> tuple[list[Header], dict[Path, InputError]]:
+    """The headers of the DICOM files among `paths`, and what is wrong with the damaged ones."""
+    headers, damaged = [], {}
+    for path in paths:
+        try:
+            header = read_header(path)
+        except InputError as error:
+            damaged[path] = error
+            continue
+        if header is not None:
+            headers.append(header)
+    return headers, damaged
+
+
+def _series_of(named: Sequence[Path], known: Container[Path]) -> tuple[list[Header], dict[Path, InputError]]:
+    """The headers of the series that the named DICOM files belong to, each in its folder."""
+    found, damaged = _read_headers(named)
+    wanted = {(header.path.parent, series_key(header)) for header in found}
+    readable = {header.path for header in found}
+    for path in named:
+        if path not in readable and path not in damaged:
+            raise ConfigError(f"{path} is neither NIfTI nor DICOM, expected one of them; name a scan or a folder")
+    siblings = [path for folder in sorted({folder for folder, _ in wanted}) for path in sorted(folder.iterdir())]
+    headers, _ = _read_headers(path for path in siblings if path.is_file() and path not in known)
+    return [header for header in headers if (header.path.parent, series_key(header)) in wanted], damaged
+
+
+def _dicom_scans(headers: Sequence[Header], damaged: Mapping[Path, InputError], root: Path) -> list[Scan]:
+    """One scan per part of each series, and one for each damaged file."""
+    scans = [
+        Scan(_relative(path, root), (path,), "dicom", verdict=error.code, reason=str(error))
+        for path, error in damaged.items()
+    ]
+    used = {scan.id for scan in scans}
+    ordered = sorted(headers, key=series_key)
+    for _, group in groupby(ordered, key=series_key):
+        members = list(group)
+        name = _series_id(members, root)
+        scans += [_scan(part, _unique(name, used)) for part in judge_series(members)]
+    return scans
+
+
+def _series_id(headers: Sequence[Header], root: Path) -> str:
+    """``<common folder>/<modality><number>-<hash of the UID>``: stable, and nothing of the patient in it."""
+    folder = _relative(Path(os.path.commonpath([_absolute(header.path.parent) for header in headers])), root)
+    first = min(headers, key=lambda header: header.path)
+    digest = hashlib.sha256(first.series_uid.encode()).hexdigest()[:6]
+    modality = re.sub(r"[^a-z0-9]", "", first.modality.lower()) or "dicom"
+    number = re.sub(r"[^0-9]", "", first.series_number)
+    name = f"{modality}{number}-{digest}"
+    return name if folder == "." else f"{folder}/{name}"
+
+
+def _scan(part: Judged, scan_id: str) -> Scan:
+    code, reason = part.refusal or ("ok", "")
+    paths = tuple(header.path for header in part.headers)
+    return Scan(scan_id, paths, "dicom", code, reason, part.headers[0].modality, part.geometry)

@@ -1,0 +1,107 @@
+"""Voxels of a scan: the one door through which images come in."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from functools import cache
+from pathlib import Path
+
+import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.io.array import LoadImage
+
+from medseg.errors import ConfigError, InputError
+from medseg.geometry import Geometry
+from medseg.io.find import find_scans
+from medseg.io.nifti import NiftiReader
+from medseg.io.scan import Scan
+
+
+def read_scan(source: Scan | Path | str) -> MetaTensor:
+    """Read one scan as stored.
+
+    Args:
+        source: a scan found by `find_scans`, the path of a NIfTI file or of one file or the folder of a DICOM
+            series, or ``FOLDER/ID`` with an id that `find_scans(FOLDER)` gave.
+
+    Returns:
+        (1, I, J, K) float32 on the native grid with its affine to RAS+ mm; CT in Hounsfield units.
+
+    Raises:
+        InputError: the scan is refused; `code` says why.
+        ConfigError: no scan, or more than one, answers to `source`.
+    """
+    scan = source if isinstance(source, Scan) else _scan_named(Path(source))
+    if not scan.is_ok:
+        raise InputError(scan.reason, code=scan.verdict)
+    loaded = _loader()(list(scan.paths), reader=_reader(scan))
+    image = MetaTensor(loaded.as_tensor().float(), affine=torch.as_tensor(loaded.affine, dtype=torch.float64))
+    _check_voxels(image, scan.id)
+    return image
+
+
+def read_mask(path: Path, geometry: Geometry) -> MetaTensor:
+    """Read a mask: (1, I, J, K) of 0 and 1 on `geometry`, anything above .5 counts as inside.
+
+    Raises:
+        InputError: ``mask_mismatch`` when it lies on another grid, ``empty_mask`` when nothing is inside.
+    """
+    image = _loader()([path], reader=NiftiReader())
+    found = Geometry.of(image)
+    if not found.is_close(geometry, tolerance_mm=0.1):
+        raise InputError(f"mask {path.name}: found {found}, expected the scan's {geometry}; resample the mask",
+                         code="mask_mismatch")  # fmt: skip
+    inside = (image.as_tensor() > 0.5).float()
+    if not bool(inside.any()):
+        raise InputError(f"mask {path.name}: no voxel is inside; draw it again or leave it out", code="empty_mask")
+    return MetaTensor(inside, affine=torch.from_numpy(geometry.affine.copy()))
+
+
+@cache
+def _loader() -> LoadImage:
+    """MONAI's loader; making one complains at length about an optional GPU decoder that is not used here."""
+    plugin = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
+    level = plugin.level
+    plugin.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loader = LoadImage(image_only=True, ensure_channel_first=True)
+    plugin.setLevel(level)
+    return loader
+
+
+def _reader(scan: Scan) -> NiftiReader:
+    if scan.format == "nifti":
+        return NiftiReader()
+    from medseg.io.dicom import DicomReader  # highdicom takes a second to import
+
+    return DicomReader()  # type: ignore[return-value]
+
+
+def _scan_named(source: Path) -> Scan:
+    """The one scan that a path, or a folder with an id below it, stands for."""
+    folder = source
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if folder == source:
+        scans = find_scans(source)
+    else:
+        scans = [scan for scan in find_scans(folder) if folder / scan.id == source]
+    if len(scans) != 1:
+        ids = ", ".join(scan.id for scan in scans[:5]) or "none"
+        raise ConfigError(f"{source.name}: found {len(scans)} scans ({ids}), expected one; name a file or an id")
+    return scans[0]
+
+
+def _check_voxels(image: MetaTensor, name: str) -> None:
+    """Refuse what no method can work on: voxels that are not numbers, or all the same number."""
+    voxels = image.as_tensor()
+    n_bad = int((~torch.isfinite(voxels)).sum())
+    if n_bad:
+        share = 100 * n_bad / voxels.numel()
+        raise InputError(f"{name}: {n_bad} voxels ({share:.2g} %) are NaN or infinite, expected numbers; "
+                         "replace them by the background value", code="not_finite")  # fmt: skip
+    if float(voxels.max()) == float(voxels.min()):
+        raise InputError(f"{name}: every voxel is {float(voxels.min()):g}, expected an image; export it again",
+                         code="constant")  # fmt: skip

@@ -1,0 +1,117 @@
+"""The model folder on disk: JSON, safetensors and a colour table; nothing that could run code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from medseg import __version__
+from medseg.autoencoder import Autoencoder, load_weights, save_weights
+from medseg.clustering import Clusters
+from medseg.config import Config
+from medseg.devices import choose_device
+from medseg.errors import ModelError
+from medseg.fingerprint import ScanFingerprint
+from medseg.io.atomic import whole_folder
+from medseg.io.labels import write_color_table
+from medseg.label_table import LabelTable
+from medseg.model import Model
+from medseg.preprocessing import Plan
+from medseg.training import TrainingRecord
+
+FORMAT = 1
+MARKER = "model.json"
+
+
+class _Facts(BaseModel):
+    """The content of ``model.json``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int
+    version: str
+    created: str
+    seed: int
+    config: Config
+    plan: Plan
+    labels: LabelTable
+    merged: dict[int, int]
+    training: TrainingRecord
+    fingerprints: tuple[ScanFingerprint, ...]
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write the folder, whole or not at all; an older model there is replaced."""
+    facts = _Facts(
+        format=FORMAT,
+        version=__version__,
+        created=model.created,
+        seed=model.config.training.seed,
+        config=model.config,
+        plan=model.plan,
+        labels=model.table,
+        merged=model.merged,
+        training=model.record,
+        fingerprints=model.fingerprints,
+    )
+    with whole_folder(folder, marker=MARKER) as temporary:
+        save_weights(model.network, temporary / "autoencoder.safetensors")
+        tensors = {name: value.detach().cpu().contiguous() for name, value in model.clusters.tensors().items()}
+        save_file(tensors, temporary / "clusters.safetensors")
+        write_color_table(model.table, temporary / "labels.ctbl")
+        (temporary / MARKER).write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def load_model(folder: Path, *, device: str = "auto") -> Model:
+    """Read a folder that `save_model` wrote.
+
+    Raises:
+        ModelError: no model there, damaged, or of a newer format.
+    """
+    facts = _read_facts(folder)
+    network = Autoencoder(facts.config.autoencoder, facts.config.clustering.n_clusters)
+    try:
+        load_weights(network, folder / "autoencoder.safetensors")
+        clusters = Clusters.from_tensors(load_file(folder / "clusters.safetensors"))
+    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError):
+        raise ModelError(
+            f"{folder}: the weights are missing or damaged, or belong to another model.json; copy the folder again"
+        ) from None
+    return Model(
+        config=facts.config,
+        plan=facts.plan,
+        network=network.to(choose_device(device)).eval(),
+        clusters=clusters,
+        table=facts.labels,
+        merged=facts.merged,
+        fingerprints=facts.fingerprints,
+        record=facts.training,
+        created=facts.created,
+    )
+
+
+def _read_facts(folder: Path) -> _Facts:
+    try:
+        values: Any = json.loads((folder / MARKER).read_text("utf-8"))
+    except OSError:
+        raise ModelError(f"{folder}: found no {MARKER}, expected a model folder that `medseg train` wrote") from None
+    except ValueError:
+        raise ModelError(f"{folder}: {MARKER} is damaged; copy the folder again") from None
+    found = values.get("format") if isinstance(values, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise ModelError(
+            f"{folder}: found model format {found} (medseg {values.get('version')}), this medseg {__version__} reads "
+            f"up to {FORMAT}; install a newer medseg"
+        )
+    try:
+        return _Facts.model_validate(values)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ModelError(
+            f"{folder}: {MARKER} is damaged ({where}: {error.errors()[0]['msg']}); copy it again"
+        ) from None

@@ -1,0 +1,71 @@
+"""Random patches inside the foreground, and what is hidden in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from monai.transforms.croppad.array import RandCropByPosNegLabel
+from monai.transforms.utils import map_binary_to_indices
+from torch import Tensor
+
+from medseg.preprocessing import Plan, Prepared
+
+
+def seed_of(*numbers: int) -> int:
+    """One 32-bit seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+class PatchSampler:
+    """Random patches with a foreground voxel at their centre, drawn by MONAI's `RandCropByPosNegLabel`."""
+
+    def __init__(self, prepared: Sequence[Prepared], plan: Plan, seed: int) -> None:
+        self.seed = seed
+        self.batch_size = plan.batch_size
+        size = plan.patch_size
+        self.crop = RandCropByPosNegLabel(
+            (size, size, size), label=None, pos=1, neg=0, num_samples=1, allow_smaller=False
+        )
+        self.volumes = [
+            torch.cat([_padded(p.image.as_tensor(), size), _padded(p.foreground.as_tensor(), size)]) for p in prepared
+        ]
+        self.indices = [map_binary_to_indices(volume[-1:])[0] for volume in self.volumes]
+
+    def draw(self, step: int) -> tuple[Tensor, Tensor]:
+        """The batch of `step`: (N, C, I, J, K) patches and their (N, 1, I, J, K) foreground."""
+        randomness = np.random.default_rng((self.seed, step, 0))
+        self.crop.set_random_state(seed=seed_of(self.seed, step, 0))
+        patches = []
+        for index in randomness.integers(len(self.volumes), size=self.batch_size):
+            volume = self.volumes[index]
+            patch = self.crop(
+                volume, label=volume[-1:], fg_indices=self.indices[index], bg_indices=self.indices[index]
+            )[0]
+            flips = [axis + 1 for axis in range(3) if randomness.random() < 0.5]
+            patches.append(torch.flip(torch.as_tensor(patch), flips))
+        batch = torch.stack(patches)
+        return batch[:, :-1].contiguous(), batch[:, -1:].contiguous()
+
+
+def _padded(voxels: Tensor, size: int) -> Tensor:
+    """(C, I, J, K) at least `size` voxels along each axis."""
+    missing = [max(0, size - n) for n in voxels.shape[1:]]
+    padding = [p for m in reversed(missing) for p in (m // 2, m - m // 2)]
+    return torch.nn.functional.pad(voxels[None], padding, mode="constant")[0]
+
+
+def hide_voxels(patches: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Replace a random `share` of the voxels by a near neighbour each.
+
+    Returns:
+        (N, C, I, J, K) patches as the encoder sees them, and (N, 1, I, J, K) bool of what is hidden.
+    """
+    shape = (patches.shape[0], 1, *patches.shape[2:])
+    hidden = torch.rand(shape, generator=generator, device=patches.device) < share
+    offsets = torch.randint(-2, 3, (3,), generator=generator, device=patches.device).tolist()
+    if not any(offsets):
+        offsets[0] = 1
+    neighbours = torch.roll(patches, offsets, dims=(2, 3, 4))
+    return torch.where(hidden, neighbours, patches), hidden

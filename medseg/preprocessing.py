@@ -1,0 +1,208 @@
+"""From a cohort's fingerprint to a plan, and from a scan to its working image.
+
+The plan is made once from the training scans and written into the model folder; `Plan.prepare` is all that
+a scan goes through before the network sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.compose import Compose
+from monai.transforms.croppad.array import SpatialCrop
+from monai.transforms.intensity.array import ScaleIntensityRange
+from monai.transforms.spatial.array import Orientation, Spacing
+from pydantic import BaseModel, ConfigDict
+
+from medseg.config import Config
+from medseg.errors import InputError
+from medseg.fingerprint import ScanFingerprint, percentiles_of
+from medseg.foreground import find_foreground
+from medseg.geometry import Geometry
+
+MARGIN_MM = 12.0
+"""What is kept around the foreground, so that the network sees where the body ends."""
+
+
+class Prepared(NamedTuple):
+    """A scan on the working grid: (1, I, J, K) image, 0 and 1 at the ends of its range, and foreground."""
+
+    image: MetaTensor
+    foreground: MetaTensor
+
+
+class Plan(BaseModel):
+    """Decisions made once from the training scans.
+
+    Attributes:
+        spacing_mm: working grid, along R, A, S.
+        window_hu: intensity range of CT; None: `percentiles` of each scan.
+        patch_size, batch_size: voxels along an axis, patches in a step.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    modality: Literal["CT", "MR"]
+    spacing_mm: tuple[float, float, float]
+    window_hu: tuple[float, float] | None
+    percentiles: tuple[float, float]
+    foreground: Literal["auto", "nonzero", "all"]
+    patch_size: int
+    batch_size: int
+
+    @classmethod
+    def fit(cls, fingerprints: Sequence[ScanFingerprint], config: Config) -> Plan:
+        """Decide from the scans' fingerprints; what the config fixes is taken from it."""
+        chosen = config.preprocessing
+        modality = chosen.modality if chosen.modality != "auto" else _commonest_modality(fingerprints)
+        spacing = chosen.spacing_mm or _planned_spacing(fingerprints, config)
+        patch_size = config.training.patch_size or _planned_patch_size(fingerprints, spacing)
+        return cls(
+            modality=modality,
+            spacing_mm=spacing,
+            window_hu=chosen.window_hu if modality == "CT" else None,
+            percentiles=chosen.percentiles,
+            foreground=chosen.foreground,
+            patch_size=patch_size,
+            batch_size=config.training.batch_size or max(1, round(4 * (48 / patch_size) ** 3)),
+        )
+
+    def foreground_of(self, image: MetaTensor, mask: MetaTensor | None = None) -> MetaTensor:
+        """(1, I, J, K) of 0 and 1 on the grid of `image`: the given mask, or the foreground found."""
+        return foreground_of(image, mask, self.foreground)
+
+    def intensity_range(self, image: MetaTensor, foreground: MetaTensor) -> tuple[float, float]:
+        """The intensities of this scan that become 0 and 1."""
+        if self.window_hu is not None:
+            return self.window_hu
+        inside = image.as_tensor()[foreground.as_tensor() > 0]
+        low, high = percentiles_of(inside, self.percentiles)
+        if not high > low:
+            raise InputError("the intensities inside the foreground are all the same; check the scan and its mask",
+                             code="constant")  # fmt: skip
+        return low, high
+
+    def transforms(self, image: MetaTensor, foreground: MetaTensor) -> Compose:
+        """MONAI transforms for this scan's image: crop to the foreground, RAS, working spacing, [0, 1]."""
+        low, high = self.intensity_range(image, foreground)
+        return Compose([*self._grid_transforms(foreground), ScaleIntensityRange(low, high, 0.0, 1.0, clip=True)])
+
+    def prepare(self, image: MetaTensor, foreground: MetaTensor) -> Prepared:
+        """Bring a native (1, I, J, K) image and its foreground to the working grid."""
+        working = self.transforms(image, foreground)(image)
+        inside = Compose(self._grid_transforms(foreground))(foreground)
+        return Prepared(_plain(working), _plain(MetaTensor((inside.as_tensor() >= 0.5).float(), affine=inside.affine)))
+
+    def _grid_transforms(self, foreground: MetaTensor) -> list[Callable[[MetaTensor], MetaTensor]]:
+        start, end = _box(foreground)
+        steps: list[Callable[[MetaTensor], MetaTensor]] = [
+            SpatialCrop(roi_start=start, roi_end=end),
+            Orientation(axcodes="RAS", labels=None),
+        ]
+        oriented = Orientation(axcodes="RAS", labels=None)(foreground)
+        spacing = np.asarray(Geometry.of(oriented).spacing_mm)
+        wanted = np.asarray(self.spacing_mm)
+        # Within 2 % of the working spacing nothing is gained by interpolating, and noise would be smoothed unevenly.
+        if np.abs(wanted / spacing - 1).max() > 0.02:
+            steps.append(Antialias(spacing, wanted))
+            steps.append(Spacing(pixdim=self.spacing_mm, mode="bilinear", padding_mode="border", align_corners=True))
+        return steps
+
+
+class Antialias:
+    """Gaussian smoothing before a coarser grid, so that detail it cannot hold does not become noise.
+
+    The width makes the sampling kernels' variances add up: sigma^2 = (s_out^2 - s_in^2) / 12 per axis for box
+    cells, which a linear interpolation of the finer grid needs as well.
+    """
+
+    def __init__(self, spacing_mm: np.ndarray, wanted_mm: np.ndarray) -> None:
+        self.sigma_voxels = np.sqrt(np.maximum(wanted_mm**2 - spacing_mm**2, 0) / 12) / spacing_mm
+
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        """Smooth (1, I, J, K); an axis that is not made coarser stays as it is."""
+        voxels = image.as_tensor()
+        for axis, sigma in enumerate(self.sigma_voxels):
+            if sigma > 0.2:
+                voxels = smooth_axis(voxels, float(sigma), axis + 1)
+        return MetaTensor(voxels, affine=image.affine)
+
+
+def smooth_axis(voxels: torch.Tensor, sigma: float, dim: int) -> torch.Tensor:
+    """Gaussian of `sigma` voxels along one dimension; the border value continues."""
+    radius = max(1, int(np.ceil(3 * sigma)))
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=voxels.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    lines = voxels.movedim(dim, -1)
+    flat = lines.reshape(-1, 1, lines.shape[-1])
+    padded = torch.nn.functional.pad(flat, (radius, radius), mode="replicate")
+    smooth = torch.nn.functional.conv1d(padded, (kernel / kernel.sum())[None, None])
+    return smooth.reshape(lines.shape).movedim(-1, dim)
+
+
+def foreground_of(
+    image: MetaTensor, mask: MetaTensor | None, rule: Literal["auto", "nonzero", "all"] = "auto"
+) -> MetaTensor:
+    """(1, I, J, K) of 0 and 1 on the grid of `image`: the given mask, else the foreground found by `rule`.
+
+    Raises:
+        InputError: ``no_foreground`` when nothing is inside.
+    """
+    if mask is not None:
+        return mask
+    voxels = image.as_tensor()
+    if rule == "auto":
+        found = find_foreground(image)
+    else:
+        found = MetaTensor(
+            ((voxels != 0) if rule == "nonzero" else torch.ones_like(voxels)).float(), affine=image.affine
+        )
+    if not bool(found.as_tensor().any()):
+        raise InputError("found no foreground in the scan; give a mask with --masks", code="no_foreground")
+    return found
+
+
+def _box(foreground: MetaTensor) -> tuple[list[int], list[int]]:
+    """First and last-plus-one voxel of the foreground with its margin."""
+    geometry = Geometry.of(foreground)
+    inside = foreground.as_tensor()[0] > 0
+    start, end = [], []
+    for axis, spacing in enumerate(geometry.spacing_mm):
+        other = [a for a in range(3) if a != axis]
+        filled = torch.nonzero(inside.any(dim=other[1]).any(dim=other[0])).flatten()
+        margin = int(np.ceil(MARGIN_MM / spacing))
+        start.append(max(0, int(filled[0]) - margin))
+        end.append(min(geometry.shape[axis], int(filled[-1]) + 1 + margin))
+    return start, end
+
+
+def _plain(image: MetaTensor) -> MetaTensor:
+    """The same voxels and affine without MONAI's record of what was done to them."""
+    return MetaTensor(image.as_tensor().float().contiguous(), affine=torch.as_tensor(image.affine).double())
+
+
+def _commonest_modality(fingerprints: Sequence[ScanFingerprint]) -> Literal["CT", "MR"]:
+    n_ct = sum(f.modality == "CT" for f in fingerprints)
+    return "CT" if 2 * n_ct > len(fingerprints) else "MR"
+
+
+def _planned_spacing(fingerprints: Sequence[ScanFingerprint], config: Config) -> tuple[float, float, float]:
+    """Isotropic at the median scan's mean voxel size; the scans' own grid where it is close to isotropic."""
+    chosen = config.preprocessing
+    spacings = np.array([f.spacing_mm for f in fingerprints])
+    median = np.median(spacings, axis=0)
+    if median.max() > 2.0 * median.min():
+        median = np.full(3, np.exp(np.log(spacings).mean(axis=1)).mean())
+    median = np.clip(median, chosen.min_spacing_mm, chosen.max_spacing_mm)
+    return tuple(round(float(s), 4) for s in median)  # type: ignore[return-value]
+
+
+def _planned_patch_size(fingerprints: Sequence[ScanFingerprint], spacing_mm: tuple[float, float, float]) -> int:
+    """The largest of 24, 32, 40, 48 that fits into the median scan on the working grid."""
+    extents = np.array([np.asarray(f.shape) * f.spacing_mm / spacing_mm for f in fingerprints])
+    smallest = float(np.median(extents, axis=0).min())
+    return max((size for size in (24, 32, 40, 48) if size <= smallest), default=24)

@@ -1,0 +1,117 @@
+"""Mosaics: a scan and its labels in three planes as one PNG, for the eye before any number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from monai.data.meta_tensor import MetaTensor
+from PIL import Image, ImageDraw
+
+from medseg.geometry import Geometry, resample
+from medseg.io.atomic import whole_file
+from medseg.label_table import LabelTable
+from medseg.model import Segmentation
+
+Pixels = npt.NDArray[np.uint8]
+N_SLICES = 4
+TILE = 176
+OPACITY = 0.5
+_LINE = 15
+
+
+def write_mosaic(image: MetaTensor, result: Segmentation, path: Path, *, title: str) -> None:
+    """Write a PNG: rows axial, coronal, sagittal; each slice plain and with its labels; below, the label names.
+
+    The slices lie evenly between the first and the last labelled one and are shown as radiologists look at them
+    (patient's right on the left). Intensities run from percentile 1 to 99.5 of the labelled voxels.
+    """
+    grid = _display_grid(result)
+    labels = MetaTensor(_tensor(result.labels.astype(np.float32)), affine=_tensor(result.geometry.affine)[0])
+    shown = resample(labels, grid, "nearest").as_tensor()[0].cpu().numpy().astype(np.int64)
+    voxels = resample(image, grid).as_tensor()[0].cpu().numpy()
+    grey = _to_grey(voxels, shown > 0)
+    colored = _blend(grey, shown, result.table)
+    rows = []
+    for axis in (2, 1, 0):
+        tiles = []
+        for index in _slice_indices(shown, axis):
+            tiles += [
+                _tile(np.repeat(np.take(grey, index, axis)[..., None], 3, -1)),
+                _tile(np.take(colored, index, axis)),
+            ]
+        rows.append(np.concatenate(tiles, axis=1))
+    picture = Image.fromarray(np.concatenate(rows, axis=0))
+    with whole_file(path) as temporary:
+        _with_names(picture, result.table, title).save(temporary, format="PNG", optimize=True)
+
+
+def _tensor(array: npt.NDArray[np.floating]) -> object:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(array))[None]
+
+
+def _display_grid(result: Segmentation) -> Geometry:
+    """An isotropic RAS grid around the labelled voxels, at most TILE voxels along an axis."""
+    filled = np.argwhere(result.labels > 0) if result.labels.any() else np.argwhere(np.ones(result.labels.shape))
+    low, high = filled.min(axis=0) - 2, filled.max(axis=0) + 2
+    corners = np.array([[a, b, c] for a in (low[0], high[0]) for b in (low[1], high[1]) for c in (low[2], high[2])])
+    world = result.geometry.to_world(corners)
+    start, extent = world.min(axis=0), np.maximum(np.ptp(world, axis=0), 1e-3)
+    step = max(float(extent.max()) / (TILE - 1), min(result.geometry.spacing_mm) * 0.5)
+    affine = np.diag([step, step, step, 1.0])
+    affine[:3, 3] = start
+    shape = np.floor(extent / step).astype(int) + 1
+    return Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+
+
+def _to_grey(voxels: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_]) -> Pixels:
+    chosen = voxels[inside] if inside.any() else voxels
+    low, high = np.percentile(chosen, (1, 99.5))
+    return np.asarray(np.clip((voxels - low) / max(high - low, 1e-6), 0, 1) * 255, dtype=np.uint8)
+
+
+def _blend(grey: Pixels, labels: npt.NDArray[np.int64], table: LabelTable) -> Pixels:
+    """(I, J, K, 3) RGB with the labels' colours laid over."""
+    lookup = np.zeros((int(max([labels.max(), *(x.number for x in table)])) + 1, 3))
+    for label in table:
+        lookup[label.number] = label.color
+    rgb = np.repeat(grey[..., None].astype(np.float32), 3, axis=-1)
+    inside = labels > 0
+    rgb[inside] = (1 - OPACITY) * rgb[inside] + OPACITY * lookup[labels[inside]]
+    return rgb.astype(np.uint8)
+
+
+def _slice_indices(labels: npt.NDArray[np.int64], axis: int) -> list[int]:
+    others = tuple(a for a in range(3) if a != axis)
+    filled = np.flatnonzero((labels > 0).any(axis=others))
+    first, last = (filled[0], filled[-1]) if filled.size else (0, labels.shape[axis] - 1)
+    return [int(first + (last - first) * (n + 1) / (N_SLICES + 1)) for n in range(N_SLICES)]
+
+
+def _tile(plane: Pixels) -> Pixels:
+    """A slice (a, b, 3) of the RAS grid as a square tile: second axis upwards, first from right to left."""
+    upright = np.flip(plane.transpose(1, 0, 2), axis=(0, 1))
+    tile = np.zeros((TILE, TILE, 3), dtype=np.uint8)
+    height, width = min(TILE, upright.shape[0]), min(TILE, upright.shape[1])
+    top, left = (TILE - height) // 2, (TILE - width) // 2
+    tile[top : top + height, left : left + width] = upright[:height, :width]
+    return tile
+
+
+def _with_names(picture: Image.Image, table: LabelTable, title: str) -> Image.Image:
+    """The picture with a title above and the label names below."""
+    per_row = max(1, picture.width // 175)
+    lines = -(-len(table) // per_row)
+    page = Image.new("RGB", (picture.width, picture.height + _LINE * (lines + 1) + 10), (0, 0, 0))
+    page.paste(picture, (0, _LINE + 4))
+    draw = ImageDraw.Draw(page)
+    draw.text((4, 2), title, fill=(255, 255, 255))
+    for place, label in enumerate(table):
+        left = 4 + 175 * (place % per_row)
+        top = picture.height + _LINE + 8 + _LINE * (place // per_row)
+        draw.rectangle((left, top + 2, left + 9, top + 11), fill=label.color)
+        draw.text((left + 14, top), f"{label.number} {label.name}"[:26], fill=(255, 255, 255))
+    return page

@@ -1,0 +1,115 @@
+"""Training: patches sampled inside the foreground, hidden voxels predicted, checkpoints that resume exactly.
+
+Every step draws its randomness from (seed, step) alone, so a run that was interrupted continues with the very
+patches that it would have seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medseg.autoencoder import Autoencoder
+from medseg.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from medseg.config import TrainingConfig
+from medseg.patches import PatchSampler, seed_of
+from medseg.preprocessing import Plan, Prepared
+
+CHECKPOINT_STEPS = 50
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What happened: the mean loss of every check, and whether it ended because it no longer improved."""
+
+    losses: tuple[float, ...] = ()
+    n_steps: int = 0
+    ended_early: bool = False
+
+
+Loss = Callable[[Autoencoder, Tensor, Tensor, torch.Generator], Tensor]
+"""(network, patches (N, C, I, J, K), foreground (N, 1, I, J, K), randomness) -> scalar."""
+OnStep = Callable[[int, int, float], None]
+"""Called after each step with (steps done, steps at most, loss)."""
+
+
+def train(
+    network: Autoencoder,
+    prepared: Sequence[Prepared],
+    loss: Loss,
+    *,
+    plan: Plan,
+    config: TrainingConfig,
+    checkpoint: Path | None = None,
+    on_step: OnStep | None = None,
+) -> TrainingRecord:
+    """Train `network` in place on the scans' patches.
+
+    Args:
+        prepared: working images with their foreground; every scan is drawn equally often.
+        checkpoint: folder that training resumes from when it exists, and writes to every 50 steps.
+
+    Returns:
+        The losses of the run, the steps before an interruption included.
+    """
+    device = next(network.parameters()).device
+    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4)
+    state = load_checkpoint(checkpoint, network, optimiser)
+    patches = PatchSampler(prepared, plan, config.seed)
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+    network.train()
+    while state.step < config.max_steps and not state.has_stalled(config.patience_checks):
+        batch, inside = (t.to(device) for t in patches.draw(state.step))
+        for group in optimiser.param_groups:
+            group["lr"] = _learning_rate(state.step, config)
+        generator = torch.Generator(device=device).manual_seed(seed_of(config.seed, state.step, 1))
+        with autocast(device, config.precision):
+            value = loss(network, batch, inside, generator)
+        optimiser.zero_grad(set_to_none=True)
+        scaler.scale(value).backward()
+        scaler.unscale_(optimiser)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        scaler.step(optimiser)
+        scaler.update()
+        _advance(state, float(value.detach()), config)
+        if checkpoint is not None and state.step % CHECKPOINT_STEPS == 0:
+            save_checkpoint(checkpoint, network, optimiser, state)
+        if on_step is not None:
+            on_step(state.step, config.max_steps, float(value.detach()))
+    network.eval()
+    return TrainingRecord(tuple(state.losses), state.step, state.step < config.max_steps)
+
+
+def _advance(state: TrainingState, loss: float, config: TrainingConfig) -> None:
+    state.step += 1
+    state.running.append(loss)
+    if len(state.running) == config.check_steps:
+        state.losses.append(float(np.mean(state.running)))
+        state.running.clear()
+
+
+def _learning_rate(step: int, config: TrainingConfig) -> float:
+    """Warm-up over 20 steps, then half a cosine down to 2 %."""
+    progress = step / max(1, config.max_steps)
+    return config.learning_rate * min(1.0, (step + 1) / 20) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Mixed precision as asked for; ``auto`` takes bfloat16 where the device computes in it."""
+    if precision == "fp32" or (precision == "auto" and not _computes_bf16(device)):
+        return nullcontext()
+    return torch.autocast(device.type, torch.float16 if precision == "fp16" else torch.bfloat16)
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

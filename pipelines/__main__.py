@@ -1,0 +1,150 @@
+"""The `medseg` command: parses arguments, calls one function, turns errors into sentences and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from medseg import __version__
+from medseg.errors import MedsegError
+
+EXAMPLES = """examples:
+  medseg inspect scans/                      what is there, and what would be refused
+  medseg run scans/ --out out/               train, segment, report
+  medseg train scans/ --model model/ --config brain_t1 --set clustering.n_clusters=4
+  medseg segment more_scans/ --model model/ --out out2/
+  medseg label model/ --name 3="white matter" --color 3=230,230,230 --merge 4,5 --out out/
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and flags; nothing heavy is imported here."""
+    parser = argparse.ArgumentParser(
+        prog="medseg",
+        description="Label-free segmentation of 3D medical scans.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"medseg {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_inspect(commands)
+    _add_run(commands)
+    _add_train(commands)
+    _add_segment(commands)
+    _add_label(commands)
+    _add_evaluate(commands)
+    _add_report(commands)
+    return parser
+
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:  # type: ignore[valid-type]
+    return commands.add_parser(name, help=text, description=text)  # type: ignore[attr-defined,no-any-return]
+
+
+def _add_scans(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scans", type=Path, metavar="SCANS", help="directory (searched), file, or .txt list of paths")
+
+
+def _add_masks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--masks", type=Path, metavar="DIR", help="work only inside DIR/<same name as the scan>.nii.gz")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", default="generic", help="generic, brain_t1, body_ct, lung_mr, smoke, or a YAML file"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=value", help="change one setting")
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where label volumes go")
+    parser.add_argument("--write", default="nifti,seg.nrrd", metavar="FORMATS", help="nifti,seg.nrrd (default: both)")
+
+
+def _add_inspect(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _command(commands, "inspect", "list every scan found and whether it can be used")
+    _add_scans(parser)
+    parser.add_argument("--json", action="store_true", help="print a list of objects for programs")
+
+
+def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _command(commands, "run", "train on the scans, segment them, write the report")
+    _add_scans(parser)
+    _add_outputs(parser)
+    _add_config(parser)
+    _add_masks(parser)
+    parser.add_argument("--model", type=Path, help="model folder (default: OUT/model)")
+
+
+def _add_train(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _command(commands, "train", "fit a model folder; the same command resumes after an interruption")
+    _add_scans(parser)
+    parser.add_argument("--model", type=Path, required=True, metavar="MODEL", help="model folder to write")
+    _add_config(parser)
+    _add_masks(parser)
+
+
+def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _command(commands, "segment", "write label volumes with a fitted model; done scans are skipped")
+    _add_scans(parser)
+    parser.add_argument("--model", type=Path, required=True, metavar="MODEL", help="model folder")
+    _add_outputs(parser)
+    _add_masks(parser)
+
+
+def _add_label(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _command(commands, "label", "name, colour and merge the labels of a model, and rewrite its outputs")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="model folder")
+    parser.add_argument("--name", action="append", default=[], metavar='3="white matter"')
+    parser.add_argument("--color", action="append", default=[], metavar="3=R,G,B", help="0 to 255 each")
+    parser.add_argument("--code", action="append", default=[], metavar="3=VALUE:MEANING", help="SNOMED CT code")
+    parser.add_argument("--merge", action="append", default=[], metavar="4,5", help="5 becomes part of 4")
+    parser.add_argument("--out", type=Path, action="append", default=[], metavar="OUT",
+                        help="outputs to rewrite (default: the folder that `run` made around MODEL)")  # fmt: skip
+
+
+def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _command(
+        commands, "evaluate", "compare label maps with references: Dice, surface distance, HD95, NMI, ARI"
+    )
+    parser.add_argument("predictions", type=Path, metavar="PREDICTIONS")
+    parser.add_argument("truths", type=Path, metavar="TRUTHS")
+    parser.add_argument("--out", type=Path, required=True, metavar="METRICS.csv")
+    parser.add_argument("--mapping", choices=["one", "many"], default="one", help="labels per class (default: one)")
+    parser.add_argument("--per-case", action="store_true", help="a mapping for each scan instead of the cohort's")
+
+
+def _add_report(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _command(commands, "report", "write report.html and its pictures again")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder that `run` or `segment` wrote")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 all scans segmented, 1 some refused or failed (see manifest.csv), 2 wrong usage or configuration.
+    """
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="medseg: %(message)s", stream=sys.stderr)
+    from medseg.pipelines.commands import COMMANDS
+
+    try:
+        return COMMANDS[args.command](args)
+    except MedsegError as error:
+        print(f"medseg: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("medseg: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""What each command does, in the order in which it does it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from medseg.pipelines.progress import say
+
+from medseg.config import load_config
+from medseg.errors import ConfigError
+from medseg.io.find import find_scans
+from medseg.io.scan import Scan
+
+
+def inspect(args: argparse.Namespace) -> int:
+    """Print every scan with its verdict."""
+    from medseg.pipelines.inspect_scans import as_json, print_table
+
+    scans = _scans(args.scans)
+    if args.json:
+        print(as_json(scans))  # noqa: T201
+    else:
+        print_table(scans)
+    return 0 if all(scan.is_ok for scan in scans) else 1
+
+
+def train(args: argparse.Namespace) -> int:
+    """Fit a model folder."""
+    from medseg.pipelines.training import train_model
+
+    scans = _scans(args.scans)
+    model = train_model(scans, args.model, load_config(args.config, args.set), masks=args.masks, device=args.device)
+    say(model.describe())
+    say(f"model folder: {args.model}")
+    return 0 if all(scan.is_ok for scan in scans) else 1
+
+
+def segment(args: argparse.Namespace) -> int:
+    """Segment with a fitted model."""
+    from medseg.pipelines.segmenting import Job, parse_formats
+
+    from medseg.model import Model
+
+    formats = parse_formats(args.write)
+    model = Model.load(args.model, device=args.device)
+    return _segment_and_report(model, _scans(args.scans, args.out), Job(args.out, formats, args.masks), args)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, segment, report."""
+    from medseg.pipelines.segmenting import Job, check_writable, parse_formats
+    from medseg.pipelines.training import train_model
+
+    formats = parse_formats(args.write)
+    config = load_config(args.config, args.set)
+    scans = _scans(args.scans, args.out)
+    check_writable(args.out)
+    folder = args.model or args.out / "model"
+    model = train_model(scans, folder, config, masks=args.masks, device=args.device, reuse=True)
+    return _segment_and_report(model, scans, Job(args.out, formats, args.masks), args)
+
+
+def label(args: argparse.Namespace) -> int:
+    """Name, colour and merge labels."""
+    from medseg.pipelines.labelling import Changes, relabel
+
+    changes = Changes.parse(names=args.name, colors=args.color, codes=args.code, merges=args.merge)
+    return relabel(args.model, changes, outputs=args.out)
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Compare label maps with references."""
+    from medseg.pipelines.evaluating import evaluate_and_print
+
+    return evaluate_and_print(args.predictions, args.truths, args.out, mapping=args.mapping, per_case=args.per_case)
+
+
+def report(args: argparse.Namespace) -> int:
+    """Write the report again."""
+    from medseg.pipelines.reporting import write_report
+
+    say(f"report: {write_report(args.out)}")
+    return 0
+
+
+def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args: argparse.Namespace) -> int:
+    from medseg.pipelines.reporting import write_report
+    from medseg.pipelines.segmenting import Job, finish, segment_scans
+
+    from medseg.model import Model
+
+    if not isinstance(model, Model) or not isinstance(job, Job):
+        raise TypeError("expected a Model and a Job")
+    records = segment_scans(model, scans, job)
+    finish(job.out, model, _quotable(args))
+    page = write_report(job.out)
+    n_done = sum(record.status == "done" for record in records)
+    for record in records:
+        if record.status != "done":
+            say(f"{record.scan}: {record.status}: {record.reason}")
+    say(f"{n_done} of {len(records)} scans segmented")
+    say(f"label volumes: {job.out}")
+    say(f"report: {page}")
+    return 0 if n_done == len(records) else 1
+
+
+def _quotable(args: argparse.Namespace) -> list[str]:
+    """The command without the paths of the scans, for run.json."""
+    words = ["medseg", str(args.command)]
+    for name in ("config", "write", "device"):
+        if hasattr(args, name):
+            words += [f"--{name}", str(getattr(args, name))]
+    for change in getattr(args, "set", []):
+        words += ["--set", str(change)]
+    return words
+
+
+def _scans(source: Path, out: Path | None = None) -> list[Scan]:
+    """The scans below `source`, those below the output folder left out."""
+    scans = find_scans(source)
+    if out is not None:
+        inside = out.resolve()
+        scans = [scan for scan in scans if not scan.path.resolve().is_relative_to(inside)]
+    if not scans:
+        raise ConfigError(f"{source}: found no DICOM series and no NIfTI file, expected at least one; check the path")
+    return scans
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "inspect": inspect, "run": run, "train": train, "segment": segment,
+    "label": label, "evaluate": evaluate, "report": report,
+}  # fmt: skip

@@ -1,0 +1,56 @@
+"""`medseg inspect`: every scan found, its verdict, its geometry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from medseg.io.scan import Scan
+
+
+def as_objects(scans: Sequence[Scan]) -> list[dict[str, Any]]:
+    """The scans as plain values: id, path, verdict, reason, modality, shape, spacing_mm, affine (RAS+ mm)."""
+    return [
+        {
+            "id": scan.id,
+            "path": str(scan.path),
+            "verdict": scan.verdict,
+            "reason": scan.reason,
+            "modality": scan.modality,
+            "shape": list(scan.geometry.shape) if scan.geometry else None,
+            "spacing_mm": [round(s, 6) for s in scan.geometry.spacing_mm] if scan.geometry else None,
+            "affine": scan.geometry.affine.tolist() if scan.geometry else None,
+        }
+        for scan in scans
+    ]
+
+
+def as_json(scans: Sequence[Scan]) -> str:
+    """`as_objects` as JSON text."""
+    return json.dumps(as_objects(scans), indent=1)
+
+
+def print_table(scans: Sequence[Scan], console: Console | None = None) -> None:
+    """A table for people, the refused ones with their reason."""
+    table = Table(box=None, header_style="bold")
+    for column in ("scan", "verdict", "modality", "voxels", "spacing mm", "axes", "reason"):
+        table.add_column(column, overflow="fold")
+    for scan in scans:
+        grid = scan.geometry
+        table.add_row(
+            scan.id,
+            scan.verdict,
+            scan.modality or "-",
+            "x".join(map(str, grid.shape)) if grid else "-",
+            " ".join(f"{s:.3g}" for s in grid.spacing_mm) if grid else "-",
+            grid.axcodes if grid else "-",
+            scan.reason,
+        )
+    console = console or Console()
+    console.print(table)
+    n_ok = sum(scan.is_ok for scan in scans)
+    console.print(f"{len(scans)} scans found: {n_ok} ok, {len(scans) - n_ok} refused", highlight=False)

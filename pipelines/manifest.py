@@ -1,0 +1,77 @@
+"""What happened to every scan: one small record a scan as it ends, one table for people."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from medseg.io.atomic import write_text_whole
+from medseg.label_table import LabelTable
+
+RECORDS = ".medseg"
+
+
+@dataclass(frozen=True)
+class Record:
+    """The outcome of one scan.
+
+    Attributes:
+        status: ``done``, ``refused`` (the scan) or ``failed`` (the machine or the method).
+        reason: reason code and sentence, empty when done.
+        volumes_mm3: volume of each label by its number.
+        key: fingerprint of scan, model and settings; a done scan with the same key is not done again.
+    """
+
+    scan: str
+    status: str
+    reason: str = ""
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+    volumes_mm3: dict[int, float] = field(default_factory=dict)
+    key: str = ""
+
+
+def write_record(out: Path, record: Record) -> None:
+    """Keep the outcome of one scan at once, so that a crash loses nothing that was done."""
+    write_text_whole(_record_path(out, record.scan), json.dumps(asdict(record), indent=1))
+
+
+def read_record(out: Path, scan: str) -> Record | None:
+    """The kept outcome of a scan, if there is one."""
+    try:
+        values = json.loads(_record_path(out, scan).read_text("utf-8"))
+        values["volumes_mm3"] = {int(k): float(v) for k, v in values["volumes_mm3"].items()}
+        return Record(**values)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def read_records(out: Path) -> list[Record]:
+    """All kept outcomes, ordered by scan."""
+    names = sorted((out / RECORDS).glob("*.json")) if (out / RECORDS).is_dir() else []
+    scans = [json.loads(path.read_text("utf-8")).get("scan", "") for path in names]
+    return sorted((r for r in map(lambda s: read_record(out, s), scans) if r), key=lambda r: r.scan)
+
+
+def write_manifest(out: Path, records: Iterable[Record], table: LabelTable) -> None:
+    """Write ``manifest.csv``: scan, status, reason, seconds, peak memory, volume of each label in mm3."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    numbers = [label.number for label in table]
+    volumes = [f"{label.number} {label.name} mm3" for label in table]
+    writer.writerow(["scan", "status", "reason", "seconds", "peak_memory_mb", *volumes])
+    for record in records:
+        row: Sequence[object] = (record.scan, record.status, record.reason, f"{record.seconds:.1f}",
+                                 f"{record.peak_memory_mb:.0f}")  # fmt: skip
+        done = record.status == "done"
+        writer.writerow([*row, *(f"{record.volumes_mm3.get(n, 0.0):.1f}" if done else "" for n in numbers)])
+    write_text_whole(out / "manifest.csv", text.getvalue())
+
+
+def _record_path(out: Path, scan: str) -> Path:
+    return out / RECORDS / f"{hashlib.sha256(scan.encode()).hexdigest()[:16]}.json"

@@ -1,0 +1,98 @@
+"""`medseg train`: a model folder from a directory of scans, with progress, resumed after an interruption."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from medseg.pipelines.progress import Bar, say
+from medseg.pipelines.segmenting import check_writable, mask_path
+
+from medseg.config import Config
+from medseg.errors import ConfigError, InputError
+from medseg.fitting import Source, Watch, fit_model
+from medseg.io.scan import Scan
+from medseg.model import Model
+
+STAGES = {
+    "reading": "reading {n} scans",
+    "clustering": "finding the tissues that the scans share",
+    "training": "training the autoencoder",
+    "describing": "measuring the labels",
+}
+
+
+class _Terminal:
+    """Shows a fit: one bar for reading, one for training."""
+
+    def __init__(self, n_scans: int) -> None:
+        self.n_scans = n_scans
+        self.current: Bar | None = None
+
+    def on_stage(self, stage: str) -> None:
+        self.stop()
+        say(STAGES[stage].format(n=self.n_scans))
+
+    def on_scan(self, done: int, total: int) -> None:
+        self._bar("reading", total).advance(done)
+
+    def on_step(self, done: int, total: int, loss: float) -> None:
+        self._bar("training", total).advance(done, f"loss {loss:.4f}")
+
+    @staticmethod
+    def on_refused(scan: Source, error: InputError) -> None:
+        say(f"{scan.id if isinstance(scan, Scan) else 'scan'}: left out of training: {error}")
+
+    def _bar(self, title: str, total: int) -> Bar:
+        if self.current is None:
+            self.current = Bar(title, total)
+        return self.current
+
+    def stop(self) -> None:
+        if self.current is not None:
+            self.current.stop()
+        self.current = None
+
+
+def train_model(
+    scans: Sequence[Scan],
+    folder: Path,
+    config: Config,
+    *,
+    masks: Path | None = None,
+    device: str = "auto",
+    reuse: bool = False,
+) -> Model:
+    """Fit and write a model folder.
+
+    Args:
+        reuse: take the model that lies in `folder` already when it was fitted with the same config.
+
+    Raises:
+        ConfigError: the folder cannot be written, or no scan can be used.
+    """
+    if reuse and (folder / "model.json").is_file():
+        known = Model.load(folder, device=device)
+        if known.config == config:
+            say(f"model folder {folder} was fitted with these settings: taken as it is")
+            return known
+    check_writable(folder.parent)
+    checkpoint = folder.parent / f".{folder.name}.training"
+    terminal = _Terminal(len(scans))
+    watch = Watch(terminal.on_scan, terminal.on_refused, terminal.on_step, terminal.on_stage)
+
+    def mask_of(scan: Source) -> Path | None:
+        return mask_path(masks, scan) if isinstance(scan, Scan) else None
+
+    try:
+        model = fit_model(scans, config, masks=mask_of, device=device, checkpoint=checkpoint, watch=watch)
+    except InputError as error:
+        raise ConfigError(str(error)) from None
+    finally:
+        terminal.stop()
+    model.save(folder)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    if model.record.ended_early:
+        say(f"training ended after {model.record.n_steps} steps: the loss no longer improved")
+    return model
