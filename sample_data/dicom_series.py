@@ -20,6 +20,35 @@ Voxels = npt.NDArray[np.float64]
 
 INT16 = np.iinfo(np.int16)
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+NOBODY = {
+    "PatientName": "Phantom^Demo",
+    "PatientID": "PHANTOM",
+    "PatientBirthDate": "",
+    "PatientSex": "O",
+    "StudyID": "1",
+    "StudyDate": "20260101",
+    "StudyTime": "120000",
+    "AccessionNumber": "",
+    "ReferringPhysicianName": "",
+    "Manufacturer": "medseg",
+    "Laterality": "",
+    "PatientPosition": "HFS",
+    "PositionReferenceIndicator": "",
+    "AcquisitionNumber": 1,
+}
+ACQUISITION: dict[Modality, dict[str, object]] = {
+    "CT": {"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"], "KVP": "120", "RescaleType": "HU"},
+    "MR": {
+        "ImageType": ["ORIGINAL", "PRIMARY", "OTHER"],
+        "ScanningSequence": "GR",
+        "SequenceVariant": "NONE",
+        "ScanOptions": "",
+        "MRAcquisitionType": "3D",
+        "RepetitionTime": "10",
+        "EchoTime": "3",
+        "EchoTrainLength": 1,
+    },
+}
 
 
 class Pixels(NamedTuple):
@@ -115,43 +144,11 @@ def _empty_file(modality: Modality, seed: int, series_number: int, k: int) -> Fi
 
 def _describe(slice_file: FileDataset, modality: Modality, series_number: int, description: str) -> None:
     """Patient, study, series and acquisition; nobody's."""
-    _set(
-        slice_file,
-        {
-            "PatientName": "Phantom^Demo",
-            "PatientID": "PHANTOM",
-            "PatientBirthDate": "",
-            "PatientSex": "O",
-            "StudyID": "1",
-            "StudyDate": "20260101",
-            "StudyTime": "120000",
-            "AccessionNumber": "",
-            "ReferringPhysicianName": "",
-            "Modality": modality,
-            "Manufacturer": "medseg",
-            "SeriesNumber": series_number,
-            "SeriesDescription": description,
-            "PatientPosition": "HFS",
-            "PositionReferenceIndicator": "",
-            "AcquisitionNumber": 1,
-            "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL" if modality == "CT" else "OTHER"],
-        },
-    )
-    if modality == "CT":
-        _set(slice_file, {"KVP": "120", "RescaleType": "HU"})
-        return
-    _set(
-        slice_file,
-        {
-            "ScanningSequence": "GR",
-            "SequenceVariant": "NONE",
-            "ScanOptions": "",
-            "MRAcquisitionType": "3D",
-            "RepetitionTime": "10",
-            "EchoTime": "3",
-            "EchoTrainLength": 1,
-        },
-    )
+    _set(slice_file, NOBODY)
+    _set(slice_file, ACQUISITION[modality])
+    slice_file.Modality = modality
+    slice_file.SeriesNumber = series_number
+    slice_file.SeriesDescription = description
 
 
 def _set(slice_file: FileDataset, elements: Mapping[str, object]) -> None:

@@ -182,8 +182,9 @@ def _texts(found: FileDataset) -> Texts:
     for tag in list(found.keys()):
         try:
             element = found[tag]
-        except (ValueError, TypeError, OverflowError) as error:
-            log.debug("%s cannot be read: %s", tag, error)
+        # One bad element of the few is as good as none; pydicom raises many kinds.
+        except Exception as error:
+            log.debug("%s cannot be read: %r", tag, error)
             continue
         if not element.is_empty:
             values = element.value if element.VM > 1 else [element.value]

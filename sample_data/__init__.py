@@ -1,0 +1,1 @@
+"""What it should look like: phantoms of known truth, and real scans that installed packages ship."""
