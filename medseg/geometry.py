@@ -90,6 +90,21 @@ class Geometry:
         affine[:3, 3] = self.to_world([list(start)])[0]
         return Geometry(cast(tuple[int, int, int], tuple(shape)), affine)
 
+    def every(self, step: int) -> Geometry:
+        """The grid of every `step`-th voxel, the first one included."""
+        affine = self.affine @ np.diag([step, step, step, 1.0])
+        return Geometry(cast(tuple[int, int, int], tuple(-(-n // step) for n in self.shape)), affine)
+
+    def lattice(self, cell: Sequence[int]) -> Geometry:
+        """The grid of the centres of blocks of `cell` voxels, the last block may reach outside.
+
+        The centre of the first block lies (cell - 1) / 2 voxels from the first voxel: the half cell.
+        """
+        blocks = np.diag([*cell, 1.0])
+        blocks[:3, 3] = (np.asarray(cell) - 1) / 2
+        shape = tuple(-(-n // c) for n, c in zip(self.shape, cell, strict=True))
+        return Geometry(cast(tuple[int, int, int], shape), self.affine @ blocks)
+
     def is_close(self, other: Geometry, tolerance_mm: float = 1e-3) -> bool:
         """Whether both grids have the same shape and no voxel lies further apart than `tolerance_mm`."""
         if self.shape != other.shape:
