@@ -1,19 +1,23 @@
-"""The network: a 3D convolutional masked autoencoder whose latent is a mixture over components.
+"""The network: a 3D convolutional blind-spot autoencoder whose latent is a mixture over intensity components.
 
-Encoder: a small multi-scale network sees the surroundings of every voxel, some voxels hidden, and gives K logits,
-p(k | surroundings): a categorical latent for each voxel. Decoder: a mixture of K Gaussians of intensity,
-p(x | surroundings) = sum_k p(k | surroundings) N(x; mean_k, sd_k). It is trained to give the hidden voxels a high
-likelihood, so nothing can be copied (masked autoencoding: He et al., CVPR 2022; hidden voxels replaced by near
-neighbours: Krull et al., "Noise2Void", CVPR 2019).
+Encoder: a small multi-scale network sees the surroundings of a voxel, never the voxel itself, and gives K logits:
+p(k | surroundings), a categorical latent for each voxel. Decoder: a mixture of K Gaussians,
+p(x | surroundings) = sum_k p(k | surroundings) N(x; mean_k, sd_k). Training gives every voxel a high likelihood
+under its surroundings, so nothing can be copied and nothing needs to be hidden at random: masked autoencoding with
+the mask built into the network (Laine et al., "High-quality self-supervised deep image denoising", NeurIPS 2019).
 
-No instance or group normalisation: a latent must not depend on the window it is computed in. Strided convolutions
-have kernel 4, stride 2, padding 1, so that the receptive field of a coarse cell is centred on its block of voxels.
+The first convolution has a hole in the centre of its 3x3x3 kernel; all that follows works on every second voxel
+(space to batch), so no path leads from a voxel to its own output. No instance or group normalisation: a latent must
+not depend on the window that it is computed in.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from monai.data.meta_tensor import MetaTensor
@@ -24,95 +28,184 @@ from torch.nn import functional
 
 from medseg.config import AutoencoderConfig
 
-MIN_SD = 0.01
-"""Floor of a component's standard deviation, in units of the normalised intensity range."""
+STRIDE = 8
+"""Voxels per cell of the coarsest level: every second voxel, pooled twice."""
+HALO = 56
+"""Voxels around a window that its result depends on, in whole cells; a test measures it."""
+WINDOW_VOXELS = 6_000_000
+"""Largest window that is computed at once: about 500 bytes a voxel with 16 channels."""
+
+
+START_LOG_SD = -1.4
+MIN_LOG_SD = -4.6
+"""Floor of the components' log standard deviation, in units of the cohort's: clean images blow the likelihood up."""
 
 
 class Autoencoder(nn.Module):
-    """(N, C, I, J, K) intensities in [0, 1] -> logits (N, n_components, I, J, K); sizes multiples of `stride`."""
+    """(N, 2, I, J, K) intensity and foreground -> (N, n_components, I, J, K) log p(k | surroundings).
 
-    def __init__(self, config: AutoencoderConfig, n_components: int, in_channels: int = 1) -> None:
+    Sizes are multiples of `STRIDE`.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
-        widths = [config.channels * 2**level for level in range(config.levels)]
+        width, middle, coarse = config.channels, config.channels * 3 // 2, config.channels * 2
         self.config = config
-        self.n_components = n_components
-        self.first = _convolutions(in_channels, widths[0])
-        self.down = nn.ModuleList(
-            nn.Sequential(nn.Conv3d(a, b, 4, stride=2, padding=1), _convolutions(b, b))
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
-        self.up = nn.ModuleList(
-            nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
-        self.merge = nn.ModuleList(_convolution(2 * a, a) for a in widths[:-1])
-        self.head = nn.Conv3d(widths[0], n_components, 1)
+        hole = torch.ones(1, 1, 3, 3, 3)
+        hole[..., 1, 1, 1] = 0
+        self.register_buffer("hole", hole, persistent=False)
+        self.first = nn.Conv3d(2, 2 * width, 3, padding=1)
+        self.enter = nn.Conv3d(2 * width, width, 1)
+        self.fine = _convolution(width, width)
+        self.middle = nn.Sequential(_convolution(width, middle), _convolution(middle, middle))
+        self.coarse = nn.Sequential(_convolution(middle, coarse), _convolution(coarse, coarse))
+        self.from_coarse = nn.Conv3d(coarse, middle, 1)
+        self.middle_up = _convolution(middle, middle)
+        self.from_middle = nn.Conv3d(middle, width, 1)
+        self.fine_up = _convolution(width, width)
+        self.join = nn.Sequential(nn.Conv3d(3 * width, 2 * width, 1), _activation())
+        self.head = nn.Conv3d(2 * width, config.n_components, 1)
+        self.means = nn.Parameter(torch.linspace(0, 1, config.n_components))
+        self.log_sds = nn.Parameter(torch.full((config.n_components,), START_LOG_SD))
+        self.register_buffer("centre", torch.tensor(0.0))
+        self.register_buffer("scale", torch.tensor(1.0))
 
-    @property
-    def stride(self) -> int:
-        """Voxels per cell of the coarsest level."""
-        return int(2 ** (self.config.levels - 1))
+    def start_from(self, intensities: Tensor) -> None:
+        """Set the unit of intensity, and the components' means to quantiles, from (V,) values of the cohort."""
+        with torch.no_grad():
+            self.centre.copy_(intensities.mean())
+            self.scale.copy_(intensities.std().clamp_min(1e-6))
+            wanted = torch.linspace(0.01, 0.99, self.config.n_components)
+            self.means.copy_(torch.quantile((intensities - self.centre.cpu()) / self.scale.cpu(), wanted))
 
-    @property
-    def halo(self) -> int:
-        """Voxels around a window that its result depends on, rounded up to whole cells."""
-        reach = sum((2 + 2 + 2) * 2**level for level in range(self.config.levels))
-        return -(-reach // self.stride) * self.stride
-
-    def features(self, x: Tensor) -> Tensor:
-        """(N, C, I, J, K) -> (N, channels, I, J, K): the layer below the logits."""
-        levels = [self.first(x)]
-        for down in self.down:
-            levels.append(down(levels[-1]))
-        out = levels.pop()
-        for up, merge in zip(reversed(self.up), reversed(self.merge), strict=True):
-            out = merge(torch.cat([up(out), levels.pop()], dim=1))
-        return out
+    def standardise(self, intensity: Tensor, inside: Tensor) -> Tensor:
+        """Intensities in the network's unit, 0 outside the foreground."""
+        return (intensity - self.centre) / self.scale * inside
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, I, J, K) -> (N, n_components, I, J, K) logits of p(k | surroundings)."""
-        logits: Tensor = self.head(self.features(x))
-        return logits
+        """(N, 2, I, J, K) -> (N, n_components, I, J, K) log probabilities; channel 0 is standardised."""
+        around = _leaky(functional.conv3d(x, self.first.weight * self.hole, self.first.bias, padding=1))
+        lattices = every_second(self.enter(around))
+        fine = self.fine(_leaky(lattices)) + lattices
+        middle = self.middle(functional.avg_pool3d(fine, 2))
+        coarse = self.coarse(functional.avg_pool3d(middle, 2))
+        middle = self.middle_up(middle + _enlarge(self.from_coarse(coarse)))
+        fine = fine + _enlarge(self.from_middle(middle))
+        fine = fine + self.fine_up(_leaky(fine))
+        logits = self.head(self.join(torch.cat([from_every_second(fine), around], dim=1)))
+        return torch.log_softmax(logits, dim=1)
+
+    def log_likelihood(self, intensity: Tensor) -> Tensor:
+        """(N, 1, I, J, K) -> (N, n_components, I, J, K) log N(x; mean_k, sd_k) without the constant."""
+        view = (1, -1, 1, 1, 1)
+        log_sds = self.log_sds.clamp_min(MIN_LOG_SD).view(view)
+        return -0.5 * ((intensity - self.means.view(view)) / log_sds.exp()) ** 2 - log_sds
+
+
+
+
+def loss(network: Autoencoder, patches: Tensor, inside: Tensor, _generator: torch.Generator) -> Tensor:
+    """Mean negative log likelihood of the foreground voxels given their surroundings, in nats a voxel.
+
+    Args:
+        patches: (N, 1, I, J, K) intensities.
+        inside: (N, 1, I, J, K) of 0 and 1.
+    """
+    standardised = network.standardise(patches, inside)
+    log_prior = network(torch.cat([standardised, inside], dim=1)).float()
+    value = torch.logsumexp(log_prior + network.log_likelihood(standardised), dim=1, keepdim=True)
+    return -(value * inside).sum() / inside.sum().clamp_min(1)
+
+
+def every_second(x: Tensor) -> Tensor:
+    """(N, C, I, J, K) -> (8N, C, I/2, J/2, K/2): the eight lattices of every second voxel, as a batch."""
+    n, c, i, j, k = x.shape
+    blocks = x.view(n, c, i // 2, 2, j // 2, 2, k // 2, 2).permute(0, 3, 5, 7, 1, 2, 4, 6)
+    return blocks.reshape(n * 8, c, i // 2, j // 2, k // 2)
+
+
+def from_every_second(x: Tensor) -> Tensor:
+    """The inverse of `every_second`."""
+    n, c, i, j, k = x.shape
+    blocks = x.view(n // 8, 2, 2, 2, c, i, j, k).permute(0, 4, 5, 1, 6, 2, 7, 3)
+    return blocks.reshape(n // 8, c, 2 * i, 2 * j, 2 * k)
 
 
 def _convolution(in_channels: int, out_channels: int) -> nn.Module:
-    return Convolution(
-        3, in_channels, out_channels, kernel_size=3, act=("LEAKYRELU", {"negative_slope": 0.1}), norm=None
-    )
+    return Convolution(3, in_channels, out_channels, kernel_size=3, act=_ACT, norm=None)
 
 
-def _convolutions(in_channels: int, out_channels: int) -> nn.Module:
-    return nn.Sequential(_convolution(in_channels, out_channels), _convolution(out_channels, out_channels))
+_ACT = ("LEAKYRELU", {"negative_slope": 0.1})
+
+
+def _activation() -> nn.Module:
+    return nn.LeakyReLU(0.1)
+
+
+def _leaky(x: Tensor) -> Tensor:
+    return functional.leaky_relu(x, 0.1)
+
+
+def _enlarge(x: Tensor) -> Tensor:
+    return functional.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
+
+
+class Embedding(NamedTuple):
+    """(1, I, J, K) posterior mean of the noise-free intensity, and its standard deviation."""
+
+    mean: MetaTensor
+    sd: MetaTensor
 
 
 @torch.no_grad()
-def embed(network: Autoencoder, image: MetaTensor, *, tile: int = 96) -> MetaTensor:
-    """Logits of a whole volume, tile by tile, exact at tile borders.
+def embed(network: Autoencoder, image: MetaTensor, foreground: MetaTensor, *, window_voxels: int = WINDOW_VOXELS) -> Embedding:
+    """What the network makes of a whole volume, tile by tile, exact at tile borders.
 
     Every tile is computed with a halo of the receptive field and starts on a whole cell, so the result does not
-    depend on `tile` (voxels along an axis, rounded to whole cells).
+    depend on `window_voxels`, the bound on a tile with its halo. Tiles without foreground are skipped.
 
     Args:
-        image: (C, I, J, K) on the working grid.
-
-    Returns:
-        (n_components, I, J, K) on the same grid.
+        image: (1, I, J, K) on the working grid.
+        foreground: (1, I, J, K) of 0 and 1.
     """
     device = next(network.parameters()).device
-    voxels = image.as_tensor()
-    stride, halo = network.stride, network.halo
-    tile = max(stride, tile // stride * stride)
-    shape = voxels.shape[1:]
-    padding = [p for n in reversed(shape) for p in (0, -n % stride)]
-    padded = functional.pad(voxels[None], padding, mode="replicate")
-    out = torch.empty((network.n_components, *shape), dtype=torch.float32)
-    for start in product(*(range(0, n, tile) for n in shape)):
-        window = [(max(0, s - halo), min(p, s + tile + halo)) for s, p in zip(start, padded.shape[2:], strict=True)]
-        patch = padded[(..., *(slice(a, b) for a, b in window))].to(device)
-        logits = network(patch)[0].float().cpu()
-        inner = tuple(slice(s - a, min(s + tile, n) - a) for s, (a, _), n in zip(start, window, shape, strict=True))
-        place = tuple(slice(s, min(s + tile, n)) for s, n in zip(start, shape, strict=True))
-        out[(slice(None), *place)] = logits[(slice(None), *inner)]
-    return MetaTensor(out, affine=image.affine)
+    both = torch.cat([image.as_tensor(), foreground.as_tensor()])
+    shape = both.shape[1:]
+    padded = functional.pad(both, [p for n in reversed(shape) for p in (0, -n % STRIDE)])
+    mean, sd = torch.zeros(shape), torch.ones(shape)
+    tile = _tile(shape, window_voxels)
+    for start in product(*(range(0, n, t) for n, t in zip(shape, tile, strict=True))):
+        place = tuple(slice(s, min(s + t, n)) for s, t, n in zip(start, tile, shape, strict=True))
+        if not bool(both[1][place].any()):
+            continue
+        window = tuple(slice(max(0, s - HALO), s + t + HALO) for s, t in zip(start, tile, strict=True))
+        inner = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(place, window, strict=True))
+        patch = padded[(slice(None), *window)][None].to(device)
+        mean[place], sd[place] = (part[inner].cpu() for part in _denoise(network, patch))
+    inside = foreground.as_tensor()[0] > 0
+    return Embedding(MetaTensor((mean * inside)[None], affine=image.affine), MetaTensor(sd[None], affine=image.affine))
+
+
+def _tile(shape: Sequence[int], window_voxels: int) -> list[int]:
+    """The largest tile, in whole cells, whose window stays within `window_voxels`; one cell at least."""
+    tile = [-(-n // STRIDE) * STRIDE for n in shape]
+    while math.prod(min(n, t + 2 * HALO) for n, t in zip(shape, tile, strict=True)) > window_voxels:
+        longest = tile.index(max(tile))
+        if tile[longest] == STRIDE:
+            break
+        tile[longest] = -(-tile[longest] // (2 * STRIDE)) * STRIDE
+    return tile
+
+
+def _denoise(network: Autoencoder, patch: Tensor) -> tuple[Tensor, Tensor]:
+    """Posterior mean and standard deviation (I, J, K) of the component means, for one (1, 2, I, J, K) patch."""
+    standardised = network.standardise(patch[:, :1], patch[:, 1:])
+    log_prior = network(torch.cat([standardised, patch[:, 1:]], dim=1)).float()
+    posterior = torch.softmax(log_prior + network.log_likelihood(standardised), dim=1)[0]
+    means = network.centre + network.scale * network.means.view(-1, 1, 1, 1)
+    mean = (posterior * means).sum(0)
+    variance = (posterior * means**2).sum(0) - mean**2
+    return mean, variance.clamp_min(0).sqrt()
 
 
 def save_weights(network: Autoencoder, path: Path) -> None:

@@ -63,12 +63,12 @@ class AutoencoderConfig(_Section):
     """The network.
 
     Attributes:
-        channels: feature channels at full resolution, doubled at each coarser level.
-        levels: resolutions, full resolution included.
+        channels: feature channels at full resolution; the coarser levels have 1.5 and 2 times as many.
+        n_components: size of the categorical latent: Gaussians of intensity that the decoder mixes.
     """
 
     channels: int = Field(16, ge=4, le=256)
-    levels: int = Field(3, ge=1, le=5)
+    n_components: int = Field(10, ge=2, le=64)
 
 
 class TrainingConfig(_Section):
@@ -81,7 +81,6 @@ class TrainingConfig(_Section):
             this many checks.
         patch_size: voxels along each axis of a patch; null plans it.
         batch_size: patches in a step; null plans it from the memory at hand.
-        hidden_share: share of voxels that are hidden from the encoder and must be predicted.
         precision: ``bf16`` and ``fp16`` use autocast; ``auto`` takes bf16 where the device computes in it.
         deterministic: same bytes on a second run on the same machine, at some cost in speed.
     """
@@ -92,8 +91,7 @@ class TrainingConfig(_Section):
     patience_checks: int = Field(6, ge=1)
     patch_size: int | None = Field(None, ge=8, le=256)
     batch_size: int | None = Field(None, ge=1)
-    hidden_share: float = Field(0.25, gt=0, lt=1)
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(4e-3, gt=0)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     deterministic: bool = False
 
@@ -103,17 +101,41 @@ class ClusteringConfig(_Section):
 
     Attributes:
         n_clusters: number of labels.
-        features: ``intensity`` models each tissue by its intensity in each scan, with the autoencoder's
-            context prior (brains); ``embedding`` clusters the autoencoder's features (regions that differ by
-            texture and surroundings).
-        bias_field: estimate smooth shading together with the tissues (MR).
+        tissues: ``scan`` finds tissues by intensity anew in each scan (one label each, ascending; brains);
+            ``cohort`` clusters the whole cohort's voxels together.
+        bias_mm: width of the smooth shading that is estimated with the tissues, with ``scan``; null: none.
+        n_tissues: with ``cohort``: clusters by intensity and texture; the remaining labels divide them by their
+            surroundings. null: as many as labels.
+        divide_range: with ``cohort``: mean intensities (0 to 1) of the tissues that surroundings divide.
+        surroundings_mm: radius (standard deviation) of the surroundings whose composition divides a tissue.
+        texture: weight of local texture against intensity.
+        intensity_mm: smoothing of the intensity before clustering.
+        texture_mm: pooling of the texture energies.
+        shared_covariance: share of the covariance that all tissues have in common.
+        smoothness: strength with which a voxel follows its neighbours.
         max_samples: voxels of the whole cohort that the clusters are fitted on.
     """
 
     n_clusters: int = Field(6, ge=2, le=32)
-    features: Literal["intensity", "embedding"] = "embedding"
-    bias_field: bool = False
-    max_samples: int = Field(200_000, ge=1000)
+    tissues: Literal["scan", "cohort"] = "cohort"
+    bias_mm: float | None = Field(None, gt=0)
+    n_tissues: int | None = Field(None, ge=2, le=32)
+    divide_range: tuple[float, float] = (0.0, 1.0)
+    surroundings_mm: float = Field(24.0, gt=0)
+    texture: float = Field(0.0, ge=0)
+    intensity_mm: float = Field(0.0, ge=0)
+    texture_mm: float = Field(3.0, ge=0)
+    shared_covariance: float = Field(0.1, ge=0, le=1)
+    smoothness: float = Field(0.0, ge=0)
+    max_samples: int = Field(60_000, ge=1000)
+
+    @model_validator(mode="after")
+    def _tissues_fit_labels(self) -> ClusteringConfig:
+        if self.n_tissues is not None and self.n_tissues > self.n_clusters:
+            raise ValueError(f"n_tissues must not exceed n_clusters, found {self.n_tissues} > {self.n_clusters}")
+        if self.tissues == "scan" and self.n_clusters > 8:
+            raise ValueError(f"tissues by intensity alone go up to 8 labels, found {self.n_clusters}; use cohort")
+        return self
 
 
 class CleanupConfig(_Section):

@@ -54,18 +54,3 @@ def _padded(voxels: Tensor, size: int) -> Tensor:
     missing = [max(0, size - n) for n in voxels.shape[1:]]
     padding = [p for m in reversed(missing) for p in (m // 2, m - m // 2)]
     return torch.nn.functional.pad(voxels[None], padding, mode="constant")[0]
-
-
-def hide_voxels(patches: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Replace a random `share` of the voxels by a near neighbour each.
-
-    Returns:
-        (N, C, I, J, K) patches as the encoder sees them, and (N, 1, I, J, K) bool of what is hidden.
-    """
-    shape = (patches.shape[0], 1, *patches.shape[2:])
-    hidden = torch.rand(shape, generator=generator, device=patches.device) < share
-    offsets = torch.randint(-2, 3, (3,), generator=generator, device=patches.device).tolist()
-    if not any(offsets):
-        offsets[0] = 1
-    neighbours = torch.roll(patches, offsets, dims=(2, 3, 4))
-    return torch.where(hidden, neighbours, patches), hidden

@@ -28,6 +28,10 @@ MARGIN_MM = 12.0
 """What is kept around the foreground, so that the network sees where the body ends."""
 
 
+SAME_SPACING = 0.2
+"""Relative difference up to which a scan's own spacing passes for the working spacing."""
+
+
 class Prepared(NamedTuple):
     """A scan on the working grid: (1, I, J, K) image, 0 and 1 at the ends of its range, and foreground."""
 
@@ -81,6 +85,8 @@ class Plan(BaseModel):
             return self.window_hu
         inside = image.as_tensor()[foreground.as_tensor() > 0]
         low, high = percentiles_of(inside, self.percentiles)
+        if high > low >= 0:
+            low = 0.0  # shading is a factor, so zero must stay zero
         if not high > low:
             raise InputError("the intensities inside the foreground are all the same; check the scan and its mask",
                              code="constant")  # fmt: skip
@@ -106,8 +112,9 @@ class Plan(BaseModel):
         oriented = Orientation(axcodes="RAS", labels=None)(foreground)
         spacing = np.asarray(Geometry.of(oriented).spacing_mm)
         wanted = np.asarray(self.spacing_mm)
-        # Within 2 % of the working spacing nothing is gained by interpolating, and noise would be smoothed unevenly.
-        if np.abs(wanted / spacing - 1).max() > 0.02:
+        # Near the working spacing the scan keeps its own grid: interpolation would smooth its noise unevenly,
+        # and a network that sees patches does not mind a fifth more or less.
+        if np.abs(np.log(wanted / spacing)).max() > np.log(1 + SAME_SPACING):
             steps.append(Antialias(spacing, wanted))
             steps.append(Spacing(pixdim=self.spacing_mm, mode="bilinear", padding_mode="border", align_corners=True))
         return steps
