@@ -102,8 +102,6 @@ class Autoencoder(nn.Module):
         return -0.5 * ((intensity - self.means.view(view)) / log_sds.exp()) ** 2 - log_sds
 
 
-
-
 def loss(network: Autoencoder, patches: Tensor, inside: Tensor, _generator: torch.Generator) -> Tensor:
     """Mean negative log likelihood of the foreground voxels given their surroundings, in nats a voxel.
 
@@ -158,7 +156,9 @@ class Embedding(NamedTuple):
 
 
 @torch.no_grad()
-def embed(network: Autoencoder, image: MetaTensor, foreground: MetaTensor, *, window_voxels: int = WINDOW_VOXELS) -> Embedding:
+def embed(
+    network: Autoencoder, image: MetaTensor, foreground: MetaTensor, *, window_voxels: int = WINDOW_VOXELS
+) -> Embedding:
     """What the network makes of a whole volume, tile by tile, exact at tile borders.
 
     Every tile is computed with a halo of the receptive field and starts on a whole cell, so the result does not

@@ -62,7 +62,9 @@ class _SmoothRatio:
 
     def __call__(self, numerator: Array, denominator: Array) -> Array:
         """(V,) parts at the foreground's voxels -> (V,) field there, one on average."""
-        smooth = [ndimage.gaussian_filter(self._sums(part), self.sigma, mode="constant") for part in (numerator, denominator)]
+        smooth = [
+            ndimage.gaussian_filter(self._sums(part), self.sigma, mode="constant") for part in (numerator, denominator)
+        ]
         ratio = smooth[0] / np.maximum(smooth[1], 1e-6 * smooth[1].max())
         self.coarse = MetaTensor(torch.from_numpy(ratio[None]).float(), affine=self.coarse.affine)
         field = resample(self.coarse, self.geometry).as_tensor()[0].numpy()[self.inside]

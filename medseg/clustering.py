@@ -1,17 +1,60 @@
-"""Clusters of the cohort: what label k means in every scan."""
+"""Clusters: what label k means in every scan. Two kinds, one for tissues of each scan, one for the whole cohort."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
 from medseg.autoencoder import Autoencoder, embed
 from medseg.config import ClusteringConfig
+from medseg.geometry import Geometry
+from medseg.mixture import Mixture, Projection
 from medseg.preprocessing import Prepared
+from medseg.surroundings import composition, smooth_posteriors
+from medseg.texture import arrays, learn_filters, log_energies, pool
 from medseg.tissues import scores_between, tissue_borders, to_contrast_units
+
+Array = npt.NDArray[np.float64]
+_N_TEXTURES = 6
+_N_COMPOSITIONS = 6
+
+
+class Clusters(Protocol):
+    """What a model needs of either kind."""
+
+    def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
+        """(K, I, J, K) scores on the working grid; the best one is the label."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is saved; `load_clusters` reads it."""
+
+
+def normalise(prepared: Prepared, config: ClusteringConfig) -> Prepared:
+    """The scan as the network sees it: with tissues per scan, shading removed and contrast made common."""
+    if config.tissues == "cohort":
+        return prepared
+    return to_contrast_units(prepared, n_tissues=config.n_clusters, bias_mm=config.bias_mm)
+
+
+def fit_clusters(
+    network: Autoencoder, prepared: Sequence[Prepared], config: ClusteringConfig, *, seed: int
+) -> Clusters:
+    """Cluster the cohort; `prepared` are the scans on the working grid, the network is trained."""
+    if config.tissues == "scan":
+        return ScanTissues(config)
+    return CohortTissues.fit(network, prepared, config, seed=seed)
+
+
+def load_clusters(tensors: dict[str, Tensor], config: ClusteringConfig) -> Clusters:
+    """The inverse of `Clusters.tensors`."""
+    return ScanTissues(config) if config.tissues == "scan" else CohortTissues.from_tensors(tensors, config)
 
 
 @dataclass(frozen=True)
@@ -20,21 +63,163 @@ class ScanTissues:
 
     config: ClusteringConfig
 
-    @classmethod
-    def fit(cls, config: ClusteringConfig) -> ScanTissues:
-        """Nothing is learned but the network: the tissues are each scan's own."""
-        return cls(config)
-
-    def normalise(self, prepared: Prepared) -> Prepared:
-        """What the network sees of a scan."""
-        return to_contrast_units(prepared, n_tissues=self.config.n_clusters, bias_mm=self.config.bias_mm)
-
     def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
-        """(K, I, J, K) scores on the working grid; the best one is the label."""
-        normalised = self.normalise(prepared)
+        """(K, I, J, K) scores, linear in the denoised intensity."""
+        normalised = normalise(prepared, self.config)
         mean = embed(network, normalised.image, normalised.foreground).mean
         return scores_between(mean, tissue_borders(mean, normalised.foreground, self.config.n_clusters))
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is saved."""
+        """Nothing is learned but the network."""
         return {"n_clusters": torch.tensor(self.config.n_clusters)}
+
+
+@dataclass(frozen=True)
+class CohortTissues:
+    """Labels are clusters of the whole cohort by intensity and texture, some divided by their surroundings.
+
+    Attributes:
+        filters: (N, 3, 3, 3) texture filters.
+        textures: projection of the log energies; None without texture.
+        tissues: mixture over intensity and texture.
+        divisions: by tissue number, the projection and mixture of the compositions that divide it.
+    """
+
+    config: ClusteringConfig
+    filters: Array
+    textures: Projection | None
+    tissues: Mixture
+    divisions: dict[int, tuple[Projection, Mixture]]
+
+    @classmethod
+    def fit(
+        cls, network: Autoencoder, prepared: Sequence[Prepared], config: ClusteringConfig, *, seed: int
+    ) -> CohortTissues:
+        """Fit the tissues, then what divides them, on a sample with the same number of voxels of every scan."""
+        draw = _Sampler(max(1, config.max_samples // len(prepared)), seed)
+        filters = learn_filters(prepared, seed)
+        textures = None
+        if config.texture:
+            energies = [log_energies(item, filters, config.texture_mm) for item in prepared]
+            textures = Projection.fit(draw(energies), _N_TEXTURES, whiten=True)
+        features = [_features(network, item, config, filters, textures) for item in prepared]
+        n_tissues = config.n_tissues or config.n_clusters
+        tissues = Mixture.fit(draw(features), n_tissues, shared_covariance=config.shared_covariance, seed=seed)
+        whole = cls(config, filters, textures, tissues, {})
+        parts = whole._parts()
+        around, best = [], []
+        for item, rows in zip(prepared, features, strict=True):
+            posteriors = whole._tissue_posteriors(rows, item)
+            best.append(posteriors.argmax(axis=1))
+            around.append(whole._composition(posteriors, item) if max(parts) > 1 else posteriors)
+        divisions = {}
+        for tissue in np.flatnonzero(np.asarray(parts) > 1):
+            rows = draw([a[b == tissue] for a, b in zip(around, best, strict=True)])
+            projection = Projection.fit(rows, _N_COMPOSITIONS, whiten=False)
+            mixture = Mixture.fit(projection(rows), parts[tissue], shared_covariance=0.05, seed=seed)
+            divisions[int(tissue)] = (projection, mixture)
+        return cls(config, filters, textures, tissues, divisions)
+
+    def _parts(self) -> list[int]:
+        """How many labels each tissue is divided into: the largest ones in the range get the spare labels."""
+        low, high = self.config.divide_range
+        parts = np.ones(len(self.tissues.shares), dtype=int)
+        chosen = np.flatnonzero((self.tissues.means[:, 0] >= low) & (self.tissues.means[:, 0] <= high))
+        if not chosen.size:
+            chosen = np.arange(len(parts))
+        for _ in range(self.config.n_clusters - len(parts)):
+            parts[chosen[np.argmax(self.tissues.shares[chosen] / parts[chosen])]] += 1
+        return [int(n) for n in parts]
+
+    def _tissue_posteriors(self, rows: Array, prepared: Prepared) -> Array:
+        """(V, F) features -> (V, n_tissues), smoothed over neighbours."""
+        inside = arrays(prepared)[1]
+        spacing = Geometry.of(prepared.image).spacing_mm
+        return smooth_posteriors(self.tissues.responsibilities(rows), inside, self.config.smoothness, spacing)
+
+    def _composition(self, posteriors: Array, prepared: Prepared) -> Array:
+        spacing = Geometry.of(prepared.image).spacing_mm
+        return composition(posteriors, arrays(prepared)[1], self.config.surroundings_mm, spacing)
+
+    def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
+        """(K, I, J, K) posteriors, 0 outside the foreground."""
+        inside = arrays(prepared)[1]
+        rows = _features(network, prepared, self.config, self.filters, self.textures)
+        posteriors = self._tissue_posteriors(rows, prepared)
+        around = self._composition(posteriors, prepared) if self.divisions else posteriors
+        scores = torch.zeros((self.config.n_clusters, *inside.shape))
+        channel = 0
+        for tissue, posterior in enumerate(posteriors.T):
+            shares = np.ones((len(posterior), 1))
+            if tissue in self.divisions:
+                projection, mixture = self.divisions[tissue]
+                shares = mixture.responsibilities(projection(around))
+            for share in shares.T:
+                scores[channel][torch.from_numpy(inside)] = torch.from_numpy((posterior * share).astype(np.float32))
+                channel += 1
+        return MetaTensor(scores, affine=prepared.image.affine)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything learned, flat."""
+        found = {"filters": self.filters, **_flat("tissues", self.tissues)}
+        if self.textures is not None:
+            found |= _flat("textures", self.textures)
+        for tissue, (projection, mixture) in self.divisions.items():
+            found |= _flat(f"division{tissue}.projection", projection) | _flat(f"division{tissue}.mixture", mixture)
+        return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in found.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor], config: ClusteringConfig) -> CohortTissues:
+        """The inverse of `tensors`.
+
+        Raises:
+            KeyError: a tensor is missing.
+        """
+        found = {name: value.numpy() for name, value in tensors.items()}
+        numbers = sorted({int(name.split(".")[0][8:]) for name in found if name.startswith("division")})
+        return cls(
+            config,
+            found["filters"],
+            _projection(found, "textures") if config.texture else None,
+            _mixture(found, "tissues"),
+            {
+                n: (_projection(found, f"division{n}.projection"), _mixture(found, f"division{n}.mixture"))
+                for n in numbers
+            },
+        )
+
+
+def _flat(prefix: str, part: Mixture | Projection) -> dict[str, Array]:
+    return {f"{prefix}.{name}": value for name, value in vars(part).items()}
+
+
+def _mixture(found: dict[str, Array], prefix: str) -> Mixture:
+    return Mixture(found[f"{prefix}.shares"], found[f"{prefix}.means"], found[f"{prefix}.covariances"])
+
+
+def _projection(found: dict[str, Array], prefix: str) -> Projection:
+    return Projection(found[f"{prefix}.mean"], found[f"{prefix}.matrix"])
+
+
+def _features(
+    network: Autoencoder, prepared: Prepared, config: ClusteringConfig, filters: Array, textures: Projection | None
+) -> Array:
+    """(V, F) of the foreground voxels: denoised intensity first, then textures."""
+    inside = arrays(prepared)[1]
+    mean = embed(network, prepared.image, prepared.foreground).mean.as_tensor()[0].numpy()
+    spacing = Geometry.of(prepared.image).spacing_mm
+    columns = [pool(mean, inside, config.intensity_mm, spacing)[inside][:, None].astype(np.float64)]
+    if textures is not None:
+        columns.append(config.texture * textures(log_energies(prepared, filters, config.texture_mm)))
+    return np.concatenate(columns, axis=1)
+
+
+class _Sampler:
+    """Draws the same number of rows of every scan."""
+
+    def __init__(self, n_rows: int, seed: int) -> None:
+        self.n_rows = n_rows
+        self.randomness = np.random.default_rng(seed)
+
+    def __call__(self, rows: Sequence[Array]) -> Array:
+        return np.concatenate([part[self.randomness.permutation(len(part))[: self.n_rows]] for part in rows])

@@ -24,6 +24,11 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+def memory_gb(device: torch.device) -> float:
+    """Memory of a CUDA device; 0 for the CPU."""
+    return torch.cuda.get_device_properties(device).total_memory / 1e9 if device.type == "cuda" else 0.0
+
+
 def seed_everything(config: TrainingConfig) -> None:
     """Seed PyTorch, and ask it for repeatable kernels when the config wants them."""
     torch.manual_seed(config.seed)

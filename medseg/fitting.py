@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.autoencoder import Autoencoder
-from medseg.clustering import Clusters
+from medseg.autoencoder import Autoencoder, loss
+from medseg.clustering import fit_clusters, normalise
 from medseg.config import Config
-from medseg.devices import choose_device, seed_everything
+from medseg.devices import choose_device, memory_gb, seed_everything
 from medseg.errors import InputError
 from medseg.fingerprint import ScanFingerprint
 from medseg.geometry import Geometry
@@ -42,6 +42,7 @@ class Watch:
 
 @dataclass
 class _Cohort:
+    used: list[Source] = field(default_factory=list)
     prepared: list[Prepared] = field(default_factory=list)
     fingerprints: list[ScanFingerprint] = field(default_factory=list)
 
@@ -66,31 +67,33 @@ def fit_model(
     """
     watch = watch or Watch()
     seed_everything(config.training)
+    computing = choose_device(device)
     watch.on_stage("reading")
-    cohort, plan = _read_cohort(scans, config, masks, watch)
-    watch.on_stage("clustering")
-    chosen = config.clustering
-    clusters = Clusters.fit(cohort.prepared, chosen.n_clusters, bias_field=chosen.bias_field, seed=config.training.seed)
-    normalised = [clusters.normalise(item)[0] for item in cohort.prepared]
+    cohort = _read_fingerprints(scans, config, masks, watch)
+    plan = Plan.fit(cohort.fingerprints, config, memory_gb(computing))
+    _prepare(cohort, plan, masks, watch)
+    network = Autoencoder(config.autoencoder)
+    normalised = [normalise(item, config.clustering) for item in cohort.prepared]
+    network.start_from(_sample(normalised))
     watch.on_stage("training")
-    torch.manual_seed(config.training.seed)
-    network = Autoencoder(config.autoencoder, chosen.n_clusters).to(choose_device(device))
     record = train(
-        network,
+        network.to(computing),
         normalised,
-        clusters.loss,
+        loss,
         plan=plan,
         config=config.training,
         checkpoint=None if checkpoint is None else checkpoint / _digest(config, cohort.fingerprints),
         on_step=watch.on_step,
     )
+    watch.on_stage("clustering")
+    clusters = fit_clusters(network, cohort.prepared, config.clustering, seed=config.training.seed)
     watch.on_stage("describing")
     model = Model(
         config=config,
         plan=plan,
         network=network,
         clusters=clusters,
-        table=LabelTable.default(chosen.n_clusters),
+        table=LabelTable.default(config.clustering.n_clusters),
         merged={},
         fingerprints=tuple(cohort.fingerprints),
         record=record,
@@ -99,36 +102,48 @@ def fit_model(
     return describe_labels(model, cohort.prepared)
 
 
-def _read_cohort(
+def _read_fingerprints(
     scans: Sequence[Source], config: Config, masks: Callable[[Source], Path | None], watch: Watch
-) -> tuple[_Cohort, Plan]:
-    """Read every scan once for its fingerprint and, when the plan stands, once more for its working image."""
-    cohort, used = _Cohort(), []
-    rule = config.preprocessing.foreground
+) -> _Cohort:
+    """Read every scan once; those that cannot be used are told to `watch` and left out."""
+    cohort = _Cohort()
     for n_done, scan in enumerate(scans, start=1):
         try:
             image, mask = _read(scan, masks)
-            foreground = foreground_of(image, mask, rule)
+            foreground = foreground_of(image, mask, config.preprocessing.foreground)
             modality = scan.modality if isinstance(scan, Scan) else ""
             cohort.fingerprints.append(ScanFingerprint.of(image, foreground, modality))
-            used.append(scan)
+            cohort.used.append(scan)
         except InputError as error:
             watch.on_refused(scan, error)
         watch.on_scan(n_done, 2 * len(scans))
-    if not used:
+    if not cohort.used:
         raise InputError("none of the scans can be used for training; `medseg inspect` says why", code="no_scans")
-    plan = Plan.fit(cohort.fingerprints, config)
-    for n_done, scan in enumerate(used, start=1):
+    return cohort
+
+
+def _prepare(cohort: _Cohort, plan: Plan, masks: Callable[[Source], Path | None], watch: Watch) -> None:
+    """Read the usable scans once more and bring them to the working grid."""
+    n_scans = len(cohort.used)
+    for n_done, scan in enumerate(cohort.used, start=1):
         image, mask = _read(scan, masks)
         cohort.prepared.append(plan.prepare(image, plan.foreground_of(image, mask)))
-        watch.on_scan(len(scans) + n_done, 2 * len(scans))
-    return cohort, plan
+        watch.on_scan(n_scans + n_done, 2 * n_scans)
 
 
 def _read(scan: Source, masks: Callable[[Source], Path | None]) -> tuple[MetaTensor, MetaTensor | None]:
     image = scan if isinstance(scan, MetaTensor) else read_scan(scan)
     path = masks(scan)
     return image, None if path is None else read_mask(path, Geometry.of(image))
+
+
+def _sample(prepared: Sequence[Prepared], n_values: int = 200_000) -> torch.Tensor:
+    """Foreground intensities, the same number of every scan."""
+    parts = []
+    for item in prepared:
+        values = item.image.as_tensor()[item.foreground.as_tensor() > 0]
+        parts.append(values[:: max(1, values.numel() * len(prepared) // n_values)])
+    return torch.cat(parts)
 
 
 def _digest(config: Config, fingerprints: Sequence[ScanFingerprint]) -> str:

@@ -10,6 +10,10 @@ from scipy.optimize import minimize
 from scipy.special import ndtr
 
 Array = npt.NDArray[np.float64]
+_START_WIDTHS = (0.1, 0.02)
+"""Standard deviations that the partial-volume fit starts from, as shares of the range of the tissue means."""
+_LEAST_GAP = 0.5
+"""Least distance between neighbouring tissues, as a share of that between the k-means centres."""
 _MIN_SD = 0.02
 """Floor of a Gaussian's standard deviation, as a share of the range of the tissue means: free ones run away."""
 
@@ -27,11 +31,6 @@ class Histogram:
         counts, edges = np.histogram(values, n_bins)
         return cls(counts / counts.sum(), (edges[1:] + edges[:-1]) / 2)
 
-    @property
-    def quantiles(self) -> Array:
-        """(B,) share of the values up to each bin's centre."""
-        return np.asarray(np.cumsum(self.shares) - self.shares / 2)
-
 
 @dataclass(frozen=True)
 class GaussianMixture1D:
@@ -48,15 +47,30 @@ class GaussianMixture1D:
 
 
 def start_means(histogram: Histogram, n_tissues: int) -> Array:
-    """(K,) ascending k-means centres of a histogram, started from equal quantiles."""
-    wanted = (np.arange(n_tissues) + 0.5) / n_tissues
-    means = np.interp(wanted, histogram.quantiles, histogram.centres)
-    for _ in range(30):
-        nearest = np.abs(histogram.centres[:, None] - means).argmin(axis=1)
-        mass = np.bincount(nearest, histogram.shares, n_tissues)
-        sums = np.bincount(nearest, histogram.shares * histogram.centres, n_tissues)
-        means = np.where(mass > 0, sums / np.maximum(mass, 1e-12), means)
-    return np.asarray(np.sort(means))
+    """(K,) ascending k-means centres of a histogram: the global optimum, by dynamic programming over the bins.
+
+    Wang and Song, "Ckmeans.1d.dp", The R Journal 3:29, 2011.
+    """
+    shares, centres = histogram.shares, histogram.centres
+    mass = np.r_[0, np.cumsum(shares)]
+    first = np.r_[0, np.cumsum(shares * centres)]
+    second = np.r_[0, np.cumsum(shares * centres**2)]
+    # cost[a, b]: squared error of the bins a <= n < b around their mean; inf where there is no bin.
+    weight = mass[None, :] - mass[:, None]
+    moment = first[None, :] - first[:, None]
+    cost = second[None, :] - second[:, None] - moment**2 / np.maximum(weight, 1e-12)
+    cost = np.where(np.arange(len(mass))[:, None] < np.arange(len(mass))[None, :], np.maximum(cost, 0), np.inf)
+    best, cuts = cost[0], []
+    for _ in range(n_tissues - 1):
+        total = best[:, None] + cost
+        cuts.append(total.argmin(axis=0))
+        best = total.min(axis=0)
+    borders = [len(shares)]
+    for cut in reversed(cuts):
+        borders.append(int(cut[borders[-1]]))
+    edges = [0, *sorted(borders)]
+    means = [moment[a, b] / max(weight[a, b], 1e-12) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return np.asarray(means)
 
 
 def gaussian_em(
@@ -93,8 +107,11 @@ def pure_tissue_means(histogram: Histogram, n_tissues: int, *, pure_share: float
     span = max(float(start[-1] - start[0]), 1e-6)
     pseudo = np.r_[np.full(n_tissues, pure_share), np.zeros(2 * (n_tissues - 1))]
 
+    # On clean images two tissues would share one sharp peak; k-means keeps them apart.
+    least = _LEAST_GAP * np.maximum(np.diff(start), 1e-3 * span)
+
     def unpack(free: Array) -> tuple[Array, Array]:
-        means = free[0] + np.r_[0, np.cumsum(np.exp(free[1:n_tissues]))]
+        means = free[0] + np.r_[0, np.cumsum(least + np.exp(free[1:n_tissues]))]
         return means, 0.015 * span + np.exp(free[n_tissues:])
 
     def cost(free: Array) -> float:
@@ -102,17 +119,22 @@ def pure_tissue_means(histogram: Histogram, n_tissues: int, *, pure_share: float
         shares = _shares(likelihood, histogram.shares, pseudo, n_tissues)
         log_sds = free[n_tissues:]
         fit = (histogram.shares * np.log(likelihood @ shares + 1e-12)).sum()
-        return float(-fit - (pseudo * np.log(shares + 1e-9)).sum() + 0.5 * tie * ((log_sds - log_sds.mean()) ** 2).sum())
+        return float(
+            -fit - (pseudo * np.log(shares + 1e-9)).sum() + 0.5 * tie * ((log_sds - log_sds.mean()) ** 2).sum()
+        )
 
-    gaps = np.log(np.maximum(np.diff(start), 1e-3 * span))
-    first = np.r_[start[0], gaps, np.full(n_tissues, np.log(0.1 * span))]
-    found = minimize(cost, first, method="Nelder-Mead", options={"maxfev": 500, "xatol": 1e-3, "fatol": 1e-6})
-    return unpack(found.x)[0]
+    gaps = np.log(np.maximum(np.diff(start), 1e-3 * span) - least)
+    options = {"maxfev": 500, "xatol": 1e-3, "fatol": 1e-6}
+    starts = [np.r_[start[0], gaps, np.full(n_tissues, np.log(width * span))] for width in _START_WIDTHS]
+    found = [minimize(cost, first, method="Nelder-Mead", options=options) for first in starts]
+    return unpack(min(found, key=lambda result: float(result.fun)).x)[0]
 
 
 def _partial_volume_likelihoods(values: Array, means: Array, sds: Array) -> Array:
     """(B, 3K - 2): K pure tissues, then the two halves of the way between each pair of neighbours."""
-    columns = [np.exp(-0.5 * ((values - m) / s) ** 2) / (s * np.sqrt(2 * np.pi)) for m, s in zip(means, sds, strict=True)]
+    columns = [
+        np.exp(-0.5 * ((values - m) / s) ** 2) / (s * np.sqrt(2 * np.pi)) for m, s in zip(means, sds, strict=True)
+    ]
     for lower in range(len(means) - 1):
         middle = (means[lower] + means[lower + 1]) / 2
         for low, high, sd in ((means[lower], middle, sds[lower]), (middle, means[lower + 1], sds[lower + 1])):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from medseg import __version__
 from medseg.autoencoder import Autoencoder, load_weights, save_weights
-from medseg.clustering import Clusters
+from medseg.clustering import load_clusters
 from medseg.config import Config
 from medseg.devices import choose_device
 from medseg.errors import ModelError
@@ -74,10 +74,10 @@ def load_model(folder: Path, *, device: str = "auto") -> Model:
         ModelError: no model there, damaged, or of a newer format.
     """
     facts = _read_facts(folder)
-    network = Autoencoder(facts.config.autoencoder, facts.config.clustering.n_clusters)
+    network = Autoencoder(facts.config.autoencoder)
     try:
         load_weights(network, folder / "autoencoder.safetensors")
-        clusters = Clusters.from_tensors(load_file(folder / "clusters.safetensors"))
+        clusters = load_clusters(load_file(folder / "clusters.safetensors"), facts.config.clustering)
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError):
         raise ModelError(
             f"{folder}: the weights are missing or damaged, or belong to another model.json; copy the folder again"

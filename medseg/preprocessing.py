@@ -59,8 +59,12 @@ class Plan(BaseModel):
     batch_size: int
 
     @classmethod
-    def fit(cls, fingerprints: Sequence[ScanFingerprint], config: Config) -> Plan:
-        """Decide from the scans' fingerprints; what the config fixes is taken from it."""
+    def fit(cls, fingerprints: Sequence[ScanFingerprint], config: Config, memory_gb: float = 0.0) -> Plan:
+        """Decide from the scans' fingerprints; what the config fixes is taken from it.
+
+        Args:
+            memory_gb: memory of the GPU; 0 on a CPU, where one patch a step keeps every core busy.
+        """
         chosen = config.preprocessing
         modality = chosen.modality if chosen.modality != "auto" else _commonest_modality(fingerprints)
         spacing = chosen.spacing_mm or _planned_spacing(fingerprints, config)
@@ -72,7 +76,7 @@ class Plan(BaseModel):
             percentiles=chosen.percentiles,
             foreground=chosen.foreground,
             patch_size=patch_size,
-            batch_size=config.training.batch_size or max(1, round(4 * (48 / patch_size) ** 3)),
+            batch_size=config.training.batch_size or _planned_batch_size(patch_size, memory_gb),
         )
 
     def foreground_of(self, image: MetaTensor, mask: MetaTensor | None = None) -> MetaTensor:
@@ -209,7 +213,12 @@ def _planned_spacing(fingerprints: Sequence[ScanFingerprint], config: Config) ->
 
 
 def _planned_patch_size(fingerprints: Sequence[ScanFingerprint], spacing_mm: tuple[float, float, float]) -> int:
-    """The largest of 24, 32, 40, 48 that fits into the median scan on the working grid."""
+    """The largest of 24, 32, 40 that fits into the median scan on the working grid."""
     extents = np.array([np.asarray(f.shape) * f.spacing_mm / spacing_mm for f in fingerprints])
     smallest = float(np.median(extents, axis=0).min())
-    return max((size for size in (24, 32, 40, 48) if size <= smallest), default=24)
+    return max((size for size in (24, 32, 40) if size <= smallest), default=24)
+
+
+def _planned_batch_size(patch_size: int, memory_gb: float) -> int:
+    """As many patches as a tenth of the GPU's memory holds, 8 at most; about 6 kB a voxel in training."""
+    return int(np.clip(memory_gb * 0.1 / (patch_size**3 * 6e-6), 1, 8))

@@ -70,6 +70,8 @@ def phantom(geometry: Geometry, *, noise: float = 0.0, seed: int = 0) -> tuple[M
         body = np.maximum(body, share)
         labels[share >= 0.5] = label
     if noise:
-        image = np.where(body > 0, np.maximum(image + noise * np.random.default_rng(seed).standard_normal(len(image)), 1), 0)
+        image = np.where(
+            body > 0, np.maximum(image + noise * np.random.default_rng(seed).standard_normal(len(image)), 1), 0
+        )
     voxels = torch.from_numpy(image.reshape(1, *geometry.shape).astype(np.float32))
     return MetaTensor(voxels, affine=torch.from_numpy(geometry.affine.copy())), labels.reshape(geometry.shape)

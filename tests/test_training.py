@@ -124,7 +124,10 @@ def test_patches_are_centred_in_the_foreground_and_repeat(prepared):
 
 
 def test_a_scan_smaller_than_a_patch_is_padded():
-    tiny = Prepared(MetaTensor(torch.rand(1, 5, 30, 9), affine=torch.eye(4)), MetaTensor(torch.ones(1, 5, 30, 9), affine=torch.eye(4)))
+    tiny = Prepared(
+        MetaTensor(torch.rand(1, 5, 30, 9), affine=torch.eye(4)),
+        MetaTensor(torch.ones(1, 5, 30, 9), affine=torch.eye(4)),
+    )
     patches, inside = PatchSampler([tiny], PLAN, seed=0).draw(0)
     assert patches.shape == (2, 1, 16, 16, 16)
     assert 0 < float(inside.mean()) < 1
