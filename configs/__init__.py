@@ -1,0 +1,1 @@
+"""Complete commented settings, one file a starting point."""

@@ -37,6 +37,8 @@ WINDOW_VOXELS = 6_000_000
 
 
 START_LOG_SD = -1.4
+LEAST_SPREAD = 0.1
+"""Least standard deviation of the noise-free intensity within a component, in the network's unit."""
 MIN_LOG_SD = -4.6
 """Floor of the components' log standard deviation, in units of the cohort's: clean images blow the likelihood up."""
 
@@ -46,6 +48,11 @@ class Autoencoder(nn.Module):
 
     Sizes are multiples of `STRIDE`.
     """
+
+    hole: Tensor
+    centre: Tensor
+    scale: Tensor
+    noise: Tensor
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -69,12 +76,19 @@ class Autoencoder(nn.Module):
         self.log_sds = nn.Parameter(torch.full((config.n_components,), START_LOG_SD))
         self.register_buffer("centre", torch.tensor(0.0))
         self.register_buffer("scale", torch.tensor(1.0))
+        self.register_buffer("noise", torch.tensor(0.0))
 
-    def start_from(self, intensities: Tensor) -> None:
-        """Set the unit of intensity, and the components' means to quantiles, from (V,) values of the cohort."""
+    def start_from(self, intensities: Tensor, noise: float) -> None:
+        """Set the unit of intensity, and the components' means to quantiles, from the cohort.
+
+        Args:
+            intensities: (V,) values of all scans.
+            noise: standard deviation of the scans' white noise in the same unit.
+        """
         with torch.no_grad():
             self.centre.copy_(intensities.mean())
             self.scale.copy_(intensities.std().clamp_min(1e-6))
+            self.noise.copy_(torch.tensor(noise) / self.scale.cpu())
             wanted = torch.linspace(0.01, 0.99, self.config.n_components)
             self.means.copy_(torch.quantile((intensities - self.centre.cpu()) / self.scale.cpu(), wanted))
 
@@ -173,6 +187,7 @@ def embed(
     shape = both.shape[1:]
     padded = functional.pad(both, [p for n in reversed(shape) for p in (0, -n % STRIDE)])
     mean, sd = torch.zeros(shape), torch.ones(shape)
+    noise = max(white_noise(image, foreground), 0.01 * float(network.scale))
     tile = _tile(shape, window_voxels)
     for start in product(*(range(0, n, t) for n, t in zip(shape, tile, strict=True))):
         place = tuple(slice(s, min(s + t, n)) for s, t, n in zip(start, tile, shape, strict=True))
@@ -181,7 +196,7 @@ def embed(
         window = tuple(slice(max(0, s - HALO), s + t + HALO) for s, t in zip(start, tile, strict=True))
         inner = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(place, window, strict=True))
         patch = padded[(slice(None), *window)][None].to(device)
-        mean[place], sd[place] = (part[inner].cpu() for part in _denoise(network, patch))
+        mean[place], sd[place] = (part[inner].cpu() for part in _denoise(network, patch, noise))
     inside = foreground.as_tensor()[0] > 0
     return Embedding(MetaTensor((mean * inside)[None], affine=image.affine), MetaTensor(sd[None], affine=image.affine))
 
@@ -197,15 +212,39 @@ def _tile(shape: Sequence[int], window_voxels: int) -> list[int]:
     return tile
 
 
-def _denoise(network: Autoencoder, patch: Tensor) -> tuple[Tensor, Tensor]:
-    """Posterior mean and standard deviation (I, J, K) of the component means, for one (1, 2, I, J, K) patch."""
-    standardised = network.standardise(patch[:, :1], patch[:, 1:])
-    log_prior = network(torch.cat([standardised, patch[:, 1:]], dim=1)).float()
-    posterior = torch.softmax(log_prior + network.log_likelihood(standardised), dim=1)[0]
-    means = network.centre + network.scale * network.means.view(-1, 1, 1, 1)
-    mean = (posterior * means).sum(0)
-    variance = (posterior * means**2).sum(0) - mean**2
-    return mean, variance.clamp_min(0).sqrt()
+def _denoise(network: Autoencoder, patch: Tensor, noise: float) -> tuple[Tensor, Tensor]:
+    """Posterior mean and standard deviation (I, J, K) of the noise-free intensity u of one (1, 2, I, J, K) patch.
+
+    u ~ sum_k p(k | surroundings) N(mean_k, spread_k) and x = u + N(0, noise), with spread_k what is left of the
+    trained component's variance without the training scans' noise.
+    """
+    x = network.standardise(patch[:, :1], patch[:, 1:])
+    log_prior = network(torch.cat([x, patch[:, 1:]], dim=1)).float()[0]
+    view = (-1, 1, 1, 1)
+    trained = network.log_sds.clamp_min(MIN_LOG_SD).exp() ** 2
+    spread = (trained - network.noise**2).clamp_min(LEAST_SPREAD**2).view(view)
+    total = spread + (noise / network.scale) ** 2
+    means = network.means.view(view)
+    posterior = torch.softmax(log_prior - 0.5 * (x[0] - means) ** 2 / total - 0.5 * total.log(), dim=0)
+    gain = spread / total
+    expected = means + gain * (x[0] - means)
+    mean = (posterior * expected).sum(0)
+    variance = (posterior * (expected**2 + gain * (noise / network.scale) ** 2)).sum(0) - mean**2
+    return network.centre + network.scale * mean, network.scale * variance.clamp_min(0).sqrt()
+
+
+def white_noise(image: MetaTensor, foreground: MetaTensor) -> float:
+    """Standard deviation of voxel-to-voxel noise of a (1, I, J, K) image inside its foreground.
+
+    Median absolute value of the finest diagonal Haar coefficient of 2x2x2 blocks (Donoho and Johnstone,
+    Biometrika 81:425, 1994); 0 when no block lies inside.
+    """
+    sign = torch.tensor([1.0, -1.0])
+    kernel = torch.einsum("i,j,k->ijk", sign, sign, sign)[None, None] / 8**0.5
+    detail = functional.conv3d(image.as_tensor()[None], kernel, stride=2)[0, 0]
+    whole = -functional.max_pool3d(-foreground.as_tensor()[None], 2)[0, 0] > 0
+    values = detail[whole].abs()
+    return float(values.median()) / 0.6745 if values.numel() else 0.0
 
 
 def save_weights(network: Autoencoder, path: Path) -> None:

@@ -17,9 +17,9 @@ from medseg.config import ClusteringConfig
 from medseg.geometry import Geometry
 from medseg.mixture import Mixture, Projection
 from medseg.preprocessing import Prepared
-from medseg.surroundings import composition, smooth_posteriors
+from medseg.surroundings import composition, keep_bulk, smooth_posteriors
 from medseg.texture import arrays, learn_filters, log_energies, pool
-from medseg.tissues import scores_between, tissue_borders, to_contrast_units
+from medseg.tissues import scores_between, straighten, tissue_borders, to_contrast_units
 
 Array = npt.NDArray[np.float64]
 _N_TEXTURES = 6
@@ -66,8 +66,11 @@ class ScanTissues:
     def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
         """(K, I, J, K) scores, linear in the denoised intensity."""
         normalised = normalise(prepared, self.config)
-        mean = embed(network, normalised.image, normalised.foreground).mean
-        return scores_between(mean, tissue_borders(mean, normalised.foreground, self.config.n_clusters))
+        n_tissues, inside = self.config.n_clusters, normalised.foreground
+        mean = embed(network, normalised.image, inside).mean
+        if self.config.bias_mm is not None:
+            mean = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.bias_mm)
+        return scores_between(mean, tissue_borders(mean, inside, n_tissues))
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing is learned but the network."""
@@ -146,6 +149,8 @@ class CohortTissues:
         inside = arrays(prepared)[1]
         rows = _features(network, prepared, self.config, self.filters, self.textures)
         posteriors = self._tissue_posteriors(rows, prepared)
+        for tissue in self.divisions if self.config.bulk_share else ():
+            posteriors = keep_bulk(posteriors, inside, tissue, self.config.bulk_share)
         around = self._composition(posteriors, prepared) if self.divisions else posteriors
         scores = torch.zeros((self.config.n_clusters, *inside.shape))
         channel = 0

@@ -68,7 +68,7 @@ class AutoencoderConfig(_Section):
     """
 
     channels: int = Field(16, ge=4, le=256)
-    n_components: int = Field(10, ge=2, le=64)
+    n_components: int = Field(12, ge=2, le=64)
 
 
 class TrainingConfig(_Section):
@@ -108,6 +108,8 @@ class ClusteringConfig(_Section):
             surroundings. null: as many as labels.
         divide_range: with ``cohort``: mean intensities (0 to 1) of the tissues that surroundings divide.
         surroundings_mm: radius (standard deviation) of the surroundings whose composition divides a tissue.
+        bulk_share: of a divided tissue, parts below this share of its largest part, or thinly attached to it, go to
+            the next best tissue (bowel gas, airways beside lungs); 0: all stay.
         texture: weight of local texture against intensity.
         intensity_mm: smoothing of the intensity before clustering.
         texture_mm: pooling of the texture energies.
@@ -122,6 +124,7 @@ class ClusteringConfig(_Section):
     n_tissues: int | None = Field(None, ge=2, le=32)
     divide_range: tuple[float, float] = (0.0, 1.0)
     surroundings_mm: float = Field(24.0, gt=0)
+    bulk_share: float = Field(0.0, ge=0, le=1)
     texture: float = Field(0.0, ge=0)
     intensity_mm: float = Field(0.0, ge=0)
     texture_mm: float = Field(3.0, ge=0)

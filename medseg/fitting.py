@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.autoencoder import Autoencoder, loss
+from medseg.autoencoder import Autoencoder, loss, white_noise
 from medseg.clustering import fit_clusters, normalise
 from medseg.config import Config
 from medseg.devices import choose_device, memory_gb, seed_everything
@@ -74,7 +75,8 @@ def fit_model(
     _prepare(cohort, plan, masks, watch)
     network = Autoencoder(config.autoencoder)
     normalised = [normalise(item, config.clustering) for item in cohort.prepared]
-    network.start_from(_sample(normalised))
+    noise = float(np.median([white_noise(item.image, item.foreground) for item in normalised]))
+    network.start_from(_sample(normalised), noise)
     watch.on_stage("training")
     record = train(
         network.to(computing),

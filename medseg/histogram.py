@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,11 @@ from scipy.optimize import minimize
 from scipy.special import ndtr
 
 Array = npt.NDArray[np.float64]
+_PURE_SHARE = 0.02
+"""Pseudo share of each pure tissue but the darkest, which keeps it from vanishing into its borders."""
+_TIE = 0.05
+"""Strength with which the tissues' log standard deviations hold together."""
+_SIMPLEX = {"maxfev": 300, "xatol": 1e-3, "fatol": 1e-6}
 _START_WIDTHS = (0.1, 0.02)
 """Standard deviations that the partial-volume fit starts from, as shares of the range of the tissue means."""
 _LEAST_GAP = 0.5
@@ -26,7 +32,7 @@ class Histogram:
     centres: Array
 
     @classmethod
-    def of(cls, values: npt.NDArray[np.floating], n_bins: int = 300) -> Histogram:
+    def of(cls, values: npt.NDArray[np.floating], n_bins: int = 256) -> Histogram:
         """Histogram of (V,) values over their range."""
         counts, edges = np.histogram(values, n_bins)
         return cls(counts / counts.sum(), (edges[1:] + edges[:-1]) / 2)
@@ -69,7 +75,7 @@ def start_means(histogram: Histogram, n_tissues: int) -> Array:
     for cut in reversed(cuts):
         borders.append(int(cut[borders[-1]]))
     edges = [0, *sorted(borders)]
-    means = [moment[a, b] / max(weight[a, b], 1e-12) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    means = [float(moment[a, b] / max(weight[a, b], 1e-12)) for a, b in pairwise(edges)]
     return np.asarray(means)
 
 
@@ -92,42 +98,45 @@ def gaussian_em(
     return mixture
 
 
-def pure_tissue_means(histogram: Histogram, n_tissues: int, *, pure_share: float = 0.033, tie: float = 0.02) -> Array:
+def pure_tissue_means(histogram: Histogram, n_tissues: int) -> Array:
     """(K,) ascending intensities of voxels that hold one tissue only.
 
     Voxels at tissue borders hold two, so the histogram is a mixture of K Gaussians and, between neighbours, of
     uniform mixing shares blurred by the same noise (Santago and Gage, IEEE TMI 12:566, 1993); fitted by maximum
-    a posteriori with a simplex search.
-
-    Args:
-        pure_share: pseudo share of each pure tissue, which keeps one from vanishing into its borders.
-        tie: strength with which the tissues' log standard deviations hold together.
+    a posteriori with simplex searches from several starts.
     """
-    start = start_means(histogram, n_tissues)
-    span = max(float(start[-1] - start[0]), 1e-6)
-    pseudo = np.r_[np.full(n_tissues, pure_share), np.zeros(2 * (n_tissues - 1))]
-
+    middle = start_means(histogram, n_tissues)
+    span = max(float(middle[-1] - middle[0]), 1e-6)
     # On clean images two tissues would share one sharp peak; k-means keeps them apart.
-    least = _LEAST_GAP * np.maximum(np.diff(start), 1e-3 * span)
+    least = _LEAST_GAP * np.maximum(np.diff(middle), 1e-3 * span)
+    pseudo = np.r_[0.0, np.full(n_tissues - 1, _PURE_SHARE), np.zeros(2 * (n_tissues - 1))]
 
     def unpack(free: Array) -> tuple[Array, Array]:
         means = free[0] + np.r_[0, np.cumsum(least + np.exp(free[1:n_tissues]))]
-        return means, 0.015 * span + np.exp(free[n_tissues:])
+        return means, 0.01 * span + np.exp(free[n_tissues:])
 
     def cost(free: Array) -> float:
         likelihood = _partial_volume_likelihoods(histogram.centres, *unpack(free))
         shares = _shares(likelihood, histogram.shares, pseudo, n_tissues)
+        fit = histogram.shares @ np.log(likelihood @ shares + 1e-12) + pseudo @ np.log(shares + 1e-9)
         log_sds = free[n_tissues:]
-        fit = (histogram.shares * np.log(likelihood @ shares + 1e-12)).sum()
-        return float(
-            -fit - (pseudo * np.log(shares + 1e-9)).sum() + 0.5 * tie * ((log_sds - log_sds.mean()) ** 2).sum()
-        )
+        return float(-fit + 0.5 * _TIE * ((log_sds - log_sds.mean()) ** 2).sum())
 
-    gaps = np.log(np.maximum(np.diff(start), 1e-3 * span) - least)
-    options = {"maxfev": 500, "xatol": 1e-3, "fatol": 1e-6}
-    starts = [np.r_[start[0], gaps, np.full(n_tissues, np.log(width * span))] for width in _START_WIDTHS]
-    found = [minimize(cost, first, method="Nelder-Mead", options=options) for first in starts]
-    return unpack(min(found, key=lambda result: float(result.fun)).x)[0]
+    found = []
+    for start in (middle, _stretched(histogram, middle)):
+        gaps = np.log(np.maximum(np.diff(start) - least, 0.05 * span))
+        for width in _START_WIDTHS:
+            first = np.r_[start[0], gaps, np.full(n_tissues, np.log(width * span))]
+            found.append(minimize(cost, first, method="Nelder-Mead", options=_SIMPLEX))
+    best: Array = min(found, key=lambda result: float(result.fun)).x
+    return unpack(best)[0]
+
+
+def _stretched(histogram: Histogram, means: Array) -> Array:
+    """The means with the outer two at the ends of the histogram: a tissue may have no pure voxel at all."""
+    below = np.cumsum(histogram.shares)
+    ends = np.interp((0.01, 0.97), below, histogram.centres)
+    return np.asarray(np.r_[min(ends[0], means[0]), means[1:-1], max(ends[1], means[-1])])
 
 
 def _partial_volume_likelihoods(values: Array, means: Array, sds: Array) -> Array:

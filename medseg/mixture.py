@@ -11,7 +11,7 @@ from scipy.special import softmax
 from sklearn.cluster import KMeans
 
 Array = npt.NDArray[np.float64]
-N_ROUNDS = 40
+N_ROUNDS = 100
 _FLOOR = 1e-3
 """Least variance of a component in any direction, as a share of the whole sample's."""
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -138,7 +138,7 @@ class Model:
         lookup = np.arange(max(int(labels.max()), *self.merged) + 1, dtype=labels.dtype)
         for source, target in self.merged.items():
             lookup[source] = target
-        return lookup[labels]
+        return cast(LabelArray, lookup[labels])
 
     def relabelled(self, table: LabelTable, merges: dict[int, int]) -> Model:
         """The same model under another label table; `merges` (from -> into) are added to those made before.

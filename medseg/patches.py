@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from monai.data.meta_tensor import MetaTensor
 from monai.transforms.croppad.array import RandCropByPosNegLabel
 from monai.transforms.utils import map_binary_to_indices
 from torch import Tensor
@@ -16,6 +17,11 @@ from medseg.preprocessing import Plan, Prepared
 def seed_of(*numbers: int) -> int:
     """One 32-bit seed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def plain_tensor(image: Tensor) -> Tensor:
+    """The voxels without MONAI's metadata, which would be carried through every operation of a training step."""
+    return image.as_tensor() if isinstance(image, MetaTensor) else image
 
 
 class PatchSampler:
@@ -44,7 +50,7 @@ class PatchSampler:
                 volume, label=volume[-1:], fg_indices=self.indices[index], bg_indices=self.indices[index]
             )[0]
             flips = [axis + 1 for axis in range(3) if randomness.random() < 0.5]
-            patches.append(torch.flip(torch.as_tensor(patch), flips))
+            patches.append(torch.flip(plain_tensor(patch), flips))
         batch = torch.stack(patches)
         return batch[:, :-1].contiguous(), batch[:, -1:].contiguous()
 

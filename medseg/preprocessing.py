@@ -7,7 +7,7 @@ a scan goes through before the network sees it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -107,15 +107,15 @@ class Plan(BaseModel):
         inside = Compose(self._grid_transforms(foreground))(foreground)
         return Prepared(_plain(working), _plain(MetaTensor((inside.as_tensor() >= 0.5).float(), affine=inside.affine)))
 
-    def _grid_transforms(self, foreground: MetaTensor) -> list[Callable[[MetaTensor], MetaTensor]]:
+    def _grid_transforms(self, foreground: MetaTensor) -> list[Callable[..., Any]]:
         start, end = _box(foreground)
-        steps: list[Callable[[MetaTensor], MetaTensor]] = [
+        steps: list[Callable[..., Any]] = [
             SpatialCrop(roi_start=start, roi_end=end),
             Orientation(axcodes="RAS", labels=None),
         ]
         oriented = Orientation(axcodes="RAS", labels=None)(foreground)
-        spacing = np.asarray(Geometry.of(oriented).spacing_mm)
-        wanted = np.asarray(self.spacing_mm)
+        spacing = np.array(Geometry.of(cast(MetaTensor, oriented)).spacing_mm)
+        wanted = np.array(self.spacing_mm)
         # Near the working spacing the scan keeps its own grid: interpolation would smooth its noise unevenly,
         # and a network that sees patches does not mind a fifth more or less.
         if np.abs(np.log(wanted / spacing)).max() > np.log(1 + SAME_SPACING):

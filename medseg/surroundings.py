@@ -52,6 +52,25 @@ def smooth_posteriors(
     return posteriors
 
 
+def keep_bulk(posteriors: Array, inside: Mask, tissue: int, share: float) -> Array:
+    """Take `tissue` away where it is only a small part of its own, or thinly attached to a large one.
+
+    The tissue is eroded once; parts below `share` of the largest are dropped; the others grow back by two voxels
+    within the tissue. What is left over goes to the next best tissue. (V, K) -> (V, K).
+    """
+    volume = np.zeros(inside.shape, dtype=bool)
+    volume[inside] = posteriors.argmax(axis=1) == tissue
+    parts, n_parts = ndimage.label(ndimage.binary_erosion(volume))
+    if n_parts < 2:
+        return posteriors
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    kept = ndimage.binary_dilation((sizes >= share * sizes.max())[parts], iterations=2) & volume
+    changed = posteriors.copy()
+    changed[(volume & ~kept)[inside], tissue] = 0
+    return np.asarray(changed / np.maximum(changed.sum(axis=1, keepdims=True), 1e-12))
+
+
 def _volumes(posteriors: Array, inside: Mask) -> list[npt.NDArray[np.float32]]:
     """Each column as an (I, J, K) volume, 0 outside."""
     volumes = []

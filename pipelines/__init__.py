@@ -1,0 +1,1 @@
+"""The programs: folders, order, failures, progress, exit codes."""

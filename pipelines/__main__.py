@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from medseg.pipelines.commands import COMMANDS
 
     try:
-        return COMMANDS[args.command](args)
+        return int(COMMANDS[args.command](args))
     except MedsegError as error:
         print(f"medseg: {error}", file=sys.stderr)
         return 2

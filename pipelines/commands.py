@@ -67,14 +67,15 @@ def label(args: argparse.Namespace) -> int:
     from medseg.pipelines.labelling import Changes, relabel
 
     changes = Changes.parse(names=args.name, colors=args.color, codes=args.code, merges=args.merge)
-    return relabel(args.model, changes, outputs=args.out)
+    return int(relabel(args.model, changes, outputs=args.out))
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """Compare label maps with references."""
     from medseg.pipelines.evaluating import evaluate_and_print
 
-    return evaluate_and_print(args.predictions, args.truths, args.out, mapping=args.mapping, per_case=args.per_case)
+    options = {"mapping": args.mapping, "per_case": args.per_case}
+    return int(evaluate_and_print(args.predictions, args.truths, args.out, **options))
 
 
 def report(args: argparse.Namespace) -> int:

@@ -43,8 +43,12 @@ def write_record(out: Path, record: Record) -> None:
 
 def read_record(out: Path, scan: str) -> Record | None:
     """The kept outcome of a scan, if there is one."""
+    return _parse(_record_path(out, scan))
+
+
+def _parse(path: Path) -> Record | None:
     try:
-        values = json.loads(_record_path(out, scan).read_text("utf-8"))
+        values = json.loads(path.read_text("utf-8"))
         values["volumes_mm3"] = {int(k): float(v) for k, v in values["volumes_mm3"].items()}
         return Record(**values)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -54,8 +58,8 @@ def read_record(out: Path, scan: str) -> Record | None:
 def read_records(out: Path) -> list[Record]:
     """All kept outcomes, ordered by scan."""
     names = sorted((out / RECORDS).glob("*.json")) if (out / RECORDS).is_dir() else []
-    scans = [json.loads(path.read_text("utf-8")).get("scan", "") for path in names]
-    return sorted((r for r in map(lambda s: read_record(out, s), scans) if r), key=lambda r: r.scan)
+    records = [_parse(path) for path in names]
+    return sorted((record for record in records if record), key=lambda record: record.scan)
 
 
 def write_manifest(out: Path, records: Iterable[Record], table: LabelTable) -> None:

@@ -55,4 +55,5 @@ def _figure(out: Path, scan: str) -> str:
     if not (out / "report" / f"{scan}.png").is_file():
         return ""
     name = html.escape(scan)
-    return f'<figure><img src="report/{quote(scan)}.png" alt="{name}" loading="lazy"><figcaption>{name}</figcaption></figure>'
+    picture = f'<img src="report/{quote(scan)}.png" alt="{name}" loading="lazy">'
+    return f"<figure>{picture}<figcaption>{name}</figcaption></figure>"

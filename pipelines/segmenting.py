@@ -172,7 +172,7 @@ def peak_memory_mb() -> float:
 
 def finish(out: Path, model: Model, command: Sequence[str]) -> list[Record]:
     """Write what concerns the whole folder: manifest, colour table, run.json."""
-    records = read_records(out)
+    records: list[Record] = read_records(out)
     write_manifest(out, records, model.table)
     write_color_table(model.table, out / "labels.ctbl")
     write_text_whole(out / "run.json", json.dumps(run_facts(model, command), indent=1) + "\n")

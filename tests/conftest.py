@@ -11,9 +11,9 @@ import pytest
 
 warnings.filterwarnings("ignore", category=UserWarning, module="monai")
 
-from medseg import Model, load_config, read_scan  # noqa: E402
-from medseg.io.labels import write_labels  # noqa: E402
-from sample_data.phantom import grids, phantom  # noqa: E402
+from medseg import Model, load_config, read_scan
+from medseg.io.labels import write_labels
+from sample_data.phantom import grids, phantom
 
 SHARED = Path(__file__).parents[2] / "shared"
 GRIDS = grids()

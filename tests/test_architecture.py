@@ -23,6 +23,7 @@ LAYERS = (
         "medseg.patches",
         "medseg.histogram",
         "medseg.mixture",
+        "medseg.fields",
         "medseg.bias",
         "medseg.tissues",
         "medseg.texture",

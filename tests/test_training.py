@@ -6,14 +6,23 @@ import torch
 from conftest import GRIDS
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.autoencoder import Autoencoder, embed, load_weights, save_weights
+from medseg.autoencoder import (
+    HALO,
+    Autoencoder,
+    embed,
+    every_second,
+    from_every_second,
+    load_weights,
+    loss,
+    save_weights,
+)
 from medseg.config import AutoencoderConfig, TrainingConfig
 from medseg.patches import PatchSampler
 from medseg.preprocessing import Plan, Prepared
 from medseg.training import train
 from sample_data.phantom import phantom
 
-SMALL = AutoencoderConfig(channels=4, levels=2)
+SMALL = AutoencoderConfig(channels=4, n_components=3)
 PLAN = Plan(
     modality="MR", spacing_mm=(2.0, 2.0, 2.0), window_hu=None, percentiles=(0.5, 99.5),
     foreground="auto", patch_size=16, batch_size=2,
@@ -30,39 +39,93 @@ def prepared():
 def squared_error(network, patches, inside, generator):
     """A loss of its own kind: the mean logit must equal the intensity."""
     noisy = patches + 0.01 * torch.randn(patches.shape, generator=generator)
-    return (((network(noisy).mean(1, keepdim=True) - patches) ** 2) * inside).mean()
+    logits = network(torch.cat([noisy, inside], dim=1))
+    return (((logits[:, :1] + 2 - patches) ** 2) * inside).mean()
 
 
 def fresh():
     torch.manual_seed(0)
-    return Autoencoder(SMALL, 3)
+    return Autoencoder(SMALL)
 
 
-@pytest.mark.parametrize("levels", [1, 2, 3])
-def test_the_result_does_not_depend_on_the_tiles(levels):
+@pytest.fixture(scope="module")
+def rod():
+    """A long thin image, so that tiles with their halo are smaller than the whole."""
     torch.manual_seed(1)
-    network = Autoencoder(AutoencoderConfig(channels=4, levels=levels), 3).eval()
-    image = MetaTensor(torch.rand(1, 61, 50, 43), affine=torch.eye(4))
-    whole = embed(network, image, tile=1000).as_tensor()
-    for tile in (16, 24):
-        assert (embed(network, image, tile=tile).as_tensor() - whole).abs().max() < 1e-4
-    assert whole.shape == (3, 61, 50, 43)
+    image = MetaTensor(torch.rand(1, 13, 22, 301), affine=torch.eye(4))
+    inside = MetaTensor((torch.rand(1, 13, 22, 301) > 0.2).float(), affine=torch.eye(4))
+    return image, inside
+
+
+def test_the_result_does_not_depend_on_the_tiles(rod):
+    torch.manual_seed(1)
+    network = Autoencoder(SMALL).eval()
+    whole = embed(network, *rod, window_voxels=10**9)
+    tiles = embed(network, *rod, window_voxels=24 * 24 * 150)
+    assert whole.mean.shape == (1, 13, 22, 301)
+    assert float(whole.mean.as_tensor().std()) > 1e-3
+    assert (tiles.mean.as_tensor() - whole.mean.as_tensor()).abs().max() < 1e-5
+    assert (tiles.sd.as_tensor() - whole.sd.as_tensor())[rod[1].as_tensor() > 0].abs().max() < 1e-4
+
+
+def reached_from(network, place):
+    """Voxels along i that the logits at `place` depend on."""
+    x = torch.rand(1, 2, 160, 16, 16, dtype=torch.double, requires_grad=True)
+    network.double()(x)[0, :, place, 7, 8].square().sum().backward()
+    return x.grad[0, 0]
 
 
 def test_the_halo_covers_the_receptive_field():
-    network = Autoencoder(AutoencoderConfig(channels=4, levels=3), 2).double()
-    x = torch.rand(1, 1, 96, 32, 32, dtype=torch.double, requires_grad=True)
-    network(x)[0, :, 47, 15, 15].sum().backward()
-    reached = torch.nonzero(x.grad.abs().amax(dim=(0, 1, 3, 4)) > 0).flatten()
-    assert int(reached.min()) >= 47 - network.halo
-    assert int(reached.max()) <= 47 + network.halo
+    torch.manual_seed(2)
+    for place in (79, 80, 83):
+        used = torch.nonzero(reached_from(Autoencoder(SMALL), place).abs().amax(dim=(1, 2)) > 0).flatten()
+        assert int(used.min()) >= place - HALO
+        assert int(used.max()) <= place + HALO
+
+
+@pytest.mark.parametrize("place", range(72, 80))
+def test_no_voxel_sees_itself(place):
+    torch.manual_seed(3)
+    gradient = reached_from(Autoencoder(SMALL), place)
+    assert float(gradient[place, 7, 8]) == 0.0
+    neighbours = [gradient[place - 1, 7, 8], gradient[place + 1, 7, 8], gradient[place, 6, 8], gradient[place, 7, 9]]
+    assert all(float(g.abs()) > 0 for g in neighbours)
+
+
+def test_space_to_batch_is_undone():
+    x = torch.rand(2, 3, 8, 6, 4)
+    assert torch.equal(from_every_second(every_second(x)), x)
+    assert torch.equal(every_second(x)[0], x[0, :, ::2, ::2, ::2])
+
+
+def test_likelihood_and_posterior_equal_a_plain_mixture():
+    """One voxel by hand: log-sum-exp of prior and Gaussians, posterior mean between the component means."""
+    torch.manual_seed(4)
+    network = Autoencoder(SMALL).eval()
+    network.start_from(torch.rand(1000) * 3 + 5)
+    x, inside = torch.rand(1, 1, 8, 8, 8) * 3 + 5, torch.ones(1, 1, 8, 8, 8)
+    standard = (x - network.centre) / network.scale
+    prior = network(torch.cat([standard, inside], 1))[0, :, 3, 4, 5].exp()
+    gauss = torch.distributions.Normal(network.means, network.log_sds.exp())
+    weight = prior * gauss.log_prob(standard[0, 0, 3, 4, 5]).exp()
+    expected = network.centre + network.scale * (weight * network.means).sum() / weight.sum()
+    affine = torch.eye(4)
+    found = embed(network, MetaTensor(x[0], affine=affine), MetaTensor(inside[0], affine=affine)).mean[0, 3, 4, 5]
+    assert float(found) == pytest.approx(float(expected), abs=1e-5)
+    alone = torch.zeros_like(inside)
+    alone[..., 3, 4, 5] = 1
+    prior = network(torch.cat([network.standardise(x, alone), alone], 1))[0, :, 3, 4, 5].exp()
+    weight = prior * gauss.log_prob(standard[0, 0, 3, 4, 5]).exp()
+    constant = 0.5 * np.log(2 * np.pi)
+    value = loss(network, x, alone, torch.Generator())
+    assert float(value) == pytest.approx(-float(weight.sum().log()) - constant, abs=1e-5)
 
 
 def test_weights_survive_the_disk(tmp_path):
-    first, second = fresh(), Autoencoder(SMALL, 3)
+    first, second = fresh(), Autoencoder(SMALL)
     save_weights(first, tmp_path / "w.safetensors")
     load_weights(second, tmp_path / "w.safetensors")
-    x = torch.rand(1, 1, 8, 8, 8)
+    x = torch.rand(1, 2, 8, 8, 8)
     assert torch.equal(first(x), second(x))
 
 
@@ -102,7 +165,7 @@ def test_training_ends_early_when_nothing_improves(prepared):
     config = TrainingConfig(max_steps=400, check_steps=5, patience_checks=2)
 
     def constant(network, patches, _inside, _generator):
-        return 0.0 * network(patches).sum() + 1.0
+        return 0.0 * network(torch.cat([patches, patches], dim=1)).sum() + 1.0
 
     record = train(fresh(), prepared, constant, plan=PLAN, config=config)
     assert record.ended_early

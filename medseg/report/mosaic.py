@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from monai.data.meta_tensor import MetaTensor
 from PIL import Image, ImageDraw
 
@@ -28,10 +29,10 @@ def write_mosaic(image: MetaTensor, result: Segmentation, path: Path, *, title: 
     (patient's right on the left). Intensities run from percentile 1 to 99.5 of the labelled voxels.
     """
     grid = _display_grid(result)
-    labels = MetaTensor(_tensor(result.labels.astype(np.float32)), affine=_tensor(result.geometry.affine)[0])
+    voxels = torch.from_numpy(result.labels.astype(np.float32))[None]
+    labels = MetaTensor(voxels, affine=torch.tensor(result.geometry.affine))
     shown = resample(labels, grid, "nearest").as_tensor()[0].cpu().numpy().astype(np.int64)
-    voxels = resample(image, grid).as_tensor()[0].cpu().numpy()
-    grey = _to_grey(voxels, shown > 0)
+    grey = _to_grey(resample(image, grid).as_tensor()[0].cpu().numpy(), shown > 0)
     colored = _blend(grey, shown, result.table)
     rows = []
     for axis in (2, 1, 0):
@@ -45,12 +46,6 @@ def write_mosaic(image: MetaTensor, result: Segmentation, path: Path, *, title: 
     picture = Image.fromarray(np.concatenate(rows, axis=0))
     with whole_file(path) as temporary:
         _with_names(picture, result.table, title).save(temporary, format="PNG", optimize=True)
-
-
-def _tensor(array: npt.NDArray[np.floating]) -> object:
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(array))[None]
 
 
 def _display_grid(result: Segmentation) -> Geometry:

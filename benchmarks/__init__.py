@@ -1,0 +1,1 @@
+"""Benchmarks on real scans with references; see benchmarks/README.md."""
