@@ -1,0 +1,57 @@
+# Two commands: `make demo` and `make test`. Both make their own environment first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
+# The CPU build; on a machine with a GPU: make demo TORCH="torch==2.13.0 --index-url <the index for your CUDA>"
+TORCH ?= torch==2.13.0
+
+.PHONY: help env demo test test-slow lint wheel benchmark clean
+
+help:
+	@echo "make demo       install into $(VENV), segment the sample scans (at most 6 minutes on 2 cores)"
+	@echo "make test       install into $(VENV), run the tests (at most 10 minutes on 2 cores)"
+	@echo "make lint       ruff and mypy"
+	@echo "make wheel      build the wheel"
+	@echo "make benchmark  score on real scans, see benchmarks/README.md (PARTS=\"ibsr ct\" for some)"
+
+env: $(VENV)/installed
+
+# torch goes first: a looser request by another package would pull gigabytes of CUDA.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "medseg needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(TORCH)
+	$(PIP) --editable ".[dev]"
+	@touch $@
+
+demo: env
+	$(BIN)/python -m sample_data demo/scans
+	$(BIN)/medseg inspect demo/scans
+	$(BIN)/medseg run demo/scans/brain --out demo/brain --config brain_t1
+	$(BIN)/medseg label demo/brain/model --name 1="cerebrospinal fluid" --name 2="grey matter" --name 3="white matter"
+	$(BIN)/medseg run demo/scans/ct --out demo/ct --config generic --set clustering.n_clusters=3
+	@echo
+	@echo "label volumes of the brain:  demo/brain/mni152_T1w_seg.nii.gz and .seg.nrrd (open this in 3D Slicer)"
+	@echo "label volumes of the CT:     below demo/ct"
+	@echo "reports with pictures:       demo/brain/report.html  demo/ct/report.html"
+
+test: env
+	$(BIN)/python -m pytest
+
+test-slow: env
+	$(BIN)/python -m pytest -m slow
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy medseg pipelines
+
+wheel: env
+	$(BIN)/python -m build --wheel
+
+benchmark: env
+	$(BIN)/python -m benchmarks $(PARTS)
+
+clean:
+	rm -rf $(VENV) demo out build dist *.egg-info
