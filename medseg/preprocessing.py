@@ -24,8 +24,8 @@ from medseg.fingerprint import ScanFingerprint, percentiles_of
 from medseg.foreground import find_foreground
 from medseg.geometry import Geometry
 
-MARGIN_MM = 12.0
-"""What is kept around the foreground, so that the network sees where the body ends."""
+MARGIN_VOXELS = 4
+"""Working voxels that are kept around the foreground, so that its border is seen from both sides."""
 
 
 SAME_SPACING = 0.2
@@ -108,7 +108,7 @@ class Plan(BaseModel):
         return Prepared(_plain(working), _plain(MetaTensor((inside.as_tensor() >= 0.5).float(), affine=inside.affine)))
 
     def _grid_transforms(self, foreground: MetaTensor) -> list[Callable[..., Any]]:
-        start, end = _box(foreground)
+        start, end = _box(foreground, MARGIN_VOXELS * max(self.spacing_mm))
         steps: list[Callable[..., Any]] = [
             SpatialCrop(roi_start=start, roi_end=end),
             Orientation(axcodes="RAS", labels=None),
@@ -177,7 +177,7 @@ def foreground_of(
     return found
 
 
-def _box(foreground: MetaTensor) -> tuple[list[int], list[int]]:
+def _box(foreground: MetaTensor, margin_mm: float) -> tuple[list[int], list[int]]:
     """First and last-plus-one voxel of the foreground with its margin."""
     geometry = Geometry.of(foreground)
     inside = foreground.as_tensor()[0] > 0
@@ -185,7 +185,7 @@ def _box(foreground: MetaTensor) -> tuple[list[int], list[int]]:
     for axis, spacing in enumerate(geometry.spacing_mm):
         other = [a for a in range(3) if a != axis]
         filled = torch.nonzero(inside.any(dim=other[1]).any(dim=other[0])).flatten()
-        margin = int(np.ceil(MARGIN_MM / spacing))
+        margin = int(np.ceil(margin_mm / spacing))
         start.append(max(0, int(filled[0]) - margin))
         end.append(min(geometry.shape[axis], int(filled[-1]) + 1 + margin))
     return start, end
