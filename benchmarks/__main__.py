@@ -1,6 +1,6 @@
 """`python -m benchmarks PART...`: train, segment and score on the scans beside the project.
 
-Every part prints one line of the table: set, K, seed, Dice of each class, mean, worst scan, seconds to fit and per scan.
+Every part prints one line of the table: set, K, seed, Dice of each class, mean, worst scan, seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from medseg.report.mosaic import write_mosaic
 
 
 def run(part: Part, out: Path, seed: int, changes: Sequence[str]) -> Evaluation:
-    """Fit on the fold's scans, segment and score its other scans; all folds are scored together with one mapping each."""
+    """Fit on each fold's scans, segment and score its others, with one mapping a model."""
     config = load_config(part.config, [f"training.seed={seed}", *part.changes, *changes])
     pairs, fit_seconds, scan_seconds = [], 0.0, []
     results = []

@@ -129,7 +129,8 @@ def pure_tissue_means(histogram: Histogram, n_tissues: int) -> Array:
             first = np.r_[start[0], gaps, np.full(n_tissues, np.log(width * span))]
             found.append(minimize(cost, first, method="Nelder-Mead", options=_SIMPLEX))
     best: Array = min(found, key=lambda result: float(result.fun)).x
-    return unpack(best)[0]
+    means, _ = unpack(best)
+    return means
 
 
 def _stretched(histogram: Histogram, means: Array) -> Array:

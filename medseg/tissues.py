@@ -6,6 +6,8 @@ adapted to the labels, never the other way round.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -90,7 +92,7 @@ def _local_mean(
 def _piecewise(values: Tensor, fields: list[Tensor], means: npt.NDArray[np.float64]) -> Tensor:
     """The map that takes fields[k] to means[k], linear between and beyond."""
     out = values
-    for k, (low, high) in enumerate(zip(means[:-1], means[1:], strict=True)):
+    for k, (low, high) in enumerate(pairwise(means)):
         gap = (fields[k + 1] - fields[k]).clamp_min(_LEAST_GAP * float(high - low))
         line = float(low) + (values - fields[k]) / gap * float(high - low)
         out = line if k == 0 else torch.where(values > fields[k], line, out)

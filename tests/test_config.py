@@ -58,7 +58,7 @@ def test_wrong_settings_are_named(change, message):
 
 
 def test_an_unknown_config_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="brain_t1.*generic"):
+    with pytest.raises(ConfigError, match=r"brain_t1.*generic"):
         load_config("brian")
 
 

@@ -147,7 +147,7 @@ def test_a_damaged_json_is_refused(broken):
 
 def test_a_wrong_value_is_named(broken):
     change(broken, merged="none")
-    with pytest.raises(ModelError, match="damaged .merged"):
+    with pytest.raises(ModelError, match=r"damaged .merged"):
         Model.load(broken)
 
 

@@ -12,12 +12,12 @@ import time
 import numpy as np
 import pytest
 from conftest import GRIDS, write_nifti
+from medseg.pipelines import segmenting
+from medseg.pipelines.__main__ import main
 
 from medseg import Model, find_scans, read_labels, read_scan
 from medseg.geometry import Geometry
 from medseg.io.labels import write_labels
-from medseg.pipelines import segmenting
-from medseg.pipelines.__main__ import main
 from sample_data.dicom_series import write_dicom_series
 from sample_data.phantom import phantom
 
