@@ -66,8 +66,8 @@ def report(
         print(f"  {scan.name:28s} " + " ".join(f"{scan.classes[c].dice:.4f}" for c in classes))
     figures = " ".join(f"{c}:{m:.4f}" for c, m in zip(classes, means, strict=True))
     print(
-        f"| {part.name} | {part.config} | K={shown[-1][1].n_labels} | seed {seed} | {figures} | mean {np.mean(each):.4f} "
-        f"| worst {min(each):.4f} | median-worst {np.median(each) - min(each):.4f} "
+        f"| {part.name} | {part.config} | K={shown[-1][1].n_labels} | seed {seed} | {figures} "
+        f"| mean {np.mean(each):.4f} | worst {min(each):.4f} | median-worst {np.median(each) - min(each):.4f} "
         f"| fit {fit_seconds:.0f} s | scan {scan_seconds:.1f} s |",
         flush=True,
     )

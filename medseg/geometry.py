@@ -81,9 +81,9 @@ class Geometry:
 
     def to_index(self, points_mm: npt.ArrayLike) -> FloatArray:
         """(N, 3) RAS+ mm -> (N, 3) continuous voxel indices."""
-        inverse: FloatArray = np.linalg.inv(self.affine)
-        points: FloatArray = np.asarray(points_mm, dtype=np.float64) @ inverse[:3, :3].T
-        return points + inverse[:3, 3]
+        inverse = np.linalg.inv(self.affine)
+        indices = np.asarray(points_mm, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+        return np.asarray(indices, dtype=np.float64)
 
     def crop(self, start: Sequence[int], shape: Sequence[int]) -> Geometry:
         """The sub-grid of `shape` voxels whose first voxel is `start`; it may reach outside this grid."""

@@ -129,8 +129,7 @@ def pure_tissue_means(histogram: Histogram, n_tissues: int) -> Array:
             first = np.r_[start[0], gaps, np.full(n_tissues, np.log(width * span))]
             found.append(minimize(cost, first, method="Nelder-Mead", options=_SIMPLEX))
     best: Array = min(found, key=lambda result: float(result.fun)).x
-    means, _ = unpack(best)
-    return means
+    return np.asarray(unpack(best)[0])
 
 
 def _stretched(histogram: Histogram, means: Array) -> Array:
@@ -154,11 +153,11 @@ def _partial_volume_likelihoods(values: Array, means: Array, sds: Array) -> Arra
 
 def _shares(likelihood: Array, histogram: Array, pseudo: Array, n_tissues: int, n_rounds: int = 12) -> Array:
     """EM of the components' shares with pseudo counts."""
-    shares = np.r_[np.full(n_tissues, 2.0), np.ones(likelihood.shape[1] - n_tissues)]
+    shares: Array = np.r_[np.full(n_tissues, 2.0), np.ones(likelihood.shape[1] - n_tissues)]
     shares /= shares.sum()
     for _ in range(n_rounds):
         weight = likelihood * shares
         weight /= weight.sum(axis=1, keepdims=True) + 1e-30
         shares = (histogram[:, None] * weight).sum(axis=0) + pseudo
         shares /= shares.sum()
-    return shares
+    return np.asarray(shares)
