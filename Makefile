@@ -2,11 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
+PIP := $(BIN)/pip install --disable-pip-version-check --quiet --no-compile --constraint constraints.txt
 # The CPU build; on a machine with a GPU: make demo TORCH="torch==2.13.0 --index-url <the index for your CUDA>"
 TORCH ?= torch==2.13.0
 
-.PHONY: help env demo test test-slow lint wheel benchmark clean
+.PHONY: help env dev demo test test-slow lint wheel benchmark clean
 
 help:
 	@echo "make demo       install into $(VENV), segment the sample scans (at most 6 minutes on 2 cores)"
@@ -16,19 +16,24 @@ help:
 	@echo "make benchmark  score on real scans, see benchmarks/README.md (PARTS=\"ibsr ct\" for some)"
 
 env: $(VENV)/installed
+dev: $(VENV)/installed-dev
 
 # torch goes first: a looser request by another package would pull gigabytes of CUDA.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "medseg needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) $(TORCH)
+	$(PIP) --editable ".[sample]"
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) --editable ".[dev]"
 	@touch $@
 
 demo: env
 	$(BIN)/python -m sample_data demo/scans
 	$(BIN)/medseg inspect demo/scans
-	$(BIN)/medseg run demo/scans/brain --out demo/brain --config brain_t1
+	$(BIN)/medseg run demo/scans/brain --out demo/brain --config brain_t1 --set training.max_steps=100
 	$(BIN)/medseg label demo/brain/model --name 1="cerebrospinal fluid" --name 2="grey matter" --name 3="white matter"
 	$(BIN)/medseg run demo/scans/ct --out demo/ct --config generic --set clustering.n_clusters=3
 	@echo
@@ -36,18 +41,18 @@ demo: env
 	@echo "label volumes of the CT:     below demo/ct"
 	@echo "reports with pictures:       demo/brain/report.html  demo/ct/report.html"
 
-test: env
+test: dev
 	$(BIN)/python -m pytest
 
-test-slow: env
+test-slow: dev
 	$(BIN)/python -m pytest -m slow
 
-lint: env
+lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy medseg pipelines
 
-wheel: env
+wheel: dev
 	$(BIN)/python -m build --wheel
 
 benchmark: env

@@ -16,7 +16,7 @@ from medseg.autoencoder import Autoencoder, embed
 from medseg.config import ClusteringConfig
 from medseg.geometry import Geometry
 from medseg.mixture import Mixture, Projection
-from medseg.preprocessing import Prepared
+from medseg.preprocessing import Prepared, continued
 from medseg.surroundings import composition, keep_bulk, smooth_posteriors
 from medseg.texture import arrays, learn_filters, log_energies, pool
 from medseg.tissues import scores_between, straighten, tissue_borders, to_contrast_units
@@ -70,7 +70,7 @@ class ScanTissues:
         mean = embed(network, normalised.image, inside).mean
         if self.config.bias_mm is not None:
             mean = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.bias_mm)
-        return scores_between(mean, tissue_borders(mean, inside, n_tissues))
+        return scores_between(continued(mean, inside), tissue_borders(mean, inside, n_tissues))
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing is learned but the network."""
@@ -145,7 +145,7 @@ class CohortTissues:
         return composition(posteriors, arrays(prepared)[1], self.config.surroundings_mm, spacing)
 
     def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
-        """(K, I, J, K) posteriors, 0 outside the foreground."""
+        """(K, I, J, K) posteriors, continued a little beyond the foreground."""
         inside = arrays(prepared)[1]
         rows = _features(network, prepared, self.config, self.filters, self.textures)
         posteriors = self._tissue_posteriors(rows, prepared)
@@ -162,7 +162,7 @@ class CohortTissues:
             for share in shares.T:
                 scores[channel][torch.from_numpy(inside)] = torch.from_numpy((posterior * share).astype(np.float32))
                 channel += 1
-        return MetaTensor(scores, affine=prepared.image.affine)
+        return continued(MetaTensor(scores, affine=prepared.image.affine), prepared.foreground)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything learned, flat."""

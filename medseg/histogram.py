@@ -32,7 +32,7 @@ class Histogram:
     centres: Array
 
     @classmethod
-    def of(cls, values: npt.NDArray[np.floating], n_bins: int = 256) -> Histogram:
+    def of(cls, values: npt.NDArray[np.floating], n_bins: int = 192) -> Histogram:
         """Histogram of (V,) values over their range."""
         counts, edges = np.histogram(values, n_bins)
         return cls(counts / counts.sum(), (edges[1:] + edges[:-1]) / 2)

@@ -29,7 +29,7 @@ from medseg.fingerprint import ScanFingerprint
 from medseg.geometry import Geometry, resample
 from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
-from medseg.preprocessing import Plan, smooth_axis
+from medseg.preprocessing import Plan
 from medseg.training import TrainingRecord
 
 LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -115,8 +115,7 @@ class Model:
             InputError: there is no foreground, or nothing but one intensity in it.
         """
         foreground = self.plan.foreground_of(image, mask)
-        prepared = self.plan.prepare(image, foreground)
-        scores = grown(self.clusters.scores(self.network, prepared), prepared.foreground)
+        scores = self.clusters.scores(self.network, self.plan.prepare(image, foreground))
         geometry = Geometry.of(image)
         labels = labels_on(geometry, scores, foreground.as_tensor()[0].cpu().numpy() > 0)
         labels = self.apply_merges(labels)
@@ -162,16 +161,6 @@ class Model:
             volume = "" if label.volume_ml is None else f"  {label.volume_ml:.1f} ml"
             lines.append(f"  {label.number:3d}  {label.name}{intensity}{volume}")
         return "\n".join(lines)
-
-
-def grown(scores: MetaTensor, foreground: MetaTensor) -> MetaTensor:
-    """Scores continued a few voxels beyond the foreground, so that its border does not mix with the outside."""
-    inside = foreground.as_tensor()
-    near, weight = scores.as_tensor() * inside, inside.clone()
-    for axis in (1, 2, 3):
-        near, weight = smooth_axis(near, 1.0, axis), smooth_axis(weight, 1.0, axis)
-    continued = near / weight.clamp_min(1e-6)
-    return MetaTensor(torch.where(inside > 0, scores.as_tensor(), continued), affine=scores.affine)
 
 
 def labels_on(geometry: Geometry, scores: MetaTensor, inside: npt.NDArray[np.bool_]) -> LabelArray:

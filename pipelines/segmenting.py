@@ -181,7 +181,7 @@ def finish(out: Path, model: Model, command: Sequence[str]) -> list[Record]:
 
 def run_facts(model: Model, command: Sequence[str]) -> dict[str, Any]:
     """Versions, settings, seed, device, machine; no path of a scan and no name."""
-    packages = ("torch", "monai", "numpy", "nibabel", "pydicom", "highdicom", "SimpleITK")
+    packages = ("torch", "monai", "numpy", "nibabel", "pydicom", "SimpleITK")
     return {
         "medseg": __version__,
         "command": list(command),
