@@ -79,17 +79,7 @@ class Plan(BaseModel):
             batch_size=config.training.batch_size or _planned_batch_size(patch_size, memory_gb),
         )
 
-    def continued(image: MetaTensor, foreground: MetaTensor) -> MetaTensor:
-    """(C, I, J, K) continued a few voxels beyond the foreground, so that its border does not mix with the outside."""
-    inside = foreground.as_tensor()
-    near, weight = image.as_tensor() * inside, inside.clone()
-    for axis in (1, 2, 3):
-        near, weight = smooth_axis(near, 1.0, axis), smooth_axis(weight, 1.0, axis)
-    around = near.div_(weight.clamp_min(1e-6))
-    return MetaTensor(torch.where(inside > 0, image.as_tensor(), around), affine=image.affine)
-
-
-def foreground_of(self, image: MetaTensor, mask: MetaTensor | None = None) -> MetaTensor:
+    def foreground_of(self, image: MetaTensor, mask: MetaTensor | None = None) -> MetaTensor:
         """(1, I, J, K) of 0 and 1 on the grid of `image`: the given mask, or the foreground found."""
         return foreground_of(image, mask, self.foreground)
 

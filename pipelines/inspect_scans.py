@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +51,8 @@ def print_table(scans: Sequence[Scan], console: Console | None = None) -> None:
             grid.axcodes if grid else "-",
             scan.reason,
         )
-    console = console or Console()
+    if console is None:
+        console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)
     n_ok = sum(scan.is_ok for scan in scans)
     console.print(f"{len(scans)} scans found: {n_ok} ok, {len(scans) - n_ok} refused", highlight=False)
