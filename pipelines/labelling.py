@@ -16,6 +16,7 @@ from medseg.errors import ConfigError
 from medseg.io.labels import read_labels
 from medseg.label_table import Code
 from medseg.model import Model, Segmentation
+from medseg.report.mosaic import rename_mosaic
 
 
 @dataclass(frozen=True)
@@ -149,5 +150,9 @@ def _rewrite_scan(out: Path, path: Path, record: Record, before: Model, model: M
     result = Segmentation(model.apply_merges(labels), geometry, model.table)
     formats = ["nifti"] + (["seg.nrrd"] if output_path(out, record.scan, ".seg.nrrd").is_file() else [])
     write_outputs(result, record.scan, Job(out, tuple(formats)))
+    mosaic = output_path(out / "report", record.scan, ".png")
+    colors = [[(label.number, label.color) for label in x.table] for x in (before, model)]
+    if mosaic.is_file() and colors[0] == colors[1]:
+        rename_mosaic(mosaic, model.table, title=record.scan)
     key = record.key.replace(model_key(before), model_key(model))
     write_record(out, replace(record, volumes_mm3=result.volumes_mm3(), key=key))

@@ -96,6 +96,14 @@ def _tile(plane: Pixels) -> Pixels:
     return tile
 
 
+def rename_mosaic(path: Path, table: LabelTable, *, title: str) -> None:
+    """Write the names of `table` below a mosaic that `write_mosaic` made; its colours stay those it was drawn with."""
+    with Image.open(path) as page:
+        picture = page.convert("RGB").crop((0, _LINE + 4, page.width, _LINE + 4 + 3 * TILE))
+    with whole_file(path) as temporary:
+        _with_names(picture, table, title).save(temporary, format="PNG", optimize=True)
+
+
 def _with_names(picture: Image.Image, table: LabelTable, title: str) -> Image.Image:
     """The picture with a title above and the label names below."""
     per_row = max(1, picture.width // 175)
