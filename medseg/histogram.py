@@ -16,8 +16,6 @@ _PURE_SHARE = 0.02
 _TIE = 0.05
 """Strength with which the tissues' log standard deviations hold together."""
 _SIMPLEX = {"maxfev": 300, "xatol": 1e-3, "fatol": 1e-6}
-_START_WIDTHS = (0.1, 0.02)
-"""Standard deviations that the partial-volume fit starts from, as shares of the range of the tissue means."""
 _LEAST_GAP = 0.5
 """Least distance between neighbouring tissues, as a share of that between the k-means centres."""
 _MIN_SD = 0.02
@@ -123,11 +121,11 @@ def pure_tissue_means(histogram: Histogram, n_tissues: int) -> Array:
         return float(-fit + 0.5 * _TIE * ((log_sds - log_sds.mean()) ** 2).sum())
 
     found = []
-    for start in (middle, _stretched(histogram, middle)):
+    starts = ((middle, 0.1), (_stretched(histogram, middle), 0.1), (_peaks(histogram, middle), 0.02))
+    for start, width in starts:
         gaps = np.log(np.maximum(np.diff(start) - least, 0.05 * span))
-        for width in _START_WIDTHS:
-            first = np.r_[start[0], gaps, np.full(n_tissues, np.log(width * span))]
-            found.append(minimize(cost, first, method="Nelder-Mead", options=_SIMPLEX))
+        first = np.r_[start[0], gaps, np.full(n_tissues, np.log(width * span))]
+        found.append(minimize(cost, first, method="Nelder-Mead", options=_SIMPLEX))
     best: Array = min(found, key=lambda result: float(result.fun)).x
     return np.asarray(unpack(best)[0])
 
@@ -137,6 +135,12 @@ def _stretched(histogram: Histogram, means: Array) -> Array:
     below = np.cumsum(histogram.shares)
     ends = np.interp((0.01, 0.97), below, histogram.centres)
     return np.asarray(np.r_[min(ends[0], means[0]), means[1:-1], max(ends[1], means[-1])])
+
+
+def _peaks(histogram: Histogram, means: Array) -> Array:
+    """The highest bin near each mean: on clean images the tissues are sharp peaks that a wide start misses."""
+    nearest = np.abs(histogram.centres[:, None] - means).argmin(axis=1)
+    return np.array([histogram.centres[np.argmax(histogram.shares * (nearest == k))] for k in range(len(means))])
 
 
 def _partial_volume_likelihoods(values: Array, means: Array, sds: Array) -> Array:

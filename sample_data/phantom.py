@@ -19,19 +19,19 @@ EDGE_MM = 1.0
 
 # (label, centre mm, semi-axes mm): later shapes lie on top of earlier ones. No symmetry, so flips show.
 _SHAPES = (
-    (1, (0.0, 0.0, 0.0), (44.0, 52.0, 40.0)),
-    (2, (0.0, 2.0, -2.0), (36.0, 43.0, 32.0)),
-    (3, (-12.0, 10.0, 6.0), (17.0, 20.0, 15.0)),
-    (1, (14.0, -16.0, -8.0), (11.0, 10.0, 11.0)),
+    (1, (0.0, 0.0, 0.0), (62.0, 70.0, 58.0)),
+    (2, (0.0, 2.0, -2.0), (44.0, 51.0, 41.0)),
+    (3, (-14.0, 12.0, 8.0), (24.0, 27.0, 22.0)),
+    (1, (18.0, -20.0, -10.0), (13.0, 12.0, 13.0)),
 )
 
 
 def grids() -> dict[str, Geometry]:
-    """The grids on which a method must show the same body: 2 mm axis-aligned, oblique, thick slices."""
+    """The grids on which a method must show the same body: 1.5 mm axis-aligned, oblique, thick slices."""
 
     def grid(spacing: tuple[float, float, float], axes: npt.ArrayLike) -> Geometry:
         directions = np.asarray(axes, dtype=np.float64) * spacing
-        shape = np.ceil(np.abs(np.linalg.inv(directions)) @ np.array([104.0, 120.0, 96.0])).astype(int)
+        shape = np.ceil(np.abs(np.linalg.inv(directions)) @ np.array([140.0, 156.0, 132.0])).astype(int)
         affine = np.eye(4)
         affine[:3, :3] = directions
         affine[:3, 3] = -directions @ ((shape - 1) / 2)
@@ -41,10 +41,10 @@ def grids() -> dict[str, Geometry]:
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
     nod = np.array([[1.0, 0, 0], [0, np.cos(0.2), -np.sin(0.2)], [0, np.sin(0.2), np.cos(0.2)]])
     return {
-        "RAS": grid((2.0, 2.0, 2.0), np.eye(3)),
-        "LPS": grid((2.0, 2.0, 2.0), np.diag([-1.0, -1.0, 1.0])),
-        "PIR": grid((2.0, 2.0, 2.0), [[0, 0, 1.0], [-1.0, 0, 0], [0, -1.0, 0]]),
-        "oblique": grid((2.0, 2.0, 2.0), turn @ nod),
+        "RAS": grid((1.5, 1.5, 1.5), np.eye(3)),
+        "LPS": grid((1.5, 1.5, 1.5), np.diag([-1.0, -1.0, 1.0])),
+        "PIR": grid((1.5, 1.5, 1.5), [[0, 0, 1.0], [-1.0, 0, 0], [0, -1.0, 0]]),
+        "oblique": grid((1.5, 1.5, 1.5), turn @ nod),
         "thick": grid((0.7, 0.7, 5.0), np.eye(3)),
     }
 

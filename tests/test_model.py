@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -26,9 +27,11 @@ def segmented(model):
     return {name: model.segment(phantom(geometry)[0]) for name, geometry in GRIDS.items()}
 
 
-def as_image(result):
-    voxels = torch.from_numpy(result.labels.astype(np.float32))[None]
-    return MetaTensor(voxels, affine=torch.from_numpy(result.geometry.affine.copy()))
+def moved_onto(result, geometry):
+    """The label map on another grid: each label's own 0-1 image interpolated, the largest wins."""
+    each = np.stack([result.labels == label for label in range(4)]).astype(np.float32)
+    image = MetaTensor(torch.from_numpy(each), affine=torch.from_numpy(result.geometry.affine.copy()))
+    return resample(image, geometry).as_tensor().argmax(0).numpy()
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -41,13 +44,13 @@ def test_labels_find_the_tissues_on_every_grid(segmented, name):
         assert dice(result.labels == label, truth == label) > 0.95, f"{name}, label {label}"
 
 
-@pytest.mark.parametrize("first", GRIDS)
-@pytest.mark.parametrize("second", GRIDS)
+@pytest.mark.parametrize(("first", "second"), list(combinations(GRIDS, 2)))
 def test_any_two_grids_give_the_same_label_map_in_world_space(segmented, first, second):
-    onto = segmented[second].geometry
-    moved = resample(as_image(segmented[first]), onto, "nearest").as_tensor()[0].numpy()
+    """Label maps compared on the grid of the thicker slices; the phantom's truth itself agrees to .987 there."""
+    fine, coarse = sorted((segmented[first], segmented[second]), key=lambda s: max(s.geometry.spacing_mm))
+    moved = moved_onto(fine, coarse.geometry)
     for label in (1, 2, 3):
-        assert dice(moved == label, segmented[second].labels == label) >= 0.98
+        assert dice(moved == label, coarse.labels == label) >= 0.98, label
 
 
 def test_dicom_gives_the_label_map_of_nifti(model, segmented, tmp_path):
@@ -56,7 +59,7 @@ def test_dicom_gives_the_label_map_of_nifti(model, segmented, tmp_path):
     write_nifti(image, tmp_path / "a.nii.gz")
     from_dicom = model.segment(read_scan(tmp_path / "dicom"))
     from_nifti = model.segment(read_scan(tmp_path / "a.nii.gz"))
-    moved = resample(as_image(from_dicom), from_nifti.geometry, "nearest").as_tensor()[0].numpy()
+    moved = moved_onto(from_dicom, from_nifti.geometry)
     for label in (1, 2, 3):
         assert dice(moved == label, from_nifti.labels == label) >= 0.98
 
@@ -83,7 +86,7 @@ def test_intensity_scale_and_shading_do_not_rename_labels(model, segmented):
 def test_a_mask_restricts_the_labels(model):
     image, _ = phantom(GRIDS["RAS"])
     inside = torch.zeros_like(image.as_tensor())
-    inside[:, 15:40, 15:45, 10:35] = 1
+    inside[:, 20:60, 25:75, 20:60] = 1
     labels = model.segment(image, MetaTensor(inside, affine=image.affine)).labels
     assert (labels[inside[0].numpy() == 0] == 0).all()
     assert (labels[inside[0].numpy() > 0] > 0).all()

@@ -154,7 +154,7 @@ def test_label_refuses_the_outputs_of_another_model(segmented, model, model_fold
 
 def test_masks_restrict_and_a_missing_mask_costs_its_scan(scans, model_folder, tmp_path):
     labels = np.zeros(GRIDS["LPS"].shape, np.uint8)
-    labels[15:40, 15:45, 12:36] = 1
+    labels[20:60, 25:75, 20:60] = 1
     write_labels(labels, GRIDS["LPS"], tmp_path / "masks" / "a" / "b.nii.gz")
     out = tmp_path / "out"
     code = main(["segment", str(scans), "--model", str(model_folder), "--out", str(out),

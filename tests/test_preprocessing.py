@@ -69,7 +69,7 @@ def test_a_flat_foreground_is_refused():
 
 def test_the_plan_follows_the_scans():
     plan = plan_of(phantom(GRIDS["PIR"], noise=5)[0], phantom(GRIDS["oblique"], noise=5)[0])
-    assert plan.spacing_mm == (2.0, 2.0, 2.0)
+    assert plan.spacing_mm == (1.5, 1.5, 1.5)
     assert plan.modality == "MR"
     assert plan.patch_size == 40
     thick = plan_of(phantom(GRIDS["thick"], noise=5)[0])
@@ -97,7 +97,7 @@ def test_the_working_image_is_ras_and_lies_where_the_scan_lies(name):
     prepared = plan.prepare(image, plan.foreground_of(image))
     geometry = Geometry.of(prepared.image)
     assert geometry.axcodes == "RAS"
-    assert geometry.spacing_mm == pytest.approx((2, 2, 2), rel=0.01)
+    assert geometry.spacing_mm == pytest.approx((1.5, 1.5, 1.5), rel=0.01)
     bright = prepared.image[0].numpy() > 0.9
     found = geometry.to_world(np.argwhere(bright)).mean(0)
     expected = GRIDS[name].to_world(np.argwhere(labels == 3)).mean(0)
@@ -106,7 +106,7 @@ def test_the_working_image_is_ras_and_lies_where_the_scan_lies(name):
 
 def test_ct_maps_the_window_and_mr_keeps_zero():
     voxels = torch.linspace(-2000, 2000, 1000).reshape(1, 10, 10, 10)
-    affine = torch.diag(torch.tensor([2.0, 2, 2, 1], dtype=torch.float64))
+    affine = torch.diag(torch.tensor([1.5, 1.5, 1.5, 1], dtype=torch.float64))
     ct, whole = MetaTensor(voxels, affine=affine), MetaTensor(torch.ones_like(voxels), affine=affine)
     plan = plan_of(phantom(GRIDS["RAS"], noise=5)[0], changes=["preprocessing.modality=CT"])
     working = plan.transforms(ct, whole)(ct).as_tensor()

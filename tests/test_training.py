@@ -8,6 +8,7 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg.autoencoder import (
     HALO,
+    LEAST_SPREAD,
     Autoencoder,
     embed,
     every_second,
@@ -15,6 +16,7 @@ from medseg.autoencoder import (
     load_weights,
     loss,
     save_weights,
+    white_noise,
 )
 from medseg.config import AutoencoderConfig, TrainingConfig
 from medseg.patches import PatchSampler
@@ -98,27 +100,50 @@ def test_space_to_batch_is_undone():
     assert torch.equal(every_second(x)[0], x[0, :, ::2, ::2, ::2])
 
 
-def test_likelihood_and_posterior_equal_a_plain_mixture():
-    """One voxel by hand: log-sum-exp of prior and Gaussians, posterior mean between the component means."""
+def test_the_posterior_equals_a_plain_mixture():
+    """One voxel by numerical integration over the noise-free intensity u: u ~ mixture, x = u + noise."""
     torch.manual_seed(4)
     network = Autoencoder(SMALL).eval()
-    network.start_from(torch.rand(1000) * 3 + 5)
-    x, inside = torch.rand(1, 1, 8, 8, 8) * 3 + 5, torch.ones(1, 1, 8, 8, 8)
+    network.start_from(torch.rand(1000) * 3 + 5, noise=0.1)
+    x, inside, affine = torch.rand(1, 1, 8, 8, 8) * 3 + 5, torch.ones(1, 1, 8, 8, 8), torch.eye(4)
+    image = MetaTensor(x[0], affine=affine)
+    noise = white_noise(image, MetaTensor(inside[0], affine=affine)) / float(network.scale)
     standard = (x - network.centre) / network.scale
     prior = network(torch.cat([standard, inside], 1))[0, :, 3, 4, 5].exp()
-    gauss = torch.distributions.Normal(network.means, network.log_sds.exp())
-    weight = prior * gauss.log_prob(standard[0, 0, 3, 4, 5]).exp()
-    expected = network.centre + network.scale * (weight * network.means).sum() / weight.sum()
-    affine = torch.eye(4)
-    found = embed(network, MetaTensor(x[0], affine=affine), MetaTensor(inside[0], affine=affine)).mean[0, 3, 4, 5]
-    assert float(found) == pytest.approx(float(expected), abs=1e-5)
-    alone = torch.zeros_like(inside)
+    trained = network.log_sds.exp() ** 2
+    spread = (trained - network.noise**2).clamp_min(LEAST_SPREAD**2).sqrt()
+    u = torch.linspace(-8, 8, 20_001)
+    density = (
+        prior[:, None] * torch.distributions.Normal(network.means[:, None], spread[:, None]).log_prob(u).exp()
+    ).sum(0)
+    weight = density * torch.distributions.Normal(u, noise).log_prob(standard[0, 0, 3, 4, 5]).exp()
+    expected = (weight * u).sum() / weight.sum()
+    deviation = ((weight * (u - expected) ** 2).sum() / weight.sum()).sqrt()
+    found = embed(network, image, MetaTensor(inside[0], affine=affine))
+    assert float(found.mean[0, 3, 4, 5]) == pytest.approx(float(network.centre + network.scale * expected), abs=1e-3)
+    assert float(found.sd[0, 3, 4, 5]) == pytest.approx(float(network.scale * deviation), abs=1e-3)
+
+
+def test_the_loss_is_the_likelihood_of_one_voxel():
+    torch.manual_seed(5)
+    network = Autoencoder(SMALL).eval()
+    network.start_from(torch.rand(1000) * 3 + 5, noise=0.1)
+    x, alone = torch.rand(1, 1, 8, 8, 8) * 3 + 5, torch.zeros(1, 1, 8, 8, 8)
     alone[..., 3, 4, 5] = 1
     prior = network(torch.cat([network.standardise(x, alone), alone], 1))[0, :, 3, 4, 5].exp()
-    weight = prior * gauss.log_prob(standard[0, 0, 3, 4, 5]).exp()
-    constant = 0.5 * np.log(2 * np.pi)
-    value = loss(network, x, alone, torch.Generator())
-    assert float(value) == pytest.approx(-float(weight.sum().log()) - constant, abs=1e-5)
+    value = (x[0, 0, 3, 4, 5] - network.centre) / network.scale
+    likelihood = torch.distributions.Normal(network.means, network.log_sds.exp()).log_prob(value).exp()
+    expected = -float((prior * likelihood).sum().log()) - 0.5 * np.log(2 * np.pi)
+    assert float(loss(network, x, alone, torch.Generator())) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("sd", [0.5, 2.0])
+def test_white_noise_is_measured_under_an_image(sd):
+    i, j, k = torch.meshgrid(*[torch.arange(40.0)] * 3, indexing="ij")
+    smooth = 30 * torch.sin(i / 9) + j + 0.5 * k
+    noisy = smooth + sd * torch.randn(smooth.shape, generator=torch.Generator().manual_seed(0))
+    whole = MetaTensor(torch.ones(1, 40, 40, 40), affine=torch.eye(4))
+    assert white_noise(MetaTensor(noisy[None], affine=torch.eye(4)), whole) == pytest.approx(sd, rel=0.05)
 
 
 def test_weights_survive_the_disk(tmp_path):
