@@ -54,9 +54,9 @@ class Autoencoder(nn.Module):
     scale: Tensor
     noise: Tensor
 
-    def __init__(self, config: AutoencoderConfig) -> None:
+    def __init__(self, config: AutoencoderConfig, channels: int) -> None:
         super().__init__()
-        width, middle, coarse = config.channels, config.channels * 3 // 2, config.channels * 2
+        width, middle, coarse = channels, channels * 3 // 2, channels * 2
         self.config = config
         hole = torch.ones(1, 1, 3, 3, 3)
         hole[..., 1, 1, 1] = 0

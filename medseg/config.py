@@ -63,11 +63,12 @@ class AutoencoderConfig(_Section):
     """The network.
 
     Attributes:
-        channels: feature channels at full resolution; the coarser levels have 1.5 and 2 times as many.
+        channels: feature channels at full resolution, the coarser levels have 1.5 and 2 times as many; null plans
+            them from the memory at hand.
         n_components: size of the categorical latent: Gaussians of intensity that the decoder mixes.
     """
 
-    channels: int = Field(16, ge=4, le=256)
+    channels: int | None = Field(None, ge=4, le=256)
     n_components: int = Field(12, ge=2, le=64)
 
 

@@ -73,7 +73,7 @@ def fit_model(
     cohort = _read_fingerprints(scans, config, masks, watch)
     plan = Plan.fit(cohort.fingerprints, config, memory_gb(computing))
     _prepare(cohort, plan, masks, watch)
-    network = Autoencoder(config.autoencoder)
+    network = Autoencoder(config.autoencoder, plan.channels)
     normalised = [normalise(item, config.clustering) for item in cohort.prepared]
     noise = float(np.median([white_noise(item.image, item.foreground) for item in normalised]))
     network.start_from(_sample(normalised), noise)

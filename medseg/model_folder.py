@@ -74,7 +74,7 @@ def load_model(folder: Path, *, device: str = "auto") -> Model:
         ModelError: no model there, damaged, or of a newer format.
     """
     facts = _read_facts(folder)
-    network = Autoencoder(facts.config.autoencoder)
+    network = Autoencoder(facts.config.autoencoder, facts.plan.channels)
     try:
         load_weights(network, folder / "autoencoder.safetensors")
         clusters = load_clusters(load_file(folder / "clusters.safetensors"), facts.config.clustering)

@@ -46,6 +46,7 @@ class Plan(BaseModel):
         spacing_mm: working grid, along R, A, S.
         window_hu: intensity range of CT; None: `percentiles` of each scan.
         patch_size, batch_size: voxels along an axis, patches in a step.
+        channels: size of the network.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +58,7 @@ class Plan(BaseModel):
     foreground: Literal["auto", "nonzero", "all"]
     patch_size: int
     batch_size: int
+    channels: int
 
     @classmethod
     def fit(cls, fingerprints: Sequence[ScanFingerprint], config: Config, memory_gb: float = 0.0) -> Plan:
@@ -77,6 +79,7 @@ class Plan(BaseModel):
             foreground=chosen.foreground,
             patch_size=patch_size,
             batch_size=config.training.batch_size or _planned_batch_size(patch_size, memory_gb),
+            channels=config.autoencoder.channels or (24 if memory_gb >= 16 else 16),
         )
 
     def foreground_of(self, image: MetaTensor, mask: MetaTensor | None = None) -> MetaTensor:

@@ -76,6 +76,14 @@ def test_the_plan_follows_the_scans():
     assert thick.spacing_mm == pytest.approx((np.cbrt(0.7 * 0.7 * 5),) * 3, abs=1e-3)
 
 
+def test_the_memory_at_hand_sets_batch_and_network():
+    image, _ = phantom(GRIDS["RAS"], noise=5)
+    prints = [ScanFingerprint.of(image, find_foreground(image))]
+    cpu, gpu = (Plan.fit(prints, load_config("generic"), memory_gb) for memory_gb in (0.0, 80.0))
+    assert (cpu.batch_size, cpu.channels) == (1, 16)
+    assert (gpu.batch_size, gpu.channels) == (8, 24)
+
+
 def test_the_config_overrules_the_scans():
     image, _ = phantom(GRIDS["RAS"], noise=5)
     changes = ["preprocessing.spacing_mm=[3, 4, 5]", "training.patch_size=24", "training.batch_size=7"]

@@ -27,7 +27,7 @@ from sample_data.phantom import phantom
 SMALL = AutoencoderConfig(channels=4, n_components=3)
 PLAN = Plan(
     modality="MR", spacing_mm=(2.0, 2.0, 2.0), window_hu=None, percentiles=(0.5, 99.5),
-    foreground="auto", patch_size=16, batch_size=2,
+    foreground="auto", patch_size=16, batch_size=2, channels=4,
 )  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def squared_error(network, patches, inside, generator):
 
 def fresh():
     torch.manual_seed(0)
-    return Autoencoder(SMALL)
+    return Autoencoder(SMALL, 4)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def rod():
 
 def test_the_result_does_not_depend_on_the_tiles(rod):
     torch.manual_seed(1)
-    network = Autoencoder(SMALL).eval()
+    network = Autoencoder(SMALL, 4).eval()
     whole = embed(network, *rod, window_voxels=10**9)
     tiles = embed(network, *rod, window_voxels=24 * 24 * 150)
     assert whole.mean.shape == (1, 13, 22, 301)
@@ -80,7 +80,7 @@ def reached_from(network, place):
 def test_the_halo_covers_the_receptive_field():
     torch.manual_seed(2)
     for place in (79, 80, 83):
-        used = torch.nonzero(reached_from(Autoencoder(SMALL), place).abs().amax(dim=(1, 2)) > 0).flatten()
+        used = torch.nonzero(reached_from(Autoencoder(SMALL, 4), place).abs().amax(dim=(1, 2)) > 0).flatten()
         assert int(used.min()) >= place - HALO
         assert int(used.max()) <= place + HALO
 
@@ -88,7 +88,7 @@ def test_the_halo_covers_the_receptive_field():
 @pytest.mark.parametrize("place", range(72, 80))
 def test_no_voxel_sees_itself(place):
     torch.manual_seed(3)
-    gradient = reached_from(Autoencoder(SMALL), place)
+    gradient = reached_from(Autoencoder(SMALL, 4), place)
     assert float(gradient[place, 7, 8]) == 0.0
     neighbours = [gradient[place - 1, 7, 8], gradient[place + 1, 7, 8], gradient[place, 6, 8], gradient[place, 7, 9]]
     assert all(float(g.abs()) > 0 for g in neighbours)
@@ -103,7 +103,7 @@ def test_space_to_batch_is_undone():
 def test_the_posterior_equals_a_plain_mixture():
     """One voxel by numerical integration over the noise-free intensity u: u ~ mixture, x = u + noise."""
     torch.manual_seed(4)
-    network = Autoencoder(SMALL).eval()
+    network = Autoencoder(SMALL, 4).eval()
     network.start_from(torch.rand(1000) * 3 + 5, noise=0.1)
     x, inside, affine = torch.rand(1, 1, 8, 8, 8) * 3 + 5, torch.ones(1, 1, 8, 8, 8), torch.eye(4)
     image = MetaTensor(x[0], affine=affine)
@@ -126,7 +126,7 @@ def test_the_posterior_equals_a_plain_mixture():
 
 def test_the_loss_is_the_likelihood_of_one_voxel():
     torch.manual_seed(5)
-    network = Autoencoder(SMALL).eval()
+    network = Autoencoder(SMALL, 4).eval()
     network.start_from(torch.rand(1000) * 3 + 5, noise=0.1)
     x, alone = torch.rand(1, 1, 8, 8, 8) * 3 + 5, torch.zeros(1, 1, 8, 8, 8)
     alone[..., 3, 4, 5] = 1
@@ -147,7 +147,7 @@ def test_white_noise_is_measured_under_an_image(sd):
 
 
 def test_weights_survive_the_disk(tmp_path):
-    first, second = fresh(), Autoencoder(SMALL)
+    first, second = fresh(), Autoencoder(SMALL, 4)
     save_weights(first, tmp_path / "w.safetensors")
     load_weights(second, tmp_path / "w.safetensors")
     x = torch.rand(1, 2, 8, 8, 8)
