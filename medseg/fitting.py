@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,7 +26,6 @@ from medseg.model import Model
 from medseg.preprocessing import Plan, Prepared, foreground_of
 from medseg.training import train
 
-_LOG = logging.getLogger(__name__)
 Source = Scan | Path | str | MetaTensor
 
 

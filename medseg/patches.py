@@ -1,4 +1,4 @@
-"""Random patches inside the foreground, and what is hidden in them."""
+"""Random patches inside the foreground."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training: patches sampled inside the foreground, hidden voxels predicted, checkpoints that resume exactly.
+"""Training: patches sampled inside the foreground, every voxel predicted from its surroundings, exact resume.
 
 Every step draws its randomness from (seed, step) alone, so a run that was interrupted continues with the very
 patches that it would have seen.
