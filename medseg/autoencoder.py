@@ -34,6 +34,8 @@ HALO = 56
 """Voxels around a window that its result depends on, in whole cells; a test measures it."""
 WINDOW_VOXELS = 6_000_000
 """Largest window that is computed at once: about 500 bytes a voxel with 16 channels."""
+_ROWS = 1 << 18
+"""Voxels whose posterior is computed at once."""
 
 
 START_LOG_SD = -1.4
@@ -44,9 +46,9 @@ MIN_LOG_SD = -4.6
 
 
 class Autoencoder(nn.Module):
-    """(N, 2, I, J, K) intensity and foreground -> (N, n_components, I, J, K) log p(k | surroundings).
+    """(N, 2, I, J, K) intensity and foreground -> (N I J K, n_components) log p(k | surroundings), voxel by voxel.
 
-    Sizes are multiples of `STRIDE`.
+    Sizes are multiples of `STRIDE`. Channels lie last in memory, which convolutions of few channels are fastest with.
     """
 
     hole: Tensor
@@ -70,13 +72,14 @@ class Autoencoder(nn.Module):
         self.middle_up = _convolution(middle, middle)
         self.from_middle = nn.Conv3d(middle, width, 1)
         self.fine_up = _convolution(width, width)
-        self.join = nn.Sequential(nn.Conv3d(3 * width, 2 * width, 1), _activation())
+        self.join = nn.Conv3d(3 * width, 2 * width, 1)
         self.head = nn.Conv3d(2 * width, config.n_components, 1)
         self.means = nn.Parameter(torch.linspace(0, 1, config.n_components))
         self.log_sds = nn.Parameter(torch.full((config.n_components,), START_LOG_SD))
         self.register_buffer("centre", torch.tensor(0.0))
         self.register_buffer("scale", torch.tensor(1.0))
         self.register_buffer("noise", torch.tensor(0.0))
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def start_from(self, intensities: Tensor, noise: float) -> None:
         """Set the unit of intensity, and the components' means to quantiles, from the cohort.
@@ -97,8 +100,13 @@ class Autoencoder(nn.Module):
         return (intensity - self.centre) / self.scale * inside
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 2, I, J, K) -> (N, n_components, I, J, K) log probabilities; channel 0 is standardised."""
-        around = _leaky(functional.conv3d(x, self.first.weight * self.hole, self.first.bias, padding=1))
+        """(N, 2, I, J, K) -> (N I J K, n_components) log probabilities; channel 0 of `x` is standardised."""
+        return self.log_prior(*self.features(x))
+
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 2, I, J, K) -> what the logits are made of, (N I J K, channels) and (N I J K, 2 channels)."""
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+        around = _leaky_(functional.conv3d(x, self.first.weight * self.hole, self.first.bias, padding=1))
         lattices = every_second(self.enter(around))
         fine = self.fine(_leaky(lattices)) + lattices
         middle = self.middle(functional.avg_pool3d(fine, 2))
@@ -106,14 +114,17 @@ class Autoencoder(nn.Module):
         middle = self.middle_up(middle + _enlarge(self.from_coarse(coarse)))
         fine = fine + _enlarge(self.from_middle(middle))
         fine = fine + self.fine_up(_leaky(fine))
-        logits = self.head(self.join(torch.cat([from_every_second(fine), around], dim=1)))
-        return torch.log_softmax(logits, dim=1)
+        return _by_voxel(from_every_second(fine)), _by_voxel(around)
+
+    def log_prior(self, fine: Tensor, around: Tensor) -> Tensor:
+        """(V, channels) and (V, 2 channels) of any voxels -> (V, n_components) log probabilities."""
+        joined = _pointwise(self.join, torch.cat([fine, around], dim=1))
+        return torch.log_softmax(_pointwise(self.head, _leaky_(joined)), dim=1)
 
     def log_likelihood(self, intensity: Tensor) -> Tensor:
-        """(N, 1, I, J, K) -> (N, n_components, I, J, K) log N(x; mean_k, sd_k) without the constant."""
-        view = (1, -1, 1, 1, 1)
-        log_sds = self.log_sds.clamp_min(MIN_LOG_SD).view(view)
-        return -0.5 * ((intensity - self.means.view(view)) / log_sds.exp()) ** 2 - log_sds
+        """(V, 1) -> (V, n_components) log N(x; mean_k, sd_k) without the constant."""
+        log_sds = self.log_sds.clamp_min(MIN_LOG_SD)
+        return -0.5 * ((intensity - self.means) / log_sds.exp()) ** 2 - log_sds
 
 
 def loss(network: Autoencoder, patches: Tensor, inside: Tensor, _generator: torch.Generator) -> Tensor:
@@ -125,37 +136,47 @@ def loss(network: Autoencoder, patches: Tensor, inside: Tensor, _generator: torc
     """
     standardised = network.standardise(patches, inside)
     log_prior = network(torch.cat([standardised, inside], dim=1)).float()
-    value = torch.logsumexp(log_prior + network.log_likelihood(standardised), dim=1, keepdim=True)
-    return -(value * inside).sum() / inside.sum().clamp_min(1)
+    value = torch.logsumexp(log_prior + network.log_likelihood(standardised.reshape(-1, 1)), dim=1)
+    return -(value * inside.flatten()).sum() / inside.sum().clamp_min(1)
 
 
 def every_second(x: Tensor) -> Tensor:
     """(N, C, I, J, K) -> (8N, C, I/2, J/2, K/2): the eight lattices of every second voxel, as a batch."""
     n, c, i, j, k = x.shape
-    blocks = x.view(n, c, i // 2, 2, j // 2, 2, k // 2, 2).permute(0, 3, 5, 7, 1, 2, 4, 6)
-    return blocks.reshape(n * 8, c, i // 2, j // 2, k // 2)
+    blocks = x.permute(0, 2, 3, 4, 1).reshape(n, i // 2, 2, j // 2, 2, k // 2, 2, c).permute(0, 2, 4, 6, 1, 3, 5, 7)
+    return blocks.reshape(n * 8, i // 2, j // 2, k // 2, c).permute(0, 4, 1, 2, 3)
 
 
 def from_every_second(x: Tensor) -> Tensor:
     """The inverse of `every_second`."""
     n, c, i, j, k = x.shape
-    blocks = x.view(n // 8, 2, 2, 2, c, i, j, k).permute(0, 4, 5, 1, 6, 2, 7, 3)
-    return blocks.reshape(n // 8, c, 2 * i, 2 * j, 2 * k)
+    blocks = x.permute(0, 2, 3, 4, 1).reshape(n // 8, 2, 2, 2, i, j, k, c).permute(0, 4, 1, 5, 2, 6, 3, 7)
+    return blocks.reshape(n // 8, 2 * i, 2 * j, 2 * k, c).permute(0, 4, 1, 2, 3)
+
+
+def _by_voxel(x: Tensor) -> Tensor:
+    """(N, C, I, J, K) -> (N I J K, C), without a copy where channels lie last."""
+    return x.permute(0, 2, 3, 4, 1).reshape(-1, x.shape[1])
+
+
+def _pointwise(convolution: nn.Conv3d, rows: Tensor) -> Tensor:
+    """A 1x1x1 convolution of (V, C) rows."""
+    return functional.linear(rows, convolution.weight.flatten(1), convolution.bias)
 
 
 def _convolution(in_channels: int, out_channels: int) -> nn.Module:
     return Convolution(3, in_channels, out_channels, kernel_size=3, act=_ACT, norm=None)
 
 
-_ACT = ("LEAKYRELU", {"negative_slope": 0.1})
-
-
-def _activation() -> nn.Module:
-    return nn.LeakyReLU(0.1)
+_ACT = ("LEAKYRELU", {"negative_slope": 0.1, "inplace": True})
 
 
 def _leaky(x: Tensor) -> Tensor:
     return functional.leaky_relu(x, 0.1)
+
+
+def _leaky_(x: Tensor) -> Tensor:
+    return functional.leaky_relu_(x, 0.1)
 
 
 def _enlarge(x: Tensor) -> Tensor:
@@ -183,22 +204,26 @@ def embed(
         foreground: (1, I, J, K) of 0 and 1.
     """
     device = next(network.parameters()).device
+    inside = foreground.as_tensor()[0] > 0
+    shape = inside.shape
     both = torch.cat([image.as_tensor(), foreground.as_tensor()])
-    shape = both.shape[1:]
     padded = functional.pad(both, [p for n in reversed(shape) for p in (0, -n % STRIDE)])
     mean, sd = torch.zeros(shape), torch.ones(shape)
     noise = max(white_noise(image, foreground), 0.01 * float(network.scale))
     tile = _tile(shape, window_voxels)
     for start in product(*(range(0, n, t) for n, t in zip(shape, tile, strict=True))):
         place = tuple(slice(s, min(s + t, n)) for s, t, n in zip(start, tile, shape, strict=True))
-        if not bool(both[1][place].any()):
+        wanted = inside[place]
+        if not bool(wanted.any()):
             continue
         window = tuple(slice(max(0, s - HALO), s + t + HALO) for s, t in zip(start, tile, strict=True))
         inner = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(place, window, strict=True))
-        patch = padded[(slice(None), *window)][None].to(device)
-        mean[place], sd[place] = (part[inner].cpu() for part in _denoise(network, patch, noise))
-    inside = foreground.as_tensor()[0] > 0
-    return Embedding(MetaTensor((mean * inside)[None], affine=image.affine), MetaTensor(sd[None], affine=image.affine))
+        patch = padded[(slice(None), *window)].to(device)
+        where = torch.zeros(patch.shape[1:], dtype=torch.bool)
+        where[inner] = wanted
+        found = _denoise(network, patch, torch.nonzero(where.flatten())[:, 0].to(device), noise)
+        mean[place][wanted], sd[place][wanted] = (part.cpu() for part in found)
+    return Embedding(MetaTensor(mean[None], affine=image.affine), MetaTensor(sd[None], affine=image.affine))
 
 
 def _tile(shape: Sequence[int], window_voxels: int) -> list[int]:
@@ -212,25 +237,29 @@ def _tile(shape: Sequence[int], window_voxels: int) -> list[int]:
     return tile
 
 
-def _denoise(network: Autoencoder, patch: Tensor, noise: float) -> tuple[Tensor, Tensor]:
-    """Posterior mean and standard deviation (I, J, K) of the noise-free intensity u of one (1, 2, I, J, K) patch.
+def _denoise(network: Autoencoder, patch: Tensor, where: Tensor, noise: float) -> tuple[Tensor, Tensor]:
+    """Posterior mean and standard deviation of the noise-free intensity u at (V,) flat voxels of a (2, I, J, K) patch.
 
     u ~ sum_k p(k | surroundings) N(mean_k, spread_k) and x = u + N(0, noise), with spread_k what is left of the
     trained component's variance without the training scans' noise.
     """
-    x = network.standardise(patch[:, :1], patch[:, 1:])
-    log_prior = network(torch.cat([x, patch[:, 1:]], dim=1)).float()[0]
-    view = (-1, 1, 1, 1)
+    x = network.standardise(patch[:1], patch[1:])
+    fine, around = network.features(torch.cat([x, patch[1:]])[None])
     trained = network.log_sds.clamp_min(MIN_LOG_SD).exp() ** 2
-    spread = (trained - network.noise**2).clamp_min(LEAST_SPREAD**2).view(view)
+    spread = (trained - network.noise**2).clamp_min(LEAST_SPREAD**2)
     total = spread + (noise / network.scale) ** 2
-    means = network.means.view(view)
-    posterior = torch.softmax(log_prior - 0.5 * (x[0] - means) ** 2 / total - 0.5 * total.log(), dim=0)
     gain = spread / total
-    expected = means + gain * (x[0] - means)
-    mean = (posterior * expected).sum(0)
-    variance = (posterior * (expected**2 + gain * (noise / network.scale) ** 2)).sum(0) - mean**2
-    return network.centre + network.scale * mean, network.scale * variance.clamp_min(0).sqrt()
+    found = []
+    for rows in where.split(_ROWS):
+        log_prior = network.log_prior(fine[rows], around[rows]).float()
+        residual = x.flatten()[rows][:, None] - network.means
+        posterior = torch.softmax(log_prior - 0.5 * residual**2 / total - 0.5 * total.log(), dim=1)
+        expected = network.means + gain * residual
+        mean = (posterior * expected).sum(1)
+        variance = (posterior * (expected**2 + gain * (noise / network.scale) ** 2)).sum(1) - mean**2
+        found.append((mean, variance.clamp_min(0).sqrt()))
+    mean, sd = (torch.cat(part) for part in zip(*found, strict=True))
+    return network.centre + network.scale * mean, network.scale * sd
 
 
 def white_noise(image: MetaTensor, foreground: MetaTensor) -> float:

@@ -42,7 +42,7 @@ def squared_error(network, patches, inside, generator):
     """A loss of its own kind: the mean logit must equal the intensity."""
     noisy = patches + 0.01 * torch.randn(patches.shape, generator=generator)
     logits = network(torch.cat([noisy, inside], dim=1))
-    return (((logits[:, :1] + 2 - patches) ** 2) * inside).mean()
+    return (((logits[:, :1] + 2 - patches.reshape(-1, 1)) ** 2) * inside.reshape(-1, 1)).mean()
 
 
 def fresh():
@@ -73,7 +73,7 @@ def test_the_result_does_not_depend_on_the_tiles(rod):
 def reached_from(network, place):
     """Voxels along i that the logits at `place` depend on."""
     x = torch.rand(1, 2, 160, 16, 16, dtype=torch.double, requires_grad=True)
-    network.double()(x)[0, :, place, 7, 8].square().sum().backward()
+    network.double()(x).view(160, 16, 16, -1)[place, 7, 8].square().sum().backward()
     return x.grad[0, 0]
 
 
@@ -109,7 +109,7 @@ def test_the_posterior_equals_a_plain_mixture():
     image = MetaTensor(x[0], affine=affine)
     noise = white_noise(image, MetaTensor(inside[0], affine=affine)) / float(network.scale)
     standard = (x - network.centre) / network.scale
-    prior = network(torch.cat([standard, inside], 1))[0, :, 3, 4, 5].exp()
+    prior = network(torch.cat([standard, inside], 1)).view(8, 8, 8, -1)[3, 4, 5].exp()
     trained = network.log_sds.exp() ** 2
     spread = (trained - network.noise**2).clamp_min(LEAST_SPREAD**2).sqrt()
     u = torch.linspace(-8, 8, 20_001)
@@ -130,7 +130,7 @@ def test_the_loss_is_the_likelihood_of_one_voxel():
     network.start_from(torch.rand(1000) * 3 + 5, noise=0.1)
     x, alone = torch.rand(1, 1, 8, 8, 8) * 3 + 5, torch.zeros(1, 1, 8, 8, 8)
     alone[..., 3, 4, 5] = 1
-    prior = network(torch.cat([network.standardise(x, alone), alone], 1))[0, :, 3, 4, 5].exp()
+    prior = network(torch.cat([network.standardise(x, alone), alone], 1)).view(8, 8, 8, -1)[3, 4, 5].exp()
     value = (x[0, 0, 3, 4, 5] - network.centre) / network.scale
     likelihood = torch.distributions.Normal(network.means, network.log_sds.exp()).log_prob(value).exp()
     expected = -float((prior * likelihood).sum().log()) - 0.5 * np.log(2 * np.pi)
