@@ -13,7 +13,7 @@ help:
 	@echo "make test       install into $(VENV), run the tests (at most 10 minutes on 2 cores)"
 	@echo "make lint       ruff and mypy"
 	@echo "make wheel      build the wheel"
-	@echo "make benchmark  score on real scans, see benchmarks/README.md (PARTS=\"ibsr ct\" for some)"
+	@echo "make benchmark  score on real scans, see benchmarks/README.md (PARTS=\"ibsr ct\" for some, BENCH=\"--ablation --seeds 0 1 2\" for more)"
 
 env: $(VENV)/installed
 dev: $(VENV)/installed-dev
@@ -55,8 +55,14 @@ lint: dev
 wheel: dev
 	$(BIN)/python -m build --wheel
 
-benchmark: env
-	$(BIN)/python -m benchmarks $(PARTS)
+# Atropos comes with antspyx, which gets an environment of its own.
+.venv-peers/installed:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --disable-pip-version-check --quiet antspyx
+	@touch $@
+
+benchmark: env .venv-peers/installed
+	$(BIN)/python -m benchmarks $(PARTS) --peers --peers-python .venv-peers/bin/python $(BENCH)
 
 clean:
 	rm -rf $(VENV) demo out build dist *.egg-info

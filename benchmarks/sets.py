@@ -143,3 +143,6 @@ SETS: dict[str, Callable[[Path, Path], Part]] = {
     "lung": lung,
     "texture": texture,
 }
+
+BRAINS = ("ibsr_all", "ibsr", "brainweb", "mni_clean", "mni_noisy")
+"""Parts on which tissues are what is asked for, so that tissue classifiers can take part."""

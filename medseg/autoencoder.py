@@ -192,7 +192,12 @@ class Embedding(NamedTuple):
 
 @torch.no_grad()
 def embed(
-    network: Autoencoder, image: MetaTensor, foreground: MetaTensor, *, window_voxels: int = WINDOW_VOXELS
+    network: Autoencoder,
+    image: MetaTensor,
+    foreground: MetaTensor,
+    *,
+    noise: float | None = None,
+    window_voxels: int = WINDOW_VOXELS,
 ) -> Embedding:
     """What the network makes of a whole volume, tile by tile, exact at tile borders.
 
@@ -202,6 +207,7 @@ def embed(
     Args:
         image: (1, I, J, K) on the working grid.
         foreground: (1, I, J, K) of 0 and 1.
+        noise: standard deviation of the scan's white noise in the unit of `image`; None: measured.
     """
     device = next(network.parameters()).device
     inside = foreground.as_tensor()[0] > 0
@@ -209,7 +215,8 @@ def embed(
     both = torch.cat([image.as_tensor(), foreground.as_tensor()])
     padded = functional.pad(both, [p for n in reversed(shape) for p in (0, -n % STRIDE)])
     mean, sd = torch.zeros(shape), torch.ones(shape)
-    noise = max(white_noise(image, foreground), 0.01 * float(network.scale))
+    found_noise = white_noise(image, foreground) if noise is None else noise
+    noise = max(found_noise, 0.01 * float(network.scale))
     tile = _tile(shape, window_voxels)
     for start in product(*(range(0, n, t) for n, t in zip(shape, tile, strict=True))):
         place = tuple(slice(s, min(s + t, n)) for s, t, n in zip(start, tile, shape, strict=True))

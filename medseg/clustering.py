@@ -70,7 +70,14 @@ class ScanTissues:
         mean = embed(network, normalised.image, inside).mean
         if self.config.bias_mm is not None:
             mean = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.bias_mm)
-        return scores_between(continued(mean, inside), tissue_borders(mean, inside, n_tissues))
+        borders = tissue_borders(mean, inside, n_tissues)
+        return scores_between(continued(self._smooth(mean, normalised), inside), borders)
+
+    def _smooth(self, mean: MetaTensor, prepared: Prepared) -> MetaTensor:
+        """Over less than a voxel: what is finer than the scanner's resolution is no tissue."""
+        spacing = Geometry.of(mean).spacing_mm
+        voxels = pool(mean.as_tensor()[0].numpy(), arrays(prepared)[1], self.config.intensity_mm, spacing)
+        return MetaTensor(torch.from_numpy(voxels[None]), affine=mean.affine)
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing is learned but the network."""

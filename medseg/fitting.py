@@ -24,7 +24,7 @@ from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
 from medseg.model import Model
 from medseg.preprocessing import Plan, Prepared, foreground_of
-from medseg.training import train
+from medseg.training import Loss, train
 
 Source = Scan | Path | str | MetaTensor
 
@@ -54,12 +54,14 @@ def fit_model(
     device: str = "auto",
     checkpoint: Path | None = None,
     watch: Watch | None = None,
+    objective: Loss = loss,
 ) -> Model:
     """Fit a model to scans without labels.
 
     Args:
         masks: path of the mask of a scan, or None; may raise `InputError` for a scan that must have one.
         checkpoint: folder in which an interrupted training is kept; it resumes when scans and config are the same.
+        objective: what training minimises.
 
     Raises:
         InputError: not one scan could be used.
@@ -79,7 +81,7 @@ def fit_model(
     record = train(
         network.to(computing),
         normalised,
-        loss,
+        objective,
         plan=plan,
         config=config.training,
         checkpoint=None if checkpoint is None else checkpoint / _digest(config, cohort.fingerprints),

@@ -1,0 +1,63 @@
+"""medseg itself on one part: fit on each fold's scans, segment and score its others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.scoring import Costs, Row, load, pair_of, reset_peak, score
+from benchmarks.sets import Case, Part
+from medseg import Model, load_config
+from medseg.autoencoder import loss as likelihood
+from medseg.evaluation import Pair
+from medseg.fitting import fit_model
+from medseg.io.labels import write_labels
+from medseg.report.mosaic import write_mosaic
+from medseg.training import Loss
+
+Change = Callable[[Model], Model]
+
+
+def run(
+    part: Part,
+    out: Path,
+    seed: int,
+    changes: Sequence[str] = (),
+    *,
+    method: str = "medseg",
+    objective: Loss = likelihood,
+    change: Change = lambda model: model,
+) -> Row:
+    """Fit, segment, score.
+
+    Args:
+        out: label volumes and mosaics go below it, to part/method/seed.
+        changes: ``a.b=value`` on top of the part's config.
+        change: what is done to the fitted model before it segments (ablations).
+    """
+    config = load_config(part.config, [f"training.seed={seed}", *part.changes, *changes])
+    costs, folds, fitted_on = Costs(), [], []
+    reset_peak()
+    for fit, scored in part.folds():
+        masks = {str(case.scan): case.mask for case in (*fit, *scored)}
+        with costs.timed(costs.fits):
+            model = fit_model([c.scan for c in fit], config, masks=lambda s, m=masks: m[str(s)], objective=objective)
+        model = change(model)
+        fitted_on += [case.name for case in fit]
+        folds.append([_segment(model, case, part, out / part.name / method / f"seed{seed}", costs) for case in scored])
+    if not part.separate_folds:
+        folds = [[pair for fold in folds for pair in fold]]
+    scans, n_labels = score(part, folds, per_scan=False)
+    setting = " ".join([part.config, *part.changes, *changes])
+    return Row(part.name, method, setting, seed, n_labels, tuple(dict.fromkeys(fitted_on)), scans, costs)
+
+
+def _segment(model: Model, case: Case, part: Part, folder: Path, costs: Costs) -> Pair:
+    with costs.timed(costs.scans):
+        image, mask = load(case)
+        result = model.segment(image, mask)
+        write_labels(result.labels, result.geometry, folder / f"{case.name}_seg.nii.gz")
+    write_mosaic(image, result, folder / f"{case.name}.png", title=f"{part.name} {case.name}")
+    return pair_of(case, np.asarray(result.labels), image, mask, part)

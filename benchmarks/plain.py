@@ -1,0 +1,97 @@
+"""The obvious design, for the ablation: a plain denoising autoencoder, then k-means on its latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.networks.nets.autoencoder import AutoEncoder
+from sklearn.cluster import KMeans
+from torch import Tensor, nn
+
+from benchmarks.scoring import Costs, Row, load, pair_of, reset_peak, score
+from benchmarks.sets import Part
+from medseg import load_config
+from medseg.clustering import normalise
+from medseg.config import Config
+from medseg.fingerprint import ScanFingerprint
+from medseg.geometry import Geometry
+from medseg.model import labels_on
+from medseg.patches import PatchSampler
+from medseg.preprocessing import Plan, Prepared, foreground_of
+
+CHANNELS = (16, 16, 16)
+NOISE = 0.3
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    network: nn.Module
+    kmeans: KMeans
+
+    def scores(self, prepared: Prepared) -> MetaTensor:
+        """Minus the squared distance of the latent to each centre."""
+        with torch.no_grad():
+            latent = self.network.encode(prepared.image.as_tensor()[None])[0]  # type: ignore[operator]
+        centres = torch.as_tensor(self.kmeans.cluster_centers_, dtype=torch.float32)
+        distances = [((latent - centre.view(-1, 1, 1, 1)) ** 2).sum(0) for centre in centres]
+        return MetaTensor(-torch.stack(distances), affine=prepared.image.affine)
+
+
+def run(part: Part, seed: int) -> Row:
+    """Train on each fold's scans with as many steps as medseg takes, segment its others, one mapping a fold."""
+    config = load_config(part.config, [f"training.seed={seed}", *part.changes])
+    costs, folds, fitted_on = Costs(), [], []
+    reset_peak()
+    for fit, scored in part.folds():
+        with costs.timed(costs.fits):
+            images = [load(case) for case in fit]
+            rule = config.preprocessing.foreground
+            prints = [ScanFingerprint.of(i, foreground_of(i, m, rule), "") for i, m in images]
+            plan = Plan.fit(prints, config)
+            prepared = [plan.prepare(i, plan.foreground_of(i, m)) for i, m in images]
+            fitted = _fit([normalise(item, config.clustering) for item in prepared], plan, config)
+        fitted_on += [case.name for case in fit]
+        pairs = []
+        for case in scored:
+            with costs.timed(costs.scans):
+                image, mask = load(case)
+                inside = plan.foreground_of(image, mask)
+                scores = fitted.scores(normalise(plan.prepare(image, inside), config.clustering))
+                labels = labels_on(Geometry.of(image), scores, inside.as_tensor()[0].numpy() > 0)
+            pairs.append(pair_of(case, labels, image, mask, part))
+        folds.append(pairs)
+    if not part.separate_folds:
+        folds = [[pair for fold in folds for pair in fold]]
+    scans, n_labels = score(part, folds, per_scan=False)
+    setting = f"{part.config}, MONAI AutoEncoder {CHANNELS}, noise {NOISE}"
+    return Row(
+        part.name, "plain autoencoder, k-means on latents", setting, seed, n_labels, tuple(fitted_on), scans, costs
+    )
+
+
+def _fit(prepared: list[Prepared], plan: Plan, config: Config) -> _Fitted:
+    torch.manual_seed(config.training.seed)
+    strides = (1,) * len(CHANNELS)
+    network = AutoEncoder(3, 1, 1, CHANNELS, strides, norm=None)
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    patches = PatchSampler(prepared, plan, config.training.seed)
+    for step in range(config.training.max_steps):
+        batch, inside = patches.draw(step)
+        noisy = batch + NOISE * torch.randn_like(batch)
+        value = (((network(noisy * inside) - batch) ** 2) * inside).sum() / inside.sum().clamp_min(1)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+    network.eval()
+    rows = np.concatenate([_rows(network, item, 60_000 // len(prepared)) for item in prepared])
+    return _Fitted(network, KMeans(config.clustering.n_clusters, n_init=5, random_state=0).fit(rows))
+
+
+def _rows(network: AutoEncoder, item: Prepared, n_rows: int) -> np.ndarray:
+    with torch.no_grad():
+        latent: Tensor = network.encode(item.image.as_tensor()[None])[0]
+    rows = latent[:, item.foreground.as_tensor()[0] > 0].T.numpy()
+    return rows[:: max(1, len(rows) // n_rows)]

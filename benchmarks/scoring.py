@@ -1,0 +1,107 @@
+"""One row of the table: who labelled what, how well, how long it took, how much memory it needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from monai.data.meta_tensor import MetaTensor
+
+from benchmarks.sets import Case, Part
+from medseg import read_scan
+from medseg.evaluation import Pair, evaluate
+from medseg.geometry import Geometry
+from medseg.io.read import read_mask
+from medseg.metrics import ScanMetrics
+from medseg.model import LabelArray
+
+
+@dataclass
+class Costs:
+    """Seconds of each fit and of each scan (reading and writing included), and the peak of resident memory."""
+
+    fits: list[float] = field(default_factory=list)
+    scans: list[float] = field(default_factory=list)
+    peak_gb: float = 0.0
+
+    @contextmanager
+    def timed(self, into: list[float]) -> Iterator[None]:
+        """Add the seconds of the block to `into`."""
+        started = time.monotonic()
+        yield
+        into.append(time.monotonic() - started)
+        self.peak_gb = max(self.peak_gb, peak_gb())
+
+
+@dataclass(frozen=True)
+class Row:
+    """Scores of one method on one part.
+
+    Attributes:
+        setting: configuration with its changes, or the peer's settings.
+        fitted_on: names of the scans that the method saw before; empty where each image is treated alone.
+    """
+
+    part: str
+    method: str
+    setting: str
+    seed: int
+    n_labels: int
+    fitted_on: tuple[str, ...]
+    scans: tuple[ScanMetrics, ...]
+    costs: Costs
+
+    @property
+    def classes(self) -> dict[int, float]:
+        """Mean over scans of the Dice of each class."""
+        values = list(self.scans[0].classes)
+        return {c: float(np.nanmean([scan.classes[c].dice for scan in self.scans])) for c in values}
+
+    @property
+    def dice(self) -> float:
+        """Mean over scans."""
+        return float(np.mean([scan.dice for scan in self.scans]))
+
+    def ranked(self) -> list[ScanMetrics]:
+        """Scans, worst first."""
+        return sorted(self.scans, key=lambda scan: scan.dice)
+
+
+def load(case: Case) -> tuple[MetaTensor, MetaTensor | None]:
+    """The scan and its mask."""
+    image = read_scan(case.scan)
+    return image, None if case.mask is None else read_mask(case.mask, Geometry.of(image))
+
+
+def pair_of(case: Case, labels: LabelArray, image: MetaTensor, mask: MetaTensor | None, part: Part) -> Pair:
+    """What is scored: inside the reference and the mask."""
+    truth = case.read_truth()
+    shifted = labels if part.inside else labels.astype(np.int32) + 1
+    inside = truth > 0 if mask is None else (truth > 0) & (mask.as_tensor()[0].numpy() > 0)
+    return Pair(case.name, shifted, truth, inside, Geometry.of(image).spacing_mm)
+
+
+def score(part: Part, folds: Sequence[Sequence[Pair]], *, per_scan: bool) -> tuple[tuple[ScanMetrics, ...], int]:
+    """Scores of all scans and the number of labels; one mapping a fold (a model), or one a scan (peers)."""
+    results = [
+        evaluate(pairs, how=part.how, classes=part.classes, per_scan=per_scan, tolerance_mm=None) for pairs in folds
+    ]
+    return tuple(scan for result in results for scan in result.scans), max(result.n_labels for result in results)
+
+
+def reset_peak() -> None:
+    """Start the count of resident memory anew, where the system can."""
+    path = Path("/proc/self/clear_refs")
+    if path.exists():
+        path.write_text("5")
+
+
+def peak_gb() -> float:
+    """Peak of resident memory since `reset_peak`, in GB; 0 where it is not known."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) / 1e6 for line in lines if line.startswith("VmHWM")), 0.0)
