@@ -23,6 +23,8 @@ from medseg.io.atomic import whole_file
 Labels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Baseline = Callable[[MetaTensor, Mask, int], Labels]
+ROUNDS = 12
+"""EM rounds after the field; chosen in favour of this baseline: to convergence it loses up to .04."""
 ANTS = Path(__file__).with_name("ants_peers.py")
 
 
@@ -44,7 +46,7 @@ def em_with_bias(image: MetaTensor, inside: Mask, n_labels: int) -> Labels:
     even = image.as_tensor() / resample(field, Geometry.of(image)).as_tensor().clamp_min(0.1)
     values = even[0].numpy()[inside]
     histogram = Histogram.of(values)
-    mixture = gaussian_em(histogram, n_labels, start=None, n_rounds=50)
+    mixture = gaussian_em(histogram, n_labels, start=None, n_rounds=ROUNDS)
     best = mixture.responsibilities(histogram.centres).argmax(axis=1)
     width = histogram.centres[1] - histogram.centres[0]
     bins = np.clip(np.rint((values - histogram.centres[0]) / width), 0, len(best) - 1).astype(int)
