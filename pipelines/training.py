@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from medseg.pipelines.outputs import check_writable, mask_path
 from medseg.pipelines.progress import Bar, say
-from medseg.pipelines.segmenting import check_writable, mask_path
 
 from medseg.config import Config
 from medseg.errors import ConfigError, InputError
