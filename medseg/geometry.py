@@ -59,6 +59,13 @@ class Geometry:
         return float(i), float(j), float(k)
 
     @property
+    def spacing_ras_mm(self) -> tuple[float, float, float]:
+        """Spacing along the axes closest to R, A, S."""
+        order = nib.orientations.io_orientation(self.affine)[:, 0]
+        right, front, up = (self.spacing_mm[list(order).index(axis)] for axis in range(3))
+        return right, front, up
+
+    @property
     def voxel_volume_mm3(self) -> float:
         """Volume of one voxel."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.pipelines.keys import known_to_be_done, settings_key
-from medseg.pipelines.manifest import Record
+from medseg.pipelines.manifest import RECORDS, Record
 from medseg.pipelines.outputs import Job, check_writable
 from medseg.pipelines.progress import Tally, bar, say
 from medseg.pipelines.resources import n_cpus, total_memory
@@ -96,6 +96,7 @@ def segment_scans(model: Model, folder: Path, scans: Sequence[Scan], job: Job, o
             record = result if isinstance(result, Record) else _obituary(job.out, scan, result)
             records[scan.id] = record
             tally.count(scan.id, record.status, record.reason, record.seconds)
+    remove_leftovers(job.out / RECORDS)
     return [records[scan.id] for scan in scans]
 
 
