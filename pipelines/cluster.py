@@ -50,7 +50,7 @@ def results_of_cluster(
             client.submit(segment_there, _anywhere(scan), order, limits, key=key, retries=RETRIES, pure=False)
             for key, scan in absolute.items()
         ]
-        for future in distributed.as_completed(futures):
+        for future in distributed.as_completed(futures, loop=client.loop):
             yield absolute[future.key], _outcome(distributed, future)
             future.release()
         with suppress(Exception):  # tidy up; workers that were lost have nothing left to tidy

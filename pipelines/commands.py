@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from medseg.pipelines.progress import say
 
-from medseg.config import load_config
+from medseg.config import Config, load_config
 from medseg.errors import ConfigError
 from medseg.io.find import find_scans
 from medseg.io.scan import Scan
@@ -35,7 +35,7 @@ def train(args: argparse.Namespace) -> int:
     from medseg.pipelines.training import train_model
 
     scans = _scans(args.scans)
-    model = train_model(scans, args.model, load_config(args.config, args.set), masks=args.masks, device=args.device)
+    model = train_model(scans, args.model, _config(args), masks=args.masks, device=args.device)
     say(model.describe())
     say(f"model folder: {args.model}")
     return 0 if all(scan.is_ok for scan in scans) else 1
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from medseg.pipelines.training import train_model
 
     formats = parse_formats(args.write)
-    config = load_config(args.config, args.set)
+    config = _config(args)
     scans = _scans(args.scans, args.out)
     check_writable(args.out)
     folder = args.model or args.out / "model"
@@ -111,6 +111,10 @@ def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args:
     say(f"label volumes: {job.out}")
     say(f"report: {page}")
     return 0 if n_done == len(records) else 1
+
+
+def _config(args: argparse.Namespace) -> Config:
+    return load_config(args.config, [*args.set, *(["training.deterministic=true"] if args.deterministic else [])])
 
 
 def _options(args: argparse.Namespace) -> Options:

@@ -26,6 +26,12 @@ def speak_json(wanted: bool) -> None:
     _Mode.json = wanted
 
 
+def be_silent() -> None:
+    """Say nothing more: another process of the same run speaks."""
+    console.quiet = True
+    _Mode.json = False
+
+
 def event(kind: str, **values: object) -> None:
     """One JSON line for programs; nothing for people."""
     if _Mode.json:

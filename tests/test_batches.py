@@ -32,7 +32,6 @@ def quick_model(cohort, tmp_path_factory):
 
 def test_whatever_a_scan_does_costs_that_scan_only(cohort, quick_model, tmp_path):
     folder = tmp_path / "in"
-    os.symlink(cohort, tmp_path / "sound")
     bad = write_poison(folder, [*KINDS, "raiser"])
     for path in cohort.glob("*"):
         os.link(path, folder / path.name)
@@ -98,7 +97,7 @@ def test_a_link_in_the_output_folder_leads_nowhere(cohort, quick_model, tmp_path
     (tmp_path / "elsewhere").mkdir()
     for name in (".", "report", "log"):
         (tmp_path / "out" / name).mkdir(parents=True, exist_ok=True)
-        os.symlink(tmp_path / "elsewhere", tmp_path / "out" / name / "deep")
+        (tmp_path / "out" / name / "deep").symlink_to(tmp_path / "elsewhere")
     words = ["segment", str(tmp_path / "in"), "--model", str(quick_model), "--out", str(tmp_path / "out")]
     assert main([*words, "--workers", "0"]) == 1
     assert manifest(tmp_path / "out")["deep/a"]["reason"].startswith("bad_name: ")

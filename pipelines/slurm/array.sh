@@ -20,5 +20,5 @@ fi
 scans=$1 model=$2 out=$3
 shift 3
 # exec: the signals of Slurm reach medseg itself, which then ends its workers.
-exec "${MEDSEG:-medseg}" segment "$scans" --model "$model" --out "$out" \
+exec ${MEDSEG:-medseg} segment "$scans" --model "$model" --out "$out" \
     --shard "$((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN + 1))/$SLURM_ARRAY_TASK_COUNT" "$@"

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from dask_jobqueue import SLURMCluster
+from dask_jobqueue.slurm import SLURMCluster
 from medseg.pipelines.__main__ import main as medseg
 
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Start the workers, run medseg, end the workers."""
     options = parse(argv)
     with cluster_of(options) as cluster:
-        return medseg([*options.words, "--scheduler", cluster.scheduler_address])
+        return int(medseg([*options.words, "--scheduler", cluster.scheduler_address]))
 
 
 if __name__ == "__main__":
