@@ -28,8 +28,8 @@ MARGIN_VOXELS = 4
 """Working voxels that are kept around the foreground, so that its border is seen from both sides."""
 
 
-SLAB_VOXELS = 16_000_000
-"""Larger volumes are smoothed in slabs of this size, because a convolution needs many times its input."""
+SLAB_VOXELS = 2_000_000
+"""Larger volumes are smoothed in slabs of this size, because a convolution of one channel needs 16 times its input."""
 SAME_SPACING = 0.2
 """Relative difference up to which a scan's own spacing passes for the working spacing."""
 
@@ -140,20 +140,20 @@ class Antialias:
 
     def __call__(self, image: MetaTensor) -> MetaTensor:
         """Smooth (1, I, J, K); an axis that is not made coarser stays as it is."""
-        voxels = image.as_tensor()
+        voxels = image.as_tensor().clone()
         for axis, sigma in enumerate(self.sigma_voxels):
             if sigma > 0.2:
-                voxels = smooth_axis(voxels, float(sigma), axis + 1)
+                smooth_axis(voxels, float(sigma), axis + 1, out=voxels)
         return MetaTensor(voxels, affine=image.affine)
 
 
-def smooth_axis(voxels: torch.Tensor, sigma: float, dim: int) -> torch.Tensor:
-    """Gaussian of `sigma` voxels along one dimension; the border value continues."""
+def smooth_axis(voxels: torch.Tensor, sigma: float, dim: int, *, out: torch.Tensor | None = None) -> torch.Tensor:
+    """Gaussian of `sigma` voxels along one dimension; the border value continues. `out` may be `voxels` itself."""
     radius = max(1, int(np.ceil(3 * sigma)))
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=voxels.device)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     weights = (kernel / kernel.sum())[None, None]
-    smooth = torch.empty_like(voxels)
+    smooth = torch.empty_like(voxels) if out is None else out
     across = max((axis for axis in range(voxels.ndim) if axis != dim), key=lambda axis: voxels.shape[axis])
     step = max(1, SLAB_VOXELS * voxels.shape[across] // max(1, voxels.numel()))
     for part, into in zip(voxels.split(step, across), smooth.split(step, across), strict=True):
