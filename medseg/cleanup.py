@@ -74,6 +74,8 @@ def remove_components(
     _check(labels, spacing_mm, min_volume_mm3)
     if connectivity not in (6, 18, 26):
         raise ValueError(f"connectivity must be 6, 18 or 26, found {connectivity}")
+    if min_volume_mm3 == 0 and not keep_largest:
+        return labels.copy()
     components, n = cc3d.connected_components(labels, connectivity=connectivity, return_N=True)
     sizes = count_values(components, n + 1)
     number = np.zeros(n + 1, dtype=labels.dtype)
