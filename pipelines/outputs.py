@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import ConfigError, InputError
-from medseg.io.atomic import remove_leftovers, whole_file
+from medseg.io.atomic import remove_leftovers, scratch_folder
 from medseg.io.labels import write_labels
 from medseg.io.scan import Scan
 from medseg.io.slicer import write_seg_nrrd
@@ -37,8 +37,8 @@ def parse_formats(text: str) -> tuple[str, ...]:
 def check_writable(folder: Path) -> None:
     """Make the folder, and fail before any work when nothing can be written there."""
     try:
-        with whole_file(folder / ".medseg" / "writable") as temporary:
-            temporary.write_text("yes\n")
+        with scratch_folder(folder / "writable") as temporary:
+            (temporary / "yes").touch()
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written ({error.strerror}); give another --out") from None
 

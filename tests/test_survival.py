@@ -111,6 +111,24 @@ def test_training_goes_on_after_kill_9(cohort, tmp_path):  # noqa: F811
         assert [p.name for p in (tmp_path / "b").iterdir()] == ["model"]
 
 
+def test_torchrun_restarts_to_the_same_weights(cohort, tmp_path):  # noqa: F811
+    words = ["-m", "medseg", "train", cohort, "--config", "smoke", "--device", "cpu", "--set", "training.max_steps=120",
+             "--set", "clustering.tissues=cohort", "--set", "clustering.bias_mm=null"]  # fmt: skip
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1",
+                "--nproc-per-node", "2", "--max-restarts", "2"]  # fmt: skip
+    runs = {}
+    for name in ("a", "b"):
+        words_to = [*torchrun, *map(str, words), "--model", str(tmp_path / name / "model")]
+        runs[name] = subprocess.Popen(words_to, env=environment(), stderr=subprocess.DEVNULL)
+        if name == "b":
+            while runs["b"].poll() is None and not list((tmp_path / "b").glob(".model.training/*/state.json")):
+                time.sleep(0.05)
+            ranks = [pid for pid in children_of(runs["b"].pid) if b"train" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+            os.kill(ranks[-1], signal.SIGKILL)
+        assert runs[name].wait(timeout=600) == 0
+    assert digests(tmp_path / "b") == digests(tmp_path / "a")
+
+
 def test_one_worker_or_four_the_same_bytes(cohort, quick_model, tmp_path):  # noqa: F811
     words = ["segment", cohort, "--model", quick_model, "--deterministic"]
     found = []
