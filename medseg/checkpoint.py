@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from medseg.autoencoder import Autoencoder
-from medseg.io.atomic import whole_folder
+from medseg.io.atomic import recover_folder, whole_folder
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,6 +55,8 @@ def _moments(optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
 
 def load_checkpoint(folder: Path | None, network: Autoencoder, optimiser: torch.optim.Optimizer) -> TrainingState:
     """The state of an interrupted run, or a fresh one."""
+    if folder is not None:
+        recover_folder(folder)
     if folder is None or not (folder / "state.json").is_file():
         return TrainingState()
     network.load_state_dict(load_file(folder / "weights.safetensors"))

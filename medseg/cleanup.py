@@ -74,10 +74,13 @@ def remove_components(
     _check(labels, spacing_mm, min_volume_mm3)
     if connectivity not in (6, 18, 26):
         raise ValueError(f"connectivity must be 6, 18 or 26, found {connectivity}")
+    if min_volume_mm3 == 0 and not keep_largest:
+        return labels.copy()
     components, n = cc3d.connected_components(labels, connectivity=connectivity, return_N=True)
-    sizes = np.bincount(components.ravel(order="K"), minlength=n + 1)
+    sizes = count_values(components, n + 1)
     number = np.zeros(n + 1, dtype=labels.dtype)
-    number[components] = labels
+    for slab in _slabs(labels.shape):
+        number[components[slab]] = labels[slab]
     gone = sizes < min_volume_mm3 / math.prod(spacing_mm)
     for label in keep_largest:
         own = np.flatnonzero(number == label)
@@ -102,13 +105,29 @@ def fill_holes(labels: Labels, spacing_mm: Spacing, *, max_hole_mm3: float = mat
     if not holes.any():
         return labels.copy()
     nodes, n = cc3d.connected_components(holes, connectivity=6, return_N=True, out_dtype=np.uint32)
-    sizes = np.bincount(nodes.ravel(order="K"), minlength=n + 1)
+    sizes = count_values(nodes, n + 1)
     # The holes are the regions 1..n, every label behind them is one region, and so is the outer background.
-    nodes = np.where(holes, nodes, labels.astype(np.uint32) + (n + 1))
+    for slab in _slabs(labels.shape):
+        nodes[slab] = np.where(holes[slab], nodes[slab], labels[slab].astype(np.uint32) + np.uint32(n + 1))
     number = np.concatenate([np.zeros(n + 1, dtype=np.int64), np.arange(int(labels.max()) + 1)])
     gone = np.zeros(len(number), dtype=np.bool_)
     gone[1 : n + 1] = sizes[1:] <= max_hole_mm3 / math.prod(spacing_mm)
     return _give_away(_Regions(nodes, number.astype(labels.dtype), gone), spacing_mm)
+
+
+def count_values(values: Integers, n_values: int) -> Integers:
+    """How often 0..n_values - 1 occur in an (I, J, K) volume; slab by slab, because counting widens to 64 bit."""
+    counts = np.zeros(n_values, dtype=np.int64)
+    for slab in _slabs(values.shape):
+        counts += np.bincount(values[slab].ravel(order="K"), minlength=n_values)
+    return counts
+
+
+def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Slices along the first axis of about `_SLAB_VOXELS` voxels."""
+    planes = max(1, _SLAB_VOXELS // max(1, shape[1] * shape[2]))
+    for start in range(0, shape[0], planes):
+        yield slice(start, start + planes)
 
 
 def _check(labels: Labels, spacing_mm: Spacing, volume_mm3: float) -> None:
@@ -155,7 +174,11 @@ def _give_away(regions: _Regions, spacing_mm: Spacing) -> Labels:
         _take_largest(votes.tocsr(), number)
         left = (number[one] == 0) | (number[other] == 0)
         one, other, area = one[left], other[left], area[left]
-    return number.astype(regions.number.dtype)[regions.nodes]
+    number = number.astype(regions.number.dtype)
+    labels = np.empty(regions.nodes.shape, dtype=number.dtype, order="F" if regions.nodes.flags.f_contiguous else "C")
+    for slab in _slabs(labels.shape):
+        labels[slab] = number[regions.nodes[slab]]
+    return labels
 
 
 def _take_largest(votes: sparse.csr_array, number: Labels) -> None:

@@ -32,6 +32,11 @@ def memory_gb(device: torch.device) -> float:
 def seed_everything(config: TrainingConfig) -> None:
     """Seed PyTorch, and ask it for repeatable kernels when the config wants them."""
     torch.manual_seed(config.seed)
-    torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
+    repeatable(config.deterministic)
+
+
+def repeatable(wanted: bool) -> None:
+    """Ask PyTorch for kernels that give the same bytes every time, or leave it the choice."""
+    torch.use_deterministic_algorithms(wanted, warn_only=True)
     if torch.cuda.is_available():
-        torch.backends.cudnn.benchmark = not config.deterministic
+        torch.backends.cudnn.benchmark = not wanted

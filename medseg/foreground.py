@@ -34,8 +34,8 @@ def find_foreground(image: MetaTensor) -> MetaTensor:
     coarse = resample(image, _coarse_grid(Geometry.of(image)))
     body = _body(coarse.as_tensor()[0].cpu().numpy(), Geometry.of(coarse).spacing_mm)
     mask = MetaTensor(torch.from_numpy(body[None].astype(np.float32)), affine=coarse.affine)
-    native = resample(mask, Geometry.of(image))
-    return MetaTensor((native.as_tensor() >= 0.5).float(), affine=image.affine)
+    native = resample(mask, Geometry.of(image)).as_tensor()
+    return MetaTensor(torch.ge(native, 0.5, out=native), affine=image.affine)  # in place: it may be a gigabyte
 
 
 def _masked_background(image: MetaTensor) -> MetaTensor | None:

@@ -59,6 +59,13 @@ class Geometry:
         return float(i), float(j), float(k)
 
     @property
+    def spacing_ras_mm(self) -> tuple[float, float, float]:
+        """Spacing along the axes closest to R, A, S."""
+        order = nib.orientations.io_orientation(self.affine)[:, 0]
+        right, front, up = (self.spacing_mm[list(order).index(axis)] for axis in range(3))
+        return right, front, up
+
+    @property
     def voxel_volume_mm3(self) -> float:
         """Volume of one voxel."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
@@ -161,9 +168,16 @@ def _sample_aligned(
     voxels: torch.Tensor, step: FloatArray, order: list[int], shape: tuple[int, int, int], mode: str
 ) -> torch.Tensor:
     """Grids with parallel axes: one matrix product an axis, `order[a]` is the target axis along source axis a."""
+    matrices = []
     for axis, other in enumerate(order):
         positions = torch.arange(shape[other], dtype=torch.float64) * step[axis, other] + step[axis, 3]
-        weights = _weights(positions, voxels.shape[axis + 1], mode).to(voxels.device)
+        weights = _weights(positions, voxels.shape[axis + 1], mode)
+        # Only what the target reaches: a slab must not cost what the whole volume costs.
+        used = torch.nonzero(weights.any(dim=0)).flatten()
+        first, n_used = int(used[0]), int(used[-1] - used[0]) + 1
+        voxels = voxels.narrow(axis + 1, first, n_used)
+        matrices.append(weights[:, first : first + n_used].to(voxels.device))
+    for axis, (other, weights) in enumerate(zip(order, matrices, strict=True)):
         front, rest = voxels.shape[: axis + 1], voxels.shape[axis + 2 :]
         columns = voxels.reshape(-1, voxels.shape[axis + 1], int(np.prod(rest)))
         columns = columns[..., 0] @ weights.T if columns.shape[-1] == 1 else weights @ columns

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.autoencoder import Autoencoder
-from medseg.cleanup import clean
+from medseg.cleanup import clean, count_values
 from medseg.clustering import Clusters
 from medseg.config import Config
 from medseg.errors import ConfigError
@@ -47,7 +47,8 @@ class Segmentation:
 
     def volumes_mm3(self) -> dict[int, float]:
         """Volume of every label of the table, 0 for those that do not occur."""
-        counts = np.bincount(self.labels.ravel(), minlength=max((x.number for x in self.table), default=0) + 1)
+        n_values = max([int(self.labels.max()), *(x.number for x in self.table)]) + 1
+        counts = count_values(self.labels, n_values)
         return {label.number: float(counts[label.number]) * self.geometry.voxel_volume_mm3 for label in self.table}
 
 
@@ -115,9 +116,12 @@ class Model:
             InputError: there is no foreground, or nothing but one intensity in it.
         """
         foreground = self.plan.foreground_of(image, mask)
-        scores = self.clusters.scores(self.network, self.plan.prepare(image, foreground))
+        prepared = self.plan.prepare(image, foreground)
+        inside = (foreground.as_tensor()[0] > 0).cpu().numpy()
+        del foreground  # four bytes a voxel, of a scan that may have hundreds of millions
         geometry = Geometry.of(image)
-        labels = labels_on(geometry, scores, foreground.as_tensor()[0].cpu().numpy() > 0)
+        labels = labels_on(geometry, self.clusters.scores(self.network, prepared), inside)
+        del prepared, inside
         labels = self.apply_merges(labels)
         chosen = self.config.cleanup
         labels = clean(
@@ -137,7 +141,10 @@ class Model:
         lookup = np.arange(max(int(labels.max()), *self.merged) + 1, dtype=labels.dtype)
         for source, target in self.merged.items():
             lookup[source] = target
-        return cast(LabelArray, lookup[labels])
+        merged = np.empty_like(labels)
+        for plane, source_plane in zip(merged, labels, strict=True):  # indexing widens to eight bytes a voxel
+            plane[...] = lookup[source_plane]
+        return merged
 
     def relabelled(self, table: LabelTable, merges: dict[int, int]) -> Model:
         """The same model under another label table; `merges` (from -> into) are added to those made before.

@@ -17,7 +17,7 @@ from medseg.config import Config
 from medseg.devices import choose_device
 from medseg.errors import ModelError
 from medseg.fingerprint import ScanFingerprint
-from medseg.io.atomic import whole_folder
+from medseg.io.atomic import recover_folder, whole_folder
 from medseg.io.labels import write_color_table
 from medseg.label_table import LabelTable
 from medseg.model import Model
@@ -73,6 +73,7 @@ def load_model(folder: Path, *, device: str = "auto") -> Model:
     Raises:
         ModelError: no model there, damaged, or of a newer format.
     """
+    recover_folder(folder)
     facts = _read_facts(folder)
     network = Autoencoder(facts.config.autoencoder, facts.plan.channels)
     try:

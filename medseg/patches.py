@@ -27,8 +27,9 @@ def plain_tensor(image: Tensor) -> Tensor:
 class PatchSampler:
     """Random patches with a foreground voxel at their centre, drawn by MONAI's `RandCropByPosNegLabel`."""
 
-    def __init__(self, prepared: Sequence[Prepared], plan: Plan, seed: int) -> None:
+    def __init__(self, prepared: Sequence[Prepared], plan: Plan, seed: int, *, part: int = 0) -> None:
         self.seed = seed
+        self.part = [part] if part else []  # the first of several processes draws what a single one draws
         self.batch_size = plan.batch_size
         size = plan.patch_size
         self.crop = RandCropByPosNegLabel(
@@ -41,8 +42,8 @@ class PatchSampler:
 
     def draw(self, step: int) -> tuple[Tensor, Tensor]:
         """The batch of `step`: (N, C, I, J, K) patches and their (N, 1, I, J, K) foreground."""
-        randomness = np.random.default_rng((self.seed, step, 0))
-        self.crop.set_random_state(seed=seed_of(self.seed, step, 0))
+        randomness = np.random.default_rng((self.seed, step, 0, *self.part))
+        self.crop.set_random_state(seed=seed_of(self.seed, step, 0, *self.part))
         patches = []
         for index in randomness.integers(len(self.volumes), size=self.batch_size):
             volume = self.volumes[index]

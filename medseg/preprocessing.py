@@ -7,7 +7,7 @@ a scan goes through before the network sees it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ MARGIN_VOXELS = 4
 """Working voxels that are kept around the foreground, so that its border is seen from both sides."""
 
 
+SLAB_VOXELS = 2_000_000
+"""Larger volumes are smoothed in slabs of this size, because a convolution of one channel needs 16 times its input."""
 SAME_SPACING = 0.2
 """Relative difference up to which a scan's own spacing passes for the working spacing."""
 
@@ -116,8 +118,7 @@ class Plan(BaseModel):
             SpatialCrop(roi_start=start, roi_end=end),
             Orientation(axcodes="RAS", labels=None),
         ]
-        oriented = Orientation(axcodes="RAS", labels=None)(foreground)
-        spacing = np.array(Geometry.of(cast(MetaTensor, oriented)).spacing_mm)
+        spacing = np.array(Geometry.of(foreground).spacing_ras_mm)
         wanted = np.array(self.spacing_mm)
         # Near the working spacing the scan keeps its own grid: interpolation would smooth its noise unevenly,
         # and a network that sees patches does not mind a fifth more or less.
@@ -139,23 +140,28 @@ class Antialias:
 
     def __call__(self, image: MetaTensor) -> MetaTensor:
         """Smooth (1, I, J, K); an axis that is not made coarser stays as it is."""
-        voxels = image.as_tensor()
+        voxels = image.as_tensor().clone()
         for axis, sigma in enumerate(self.sigma_voxels):
             if sigma > 0.2:
-                voxels = smooth_axis(voxels, float(sigma), axis + 1)
+                smooth_axis(voxels, float(sigma), axis + 1, out=voxels)
         return MetaTensor(voxels, affine=image.affine)
 
 
-def smooth_axis(voxels: torch.Tensor, sigma: float, dim: int) -> torch.Tensor:
-    """Gaussian of `sigma` voxels along one dimension; the border value continues."""
+def smooth_axis(voxels: torch.Tensor, sigma: float, dim: int, *, out: torch.Tensor | None = None) -> torch.Tensor:
+    """Gaussian of `sigma` voxels along one dimension; the border value continues. `out` may be `voxels` itself."""
     radius = max(1, int(np.ceil(3 * sigma)))
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=voxels.device)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    lines = voxels.movedim(dim, -1)
-    flat = lines.reshape(-1, 1, lines.shape[-1])
-    padded = torch.nn.functional.pad(flat, (radius, radius), mode="replicate")
-    smooth = torch.nn.functional.conv1d(padded, (kernel / kernel.sum())[None, None])
-    return smooth.reshape(lines.shape).movedim(-1, dim)
+    weights = (kernel / kernel.sum())[None, None]
+    smooth = torch.empty_like(voxels) if out is None else out
+    across = max((axis for axis in range(voxels.ndim) if axis != dim), key=lambda axis: voxels.shape[axis])
+    step = max(1, SLAB_VOXELS * voxels.shape[across] // max(1, voxels.numel()))
+    for part, into in zip(voxels.split(step, across), smooth.split(step, across), strict=True):
+        lines = part.movedim(dim, -1)
+        padded = torch.nn.functional.pad(lines.reshape(-1, 1, lines.shape[-1]), (radius, radius), mode="replicate")
+        line = torch.nn.functional.conv1d(padded, weights)
+        into.copy_(line.reshape(lines.shape).movedim(-1, dim))
+    return smooth
 
 
 def continued(image: MetaTensor, foreground: MetaTensor) -> MetaTensor:

@@ -1,25 +1,28 @@
 """Training: patches sampled inside the foreground, every voxel predicted from its surroundings, exact resume.
 
 Every step draws its randomness from (seed, step) alone, so a run that was interrupted continues with the very
-patches that it would have seen.
+patches that it would have seen. Under torchrun every process draws its own patches and the gradients are averaged
+(synchronous data parallelism: Li et al., "PyTorch Distributed", VLDB 2020), so all processes hold the same weights.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from medseg.autoencoder import Autoencoder
 from medseg.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from medseg.config import TrainingConfig
+from medseg.errors import ModelError
 from medseg.patches import PatchSampler, seed_of
 from medseg.preprocessing import Plan, Prepared
 
@@ -41,6 +44,51 @@ OnStep = Callable[[int, int, float], None]
 """Called after each step with (steps done, steps at most, loss)."""
 
 
+@dataclass(frozen=True)
+class Group:
+    """The processes that train together; one by itself is the first of one."""
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def current(cls) -> Group:
+        """The group that this process has joined."""
+        return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace `tensors` by their mean over the processes, in place, with one message."""
+        if self.size > 1:
+            flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+            dist.all_reduce(flat)
+            flat /= self.size
+            for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def check_same(self, step: int) -> None:
+        """Stop when the processes resumed at different steps, as when one does not see the checkpoint."""
+        if self.size > 1:
+            found: list[Any] = [None] * self.size
+            dist.all_gather_object(found, step)
+            if len(set(found)) > 1:
+                raise ModelError(f"the processes of torchrun resumed at the steps {found}, expected one; give them "
+                                 "one shared folder")  # fmt: skip
+
+
+@contextmanager
+def joined_group() -> Iterator[Group]:
+    """Join the processes that torchrun started, or be alone."""
+    if not dist.is_torchelastic_launched():
+        yield Group()
+        return
+    # gloo for the objects on the CPU, nccl for gradients on GPUs.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield Group.current()
+    finally:
+        dist.destroy_process_group()
+
+
 def train(
     network: Autoencoder,
     prepared: Sequence[Prepared],
@@ -51,7 +99,7 @@ def train(
     checkpoint: Path | None = None,
     on_step: OnStep | None = None,
 ) -> TrainingRecord:
-    """Train `network` in place on the scans' patches.
+    """Train `network` in place on the scans' patches, in step with the other processes of a `joined_group`.
 
     Args:
         prepared: working images with their foreground; every scan is drawn equally often.
@@ -63,27 +111,32 @@ def train(
     device = next(network.parameters()).device
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4)
     state = load_checkpoint(checkpoint, network, optimiser)
-    patches = PatchSampler(prepared, plan, config.seed)
+    group = Group.current()
+    group.check_same(state.step)
+    patches = PatchSampler(prepared, plan, config.seed, part=group.rank)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     network.train()
     while state.step < config.max_steps and not state.has_stalled(config.patience_checks):
         batch, inside = (t.to(device) for t in patches.draw(state.step))
-        for group in optimiser.param_groups:
-            group["lr"] = _learning_rate(state.step, config)
-        generator = torch.Generator(device=device).manual_seed(seed_of(config.seed, state.step, 1))
+        for settings in optimiser.param_groups:
+            settings["lr"] = _learning_rate(state.step, config)
+        seed = seed_of(config.seed, state.step, 1, *([group.rank] if group.rank else []))
+        generator = torch.Generator(device=device).manual_seed(seed)
         with autocast(device, config.precision):
             value = loss(network, batch, inside, generator)
         optimiser.zero_grad(set_to_none=True)
         scaler.scale(value).backward()
+        value = value.detach()
+        group.average([value, *(p.grad for p in network.parameters() if p.grad is not None)])
         scaler.unscale_(optimiser)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         scaler.step(optimiser)
         scaler.update()
-        _advance(state, float(value.detach()), config)
-        if checkpoint is not None and state.step % CHECKPOINT_STEPS == 0:
+        _advance(state, float(value), config)
+        if checkpoint is not None and group.rank == 0 and state.step % CHECKPOINT_STEPS == 0:
             save_checkpoint(checkpoint, network, optimiser, state)
         if on_step is not None:
-            on_step(state.step, config.max_steps, float(value.detach()))
+            on_step(state.step, config.max_steps, float(value))
     network.eval()
     return TrainingRecord(tuple(state.losses), state.step, state.step < config.max_steps)
 

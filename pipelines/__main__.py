@@ -68,6 +68,33 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write", default="nifti,seg.nrrd", metavar="FORMATS", help="nifti,seg.nrrd (default: both)")
 
 
+def _add_batch(parser: argparse.ArgumentParser) -> None:
+    workers = "processes that work on one scan each (default: as cores and memory allow; 0: none, nothing isolated)"
+    timeout = "longest time for one scan (default: 3600; 0: no limit)"
+    parser.add_argument("--workers", type=_count, metavar="N", help=workers)
+    parser.add_argument("--timeout", type=_positive, default=3600.0, metavar="SECONDS", help=timeout)
+    parser.add_argument("--max-memory", type=_positive, metavar="GB", help="most memory for one scan")
+    _add_common(parser)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--deterministic", action="store_true", help="same bytes on a second run on this machine")
+    parser.add_argument("--log-json", action="store_true", help="say everything as JSON lines on stderr")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number of at least 0")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"found {text}, expected a number of at least 0")
+    return value
+
+
 def _add_inspect(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = _command(commands, "inspect", "list every scan found and whether it can be used")
     _add_scans(parser)
@@ -80,6 +107,7 @@ def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
     _add_outputs(parser)
     _add_config(parser)
     _add_masks(parser)
+    _add_batch(parser)
     parser.add_argument("--model", type=Path, help="model folder (default: OUT/model)")
 
 
@@ -89,6 +117,7 @@ def _add_train(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--model", type=Path, required=True, metavar="MODEL", help="model folder to write")
     _add_config(parser)
     _add_masks(parser)
+    _add_common(parser)
 
 
 def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
@@ -97,6 +126,9 @@ def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--model", type=Path, required=True, metavar="MODEL", help="model folder")
     _add_outputs(parser)
     _add_masks(parser)
+    _add_batch(parser)
+    parser.add_argument("--shard", default="1/1", metavar="i/n", help="only the i-th of n parts, for job arrays")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="hand the scans to the Dask workers of this scheduler")
 
 
 def _add_label(commands: Commands) -> None:  # type: ignore[valid-type]
@@ -135,7 +167,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="medseg: %(message)s", stream=sys.stderr)
     from medseg.pipelines.commands import COMMANDS
+    from medseg.pipelines.progress import speak_json
 
+    speak_json(getattr(args, "log_json", False))
     try:
         return int(COMMANDS[args.command](args))
     except MedsegError as error:

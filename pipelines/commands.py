@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medseg.pipelines.progress import say
 
-from medseg.config import load_config
+from medseg.config import Config, load_config
 from medseg.errors import ConfigError
 from medseg.io.find import find_scans
 from medseg.io.scan import Scan
+
+if TYPE_CHECKING:
+    from medseg.pipelines.batch import Options
 
 
 def inspect(args: argparse.Namespace) -> int:
@@ -31,7 +35,7 @@ def train(args: argparse.Namespace) -> int:
     from medseg.pipelines.training import train_model
 
     scans = _scans(args.scans)
-    model = train_model(scans, args.model, load_config(args.config, args.set), masks=args.masks, device=args.device)
+    model = train_model(scans, args.model, _config(args), masks=args.masks, device=args.device)
     say(model.describe())
     say(f"model folder: {args.model}")
     return 0 if all(scan.is_ok for scan in scans) else 1
@@ -39,7 +43,7 @@ def train(args: argparse.Namespace) -> int:
 
 def segment(args: argparse.Namespace) -> int:
     """Segment with a fitted model."""
-    from medseg.pipelines.segmenting import Job, parse_formats
+    from medseg.pipelines.outputs import Job, parse_formats
 
     from medseg.model import Model
 
@@ -50,11 +54,11 @@ def segment(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Train, segment, report."""
-    from medseg.pipelines.segmenting import Job, check_writable, parse_formats
+    from medseg.pipelines.outputs import Job, check_writable, parse_formats
     from medseg.pipelines.training import train_model
 
     formats = parse_formats(args.write)
-    config = load_config(args.config, args.set)
+    config = _config(args)
     scans = _scans(args.scans, args.out)
     check_writable(args.out)
     folder = args.model or args.out / "model"
@@ -87,14 +91,16 @@ def report(args: argparse.Namespace) -> int:
 
 
 def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args: argparse.Namespace) -> int:
+    from medseg.pipelines.batch import segment_scans
+    from medseg.pipelines.outputs import Job
     from medseg.pipelines.reporting import write_report
-    from medseg.pipelines.segmenting import Job, finish, segment_scans
+    from medseg.pipelines.segmenting import finish
 
     from medseg.model import Model
 
     if not isinstance(model, Model) or not isinstance(job, Job):
         raise TypeError("expected a Model and a Job")
-    records = segment_scans(model, scans, job)
+    records = segment_scans(model, args.model or job.out / "model", scans, job, _options(args))
     finish(job.out, model, _quotable(args))
     page = write_report(job.out)
     n_done = sum(record.status == "done" for record in records)
@@ -105,6 +111,24 @@ def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args:
     say(f"label volumes: {job.out}")
     say(f"report: {page}")
     return 0 if n_done == len(records) else 1
+
+
+def _config(args: argparse.Namespace) -> Config:
+    return load_config(args.config, [*args.set, *(["training.deterministic=true"] if args.deterministic else [])])
+
+
+def _options(args: argparse.Namespace) -> Options:
+    from medseg.pipelines.batch import Options, parse_shard
+
+    return Options(
+        workers=args.workers,
+        timeout_s=args.timeout,
+        max_memory_gb=args.max_memory,
+        shard=parse_shard(getattr(args, "shard", "1/1")),
+        scheduler=getattr(args, "scheduler", None),
+        device=args.device,
+        deterministic=args.deterministic,
+    )
 
 
 def _quotable(args: argparse.Namespace) -> list[str]:

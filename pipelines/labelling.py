@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medseg.pipelines.keys import model_key
 from medseg.pipelines.manifest import Record, read_records, write_record
+from medseg.pipelines.outputs import Job, output_path, sizes_of, write_outputs
 from medseg.pipelines.progress import bar, say
 from medseg.pipelines.reporting import write_report
-from medseg.pipelines.segmenting import Job, finish, model_key, output_path, write_outputs
+from medseg.pipelines.segmenting import finish
 
 from medseg.errors import ConfigError
 from medseg.io.labels import read_labels
@@ -155,4 +157,5 @@ def _rewrite_scan(out: Path, path: Path, record: Record, before: Model, model: M
     if mosaic.is_file() and colors[0] == colors[1]:
         rename_mosaic(mosaic, model.table, title=record.scan)
     key = record.key.replace(model_key(before), model_key(model))
-    write_record(out, replace(record, volumes_mm3=result.volumes_mm3(), key=key))
+    sizes = sizes_of(record.scan, Job(out, tuple(formats)))
+    write_record(out, replace(record, volumes_mm3=result.volumes_mm3(), key=key, outputs=sizes))

@@ -6,11 +6,12 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from medseg.io.atomic import write_text_whole
+from medseg.io.atomic import remove_leftovers, write_text_whole
 from medseg.label_table import LabelTable
 
 RECORDS = ".medseg"
@@ -24,7 +25,9 @@ class Record:
         status: ``done``, ``refused`` (the scan) or ``failed`` (the machine or the method).
         reason: reason code and sentence, empty when done.
         volumes_mm3: volume of each label by its number.
-        key: fingerprint of scan, model and settings; a done scan with the same key is not done again.
+        key: fingerprint of content, model and settings; a done scan with the same key is not done again.
+        stamp: names, sizes and times of the scan's files; while it is the same, their content is not read again.
+        outputs: size in bytes of every file written for the scan, by its name relative to OUT.
     """
 
     scan: str
@@ -34,16 +37,18 @@ class Record:
     peak_memory_mb: float = 0.0
     volumes_mm3: dict[int, float] = field(default_factory=dict)
     key: str = ""
+    stamp: str = ""
+    outputs: dict[str, int] = field(default_factory=dict)
 
 
 def write_record(out: Path, record: Record) -> None:
     """Keep the outcome of one scan at once, so that a crash loses nothing that was done."""
-    write_text_whole(_record_path(out, record.scan), json.dumps(asdict(record), indent=1))
+    write_text_whole(record_path(out, record.scan), json.dumps(asdict(record), indent=1))
 
 
 def read_record(out: Path, scan: str) -> Record | None:
     """The kept outcome of a scan, if there is one."""
-    return _parse(_record_path(out, scan))
+    return _parse(record_path(out, scan))
 
 
 def _parse(path: Path) -> Record | None:
@@ -77,5 +82,23 @@ def write_manifest(out: Path, records: Iterable[Record], table: LabelTable) -> N
     write_text_whole(out / "manifest.csv", text.getvalue())
 
 
-def _record_path(out: Path, scan: str) -> Path:
+def record_path(out: Path, scan: str) -> Path:
+    """Where the outcome of a scan is kept."""
     return out / RECORDS / f"{hashlib.sha256(scan.encode()).hexdigest()[:16]}.json"
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Let one process at a time write what concerns the whole folder; shards may end at the same moment.
+
+    Where the file system or the platform has no locks, nothing is locked: every file is still whole, and the last
+    process to end writes the complete manifest.
+    """
+    (out / RECORDS).mkdir(parents=True, exist_ok=True)
+    with (out / RECORDS / "lock").open("a") as file:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        remove_leftovers(out)
+        yield

@@ -1,21 +1,50 @@
-"""Progress on the terminal: a live bar for people, plain lines when the output is a file."""
+"""Progress on the terminal: a live bar for people, plain lines when the output is a file, JSON lines for programs."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 console = Console(stderr=True, highlight=False)
+LINE_S = 15.0
+"""Seconds between two plain lines."""
+
+
+class _Mode:
+    json = False
+
+
+def speak_json(wanted: bool) -> None:
+    """Turn everything that is said into JSON objects, one a line, or back."""
+    _Mode.json = wanted
+
+
+def be_silent() -> None:
+    """Say nothing more: another process of the same run speaks."""
+    console.quiet = True
+    _Mode.json = False
+
+
+def event(kind: str, **values: object) -> None:
+    """One JSON line for programs; nothing for people."""
+    if _Mode.json:
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **values}
+        print(json.dumps(line), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def say(text: str) -> None:
     """One line for the user; not part of any program's output."""
-    console.print(text, markup=False)
+    if _Mode.json:
+        event("message", text=text)
+    else:
+        console.print(text, markup=False, soft_wrap=not console.is_terminal)
 
 
 class Bar:
@@ -28,7 +57,7 @@ class Bar:
         self._said = time.monotonic()
         self._started = time.monotonic()
         self._live: Progress | None = None
-        if console.is_terminal:
+        if console.is_terminal and not _Mode.json:
             self._live = Progress(
                 TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                 TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console,
@@ -43,15 +72,45 @@ class Bar:
             self._live.update(self._task, completed=done, note=note)
             return
         now = time.monotonic()
-        if now - self._said > 15 or done == self.total:
+        if now - self._said > LINE_S or done == self.total:
             left = (now - self._started) / max(done, 1) * (self.total - done)
-            say(f"{self.title}: {done}/{self.total}, {left:.0f} s left  {note}".rstrip())
+            if _Mode.json:
+                event("progress", task=self.title, done=done, total=self.total, left_s=round(left, 1), note=note)
+            else:
+                say(f"{self.title}: {done}/{self.total}, {left:.0f} s left  {note}".rstrip())
             self._said = now
 
     def stop(self) -> None:
         """Leave the bar as it is."""
         if self._live is not None:
             self._live.stop()
+
+
+class Tally:
+    """Counts the scans of a batch: those done now, those done before, those refused or failed, and the pace."""
+
+    def __init__(self, bar: Bar, n_before: int, n_bad: int) -> None:
+        self._bar, self._n_before, self._n_bad = bar, n_before, n_bad
+        self._n_now = 0
+        self._started = time.monotonic()
+        self._show()
+
+    def count(self, scan: str, status: str, reason: str, seconds: float) -> None:
+        """One more scan is through."""
+        self._n_now += 1
+        self._n_bad += status != "done"
+        event("scan", scan=scan, status=status, reason=reason, seconds=round(seconds, 2),
+              done=self._n_now + self._n_before, failed=self._n_bad, total=self._bar.total,
+              per_minute=round(self._pace(), 2))  # fmt: skip
+        self._show()
+
+    def _pace(self) -> float:
+        return 60 * self._n_now / max(time.monotonic() - self._started, 1e-3)
+
+    def _show(self) -> None:
+        notes = [f"{self._pace():.1f}/min"] if self._n_now else []
+        notes += [f"{self._n_bad} refused or failed"] if self._n_bad else []
+        self._bar.advance(self._n_before + self._n_now, ", ".join(notes))
 
 
 @contextmanager

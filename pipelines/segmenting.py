@@ -1,8 +1,7 @@
-"""`medseg segment`: label volumes for every scan of a directory, one scan at a time, each one done or explained."""
+"""One scan from file to label volume, done or explained; and what concerns the whole output folder."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import platform
@@ -10,108 +9,65 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from medseg.pipelines.manifest import Record, read_record, read_records, write_manifest, write_record
-from medseg.pipelines.progress import bar
+import torch
+from medseg.pipelines.crash_log import describe, raised_in, remove_log, write_log
+from medseg.pipelines.keys import content_of, known_to_be_done, proven_to_be_done, settings_key, stamp_of
+from medseg.pipelines.manifest import Record, locked, read_records, record_path, write_manifest, write_record
+from medseg.pipelines.outputs import Job, mask_path, mosaic_path, remove_halves, sizes_of, write_outputs
 
 from medseg import __version__
-from medseg.errors import ConfigError, InputError
+from medseg.errors import InputError
 from medseg.geometry import Geometry
-from medseg.io.atomic import write_text_whole
-from medseg.io.labels import write_color_table, write_labels
+from medseg.io.atomic import remove_leftovers, write_text_whole
+from medseg.io.labels import write_color_table
 from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
-from medseg.io.slicer import write_seg_nrrd
 from medseg.model import Model, Segmentation
 from medseg.report.mosaic import write_mosaic
 
 _LOG = logging.getLogger(__name__)
-FORMATS = ("nifti", "seg.nrrd")
 
 
-@dataclass(frozen=True)
-class Job:
-    """What to do with every scan: where outputs go, in which formats, inside which masks."""
-
-    out: Path
-    formats: tuple[str, ...] = FORMATS
-    masks: Path | None = None
-
-
-def parse_formats(text: str) -> tuple[str, ...]:
-    """``nifti,seg.nrrd`` as a tuple; unknown names are a `ConfigError`."""
-    formats = tuple(part.strip() for part in text.split(",") if part.strip())
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown or not formats:
-        raise ConfigError(f"--write {text}: found {unknown or 'nothing'}, expected some of {', '.join(FORMATS)}")
-    return formats
-
-
-def check_writable(folder: Path) -> None:
-    """Make the folder, and fail before any work when nothing can be written there."""
-    try:
-        write_text_whole(folder / ".medseg" / "writable", "yes\n")
-        (folder / ".medseg" / "writable").unlink()
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({error.strerror}); give another --out") from None
-
-
-def mask_path(masks: Path | None, scan: Scan) -> Path | None:
-    """The mask of a scan under the same relative name.
-
-    Raises:
-        InputError: ``no_mask`` when masks are given but not for this scan.
-    """
-    if masks is None:
-        return None
-    for suffix in (".nii.gz", ".nii"):
-        path = masks / f"{scan.id}{suffix}"
-        if path.is_file():
-            return path
-    raise InputError(f"no mask {scan.id}.nii.gz below the mask folder; add it or leave the scan out", code="no_mask")
-
-
-def segment_scans(model: Model, scans: Sequence[Scan], job: Job) -> list[Record]:
-    """Segment every scan that is not done yet; a bad scan costs its own row only.
-
-    Returns:
-        The records of these scans, in their order.
-    """
-    check_writable(job.out)
-    records = []
-    with bar("segmenting", len(scans)) as progress:
-        for n_done, scan in enumerate(scans, start=1):
-            records.append(_segment_or_explain(model, scan, job))
-            n_bad = sum(r.status != "done" for r in records)
-            progress.advance(n_done, f"{n_bad} refused or failed" if n_bad else "")
-    return records
-
-
-def _segment_or_explain(model: Model, scan: Scan, job: Job) -> Record:
+def segment_or_explain(model: Model, scan: Scan, job: Job) -> Record:
+    """Segment one scan unless it is done, and keep its record; nothing that an exception can do escapes."""
     started = time.monotonic()
+    _forget_peak_memory()
     try:
-        key = scan_key(model, scan, job)
-        known = read_record(job.out, scan.id)
-        if known and known.status == "done" and known.key == key and _outputs_exist(scan, job):
+        remove_log(job.out, scan.id)
+        known = known_to_be_done(settings_key(model, job), scan, job)
+        if known:
             return known
-        result = segment_one(model, scan, job)
-        record = Record(scan.id, "done", "", time.monotonic() - started, peak_memory_mb(), result.volumes_mm3(), key)
+        record = _segment(model, scan, job, started)
     except InputError as error:
         record = Record(scan.id, "refused", f"{error.code}: {error}", time.monotonic() - started)
-    except (OSError, MemoryError) as error:
-        _LOG.warning("%s: %s", scan.id, error)
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        record = Record(scan.id, "failed", f"machine: {reason}; free space or memory and run again",
-                        time.monotonic() - started)  # fmt: skip
-    try:
-        write_record(job.out, record)
-    except OSError as error:
-        _LOG.warning("%s: its record could not be written (%s)", scan.id, error.strerror)
+    except Exception as error:  # whatever it is, it costs this scan only
+        seconds = time.monotonic() - started
+        record = Record(scan.id, "failed", _explain(error), seconds, peak_memory_mb())
+        keep_log(job.out, record, describe(error))
+    keep_record(job.out, record)
     return record
+
+
+def _segment(model: Model, scan: Scan, job: Job, started: float) -> Record:
+    settings = settings_key(model, job)
+    if not scan.is_ok:
+        raise InputError(scan.reason, code=scan.verdict)
+    stamp, content = stamp_of(scan, job), content_of(scan, job)
+    known = proven_to_be_done(settings, scan, job, content)
+    if known:
+        return known
+    remove_leftovers(record_path(job.out, scan.id).parent, record_path(job.out, scan.id).name, whoever=True)
+    remove_halves(scan.id, job)
+    result = segment_one(model, scan, job)
+    seconds = time.monotonic() - started
+    return Record(
+        scan.id, "done", "", seconds, peak_memory_mb(), result.volumes_mm3(), f"{settings}-{content}",
+        stamp, sizes_of(scan.id, job),
+    )  # fmt: skip
 
 
 def segment_one(model: Model, scan: Scan, job: Job) -> Segmentation:
@@ -120,62 +76,61 @@ def segment_one(model: Model, scan: Scan, job: Job) -> Segmentation:
     path = mask_path(job.masks, scan)
     result = model.segment(image, read_mask(path, Geometry.of(image)) if path else None)
     write_outputs(result, scan.id, job)
-    write_mosaic(image, result, job.out / "report" / f"{scan.id}.png", title=scan.id)
+    write_mosaic(image, result, mosaic_path(job.out, scan.id), title=scan.id)
     return result
 
 
-def output_path(out: Path, scan_id: str, suffix: str) -> Path:
-    """Where an output of a scan lies; ids never leave OUT."""
-    path = out / f"{scan_id}{suffix}"
-    if not path.resolve().is_relative_to(out.resolve()):
-        raise InputError(f"{scan_id}: the name leads outside the output folder; rename the scan", code="bad_name")
-    return path
+def _explain(error: Exception) -> str:
+    """A reason code and a sentence that quotes no message of another library."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
+        return "out_of_memory: not enough memory for this scan; use fewer workers or a larger machine and run again"
+    if isinstance(error, OSError):
+        reason = error.strerror or type(error).__name__
+        return f"machine: {reason}; free space or memory and run again"
+    return f"error: {raised_in(error)}; see its log"
 
 
-def write_outputs(result: Segmentation, scan_id: str, job: Job) -> None:
-    """Write the label volume in the formats asked for."""
-    if "nifti" in job.formats:
-        path = output_path(job.out, scan_id, "_seg.nii.gz")
-        write_labels(result.labels, result.geometry, path, table=result.table)
-    if "seg.nrrd" in job.formats:
-        write_seg_nrrd(result.labels, result.geometry, result.table, output_path(job.out, scan_id, ".seg.nrrd"))
-
-
-def _outputs_exist(scan: Scan, job: Job) -> bool:
-    suffixes = {"nifti": "_seg.nii.gz", "seg.nrrd": ".seg.nrrd"}
-    return all(output_path(job.out, scan.id, suffixes[name]).is_file() for name in job.formats)
-
-
-def scan_key(model: Model, scan: Scan, job: Job) -> str:
-    """Fingerprint of everything that the outputs of a scan depend on: files, model, settings."""
-    path = mask_path(job.masks, scan)
+def keep_record(out: Path, record: Record) -> None:
+    """Write the record; when even that fails, the scan will be done again."""
     try:
-        files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in (*scan.paths, *([path] if path else []))]
+        write_record(out, record)
     except OSError as error:
-        raise InputError(
-            f"{scan.id}: the files are gone or not readable ({error.strerror})", code="no_permission"
-        ) from None
-    digest = hashlib.sha256(json.dumps([files, sorted(job.formats)]).encode()).hexdigest()[:16]
-    return f"{model_key(model)}-{digest}"
+        _LOG.warning("%s: its record could not be written (%s)", record.scan, error.strerror)
 
 
-def model_key(model: Model) -> str:
-    """What the model contributes to a key: everything learned, and the names and colours of its labels."""
-    return f"{model.fingerprint}-{hashlib.sha256(model.table.model_dump_json().encode()).hexdigest()[:8]}"
+def keep_log(out: Path, record: Record, details: list[str]) -> None:
+    """Write the log of a failure where possible."""
+    try:
+        write_log(out, record.scan, record.reason, details)
+    except (OSError, InputError):
+        _LOG.warning("%s: its log could not be written", record.scan)
+
+
+def _forget_peak_memory() -> None:
+    """Make the kernel count this process's peak from now on; only Linux can."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        _LOG.debug("the peak memory is that of the whole process")
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+    """Largest resident memory of this process for the scan at hand (Linux), or so far."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 def finish(out: Path, model: Model, command: Sequence[str]) -> list[Record]:
     """Write what concerns the whole folder: manifest, colour table, run.json."""
-    records: list[Record] = read_records(out)
-    write_manifest(out, records, model.table)
-    write_color_table(model.table, out / "labels.ctbl")
-    write_text_whole(out / "run.json", json.dumps(run_facts(model, command), indent=1) + "\n")
+    with locked(out):
+        records: list[Record] = read_records(out)
+        write_manifest(out, records, model.table)
+        write_color_table(model.table, out / "labels.ctbl")
+        write_text_whole(out / "run.json", json.dumps(run_facts(model, command), indent=1) + "\n")
     return records
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from medseg.pipelines.progress import Bar, say
-from medseg.pipelines.segmenting import check_writable, mask_path
+from medseg.pipelines.outputs import check_writable, mask_path
+from medseg.pipelines.progress import Bar, be_silent, say
 
 from medseg.config import Config
+from medseg.devices import choose_device
 from medseg.errors import ConfigError, InputError
 from medseg.fitting import Source, Watch, fit_model
+from medseg.io.atomic import recover_folder, remove_leftovers
 from medseg.io.scan import Scan
 from medseg.model import Model
+from medseg.training import Group, joined_group
 
 STAGES = {
     "reading": "reading {n} scans",
@@ -72,13 +76,25 @@ def train_model(
     Raises:
         ConfigError: the folder cannot be written, or no scan can be used.
     """
+    recover_folder(folder)
+    remove_leftovers(folder.resolve().parent, folder.name)
     if reuse and (folder / "model.json").is_file():
         known = Model.load(folder, device=device)
         if known.config == config:
             say(f"model folder {folder} was fitted with these settings: taken as it is")
+            shutil.rmtree(_checkpoint(folder), ignore_errors=True)
             return known
+    with joined_group() as group:
+        if group.size > 1:
+            device = f"cuda:{os.environ['LOCAL_RANK']}" if choose_device(device).type == "cuda" else "cpu"
+        if group.rank > 0:
+            be_silent()
+        return _fit(scans, folder, config, masks, device, group)
+
+
+def _fit(scans: Sequence[Scan], folder: Path, config: Config, masks: Path | None, device: str, group: Group) -> Model:
     check_writable(folder.parent)
-    checkpoint = folder.parent / f".{folder.name}.training"
+    checkpoint = _checkpoint(folder)
     terminal = _Terminal(len(scans))
     watch = Watch(terminal.on_scan, terminal.on_refused, terminal.on_step, terminal.on_stage)
 
@@ -91,8 +107,14 @@ def train_model(
         raise ConfigError(str(error)) from None
     finally:
         terminal.stop()
+    if group.rank > 0:
+        return model
     model.save(folder)
     shutil.rmtree(checkpoint, ignore_errors=True)
     if model.record.ended_early:
         say(f"training ended after {model.record.n_steps} steps: the loss no longer improved")
     return model
+
+
+def _checkpoint(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.training"

@@ -32,7 +32,7 @@ LAYERS = (
     {"medseg.checkpoint", "medseg.training", "medseg.clustering"},
     {"medseg.model", "medseg.model_folder", "medseg.fitting"},
     {"medseg.report"},
-    {"medseg.pipelines"},
+    {"medseg.pipelines", "medseg.__main__"},
 )
 DOORS = {
     "SimpleITK": "medseg.io",

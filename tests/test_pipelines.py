@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 from conftest import GRIDS, write_nifti
-from medseg.pipelines import segmenting
+from medseg.pipelines import outputs
 from medseg.pipelines.__main__ import main
 
 from medseg import Model, find_scans, read_labels, read_scan
@@ -105,6 +105,9 @@ def test_done_scans_are_skipped_and_changed_ones_are_not(segmented, scans, model
     assert (out / "a/b_seg.nii.gz").stat().st_mtime_ns == first
     os.utime(scans / "a" / "b.nii.gz", ns=(1, time.time_ns()))
     main(arguments)
+    assert (out / "a/b_seg.nii.gz").stat().st_mtime_ns == first
+    write_nifti(phantom(GRIDS["LPS"], noise=8.0, seed=5)[0], scans / "a" / "b.nii.gz")
+    main(arguments)
     assert (out / "a/b_seg.nii.gz").stat().st_mtime_ns > first
 
 
@@ -167,15 +170,15 @@ def test_masks_restrict_and_a_missing_mask_costs_its_scan(scans, model_folder, t
 
 
 def test_a_full_disk_fails_the_scan_and_leaves_no_half_file(scans, model_folder, tmp_path, monkeypatch):
-    out, real = tmp_path / "out", segmenting.write_seg_nrrd
+    out, real = tmp_path / "out", outputs.write_seg_nrrd
 
     def full(labels, geometry, table, path):
         if "series" in str(path):
             raise OSError(errno.ENOSPC, "No space left on device")
         real(labels, geometry, table, path)
 
-    monkeypatch.setattr(segmenting, "write_seg_nrrd", full)
-    assert main(["segment", str(scans), "--model", str(model_folder), "--out", str(out)]) == 1
+    monkeypatch.setattr(outputs, "write_seg_nrrd", full)
+    assert main(["segment", str(scans), "--model", str(model_folder), "--out", str(out), "--workers", "0"]) == 1
     rows = manifest(out)
     assert rows[dicom_id(rows)]["status"] == "failed"
     assert "No space left on device" in rows[dicom_id(rows)]["reason"]
@@ -266,7 +269,7 @@ def test_a_name_that_leads_outside_is_refused(tmp_path):
     from medseg import InputError
 
     with pytest.raises(InputError, match="outside the output folder"):
-        segmenting.output_path(tmp_path / "out", "../evil", "_seg.nii.gz")
+        outputs.output_path(tmp_path / "out", "../evil", "_seg.nii.gz")
 
 
 def test_help_is_quick_and_lists_the_commands():

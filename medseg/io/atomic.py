@@ -1,19 +1,31 @@
-"""Files and folders that appear whole or not at all.
+"""Files and folders that appear whole or not at all, and what a killed process leaves of them.
 
 Everything is written to a hidden temporary sibling, which then takes the place of the target by one rename.
-An `OSError` (full disk, no permission) passes through unchanged: it concerns the machine, not the scan.
+The sibling's name says which process of which machine writes it, so that a later run can tell what was left
+behind by a dead one. A folder takes two renames; `recover_folder` brings the old one back when a process died
+between them. An `OSError` (full disk, no permission) passes through unchanged: it concerns the machine, not the scan.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import secrets
 import shutil
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medseg.errors import ConfigError
+
+_MARK = ".medseg-tmp"
+_OLD = ".medseg-old"
+_STALE_S = 24 * 3600.0
+"""Age from which the leftovers of other machines, whose processes cannot be asked, count as abandoned."""
+_STARTED = time.time()
 
 
 @contextmanager
@@ -29,6 +41,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         temporary.replace(target)
+        _sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -52,6 +65,7 @@ def whole_folder(path: Path, *, marker: str) -> Iterator[Path]:
         ConfigError: `path` is a file, or a folder without `marker`.
     """
     target = path.resolve()
+    recover_folder(target)
     _refuse_foreign(target, marker)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _sibling(target)
@@ -62,8 +76,77 @@ def whole_folder(path: Path, *, marker: str) -> Iterator[Path]:
             if file.is_file():
                 _sync(file)
         _exchange(temporary, target)
+        _sync_folder(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` that goes with the block, or with the next run when the process is killed."""
+    temporary = _sibling(path.resolve())
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Bring back the folder that a process took away and died before it put the new one in its place."""
+    target = path.resolve()
+    old = _old_name(target)
+    if not old.is_dir():
+        return
+    if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        return
+    with suppress(OSError):  # another process was quicker
+        old.rename(target)
+
+
+def remove_leftovers(folder: Path, name: str | None = None, *, whoever: bool = False, deep: bool = False) -> None:
+    """Remove temporaries below `folder` whose writer is dead.
+
+    Args:
+        name: only those of the file or folder of this name.
+        whoever: also those of processes of other machines, whatever their age: for targets that only one process
+            works on at a time.
+        deep: search the folders below as well.
+    """
+    pattern = f"{_MARK}.*"
+    for path in list(folder.rglob(pattern) if deep else folder.glob(pattern)):
+        if (name is None or path.name.endswith(f".{name[-100:]}")) and _is_abandoned(path, whoever=whoever):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _is_abandoned(path: Path, *, whoever: bool) -> bool:
+    machine, pid = ([*path.name.removeprefix(_MARK).split("."), "", ""])[1:3]
+    try:
+        written = path.stat().st_mtime
+    except OSError:
+        return False
+    if machine != _machine() or not pid.isdigit():
+        return whoever or time.time() - written > _STALE_S
+    if int(pid) == os.getpid():
+        return written < _STARTED  # an earlier process had the same number
+    return not _is_alive(int(pid))
+
+
+def _is_alive(pid: int) -> bool:
+    if sys.platform == "win32":
+        return True  # signal 0 would end it
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 
 
 def _refuse_foreign(target: Path, marker: str) -> None:
@@ -80,22 +163,37 @@ def _exchange(new: Path, target: Path) -> None:
     if not target.exists():
         new.rename(target)
         return
-    old = _sibling(target)
+    old = _old_name(target)
+    shutil.rmtree(old, ignore_errors=True)
     target.rename(old)
     try:
         new.rename(target)
     except OSError:
-        old.rename(target)
+        recover_folder(target)
         raise
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _old_name(target: Path) -> Path:
+    return target.with_name(f"{_OLD}.{target.name[-100:]}")
+
+
 def _sibling(target: Path) -> Path:
     # The end of the name stays, so that writers that go by the suffix see the same one.
-    return target.with_name(f".{secrets.token_hex(4)}.{target.name[-100:]}")
+    return target.with_name(f"{_MARK}.{_machine()}.{os.getpid()}.{secrets.token_hex(4)}.{target.name[-100:]}")
 
 
 def _sync(path: Path) -> None:
     # Windows flushes only handles opened for writing.
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where folders can be flushed at all."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -50,8 +50,10 @@ def write_mosaic(image: MetaTensor, result: Segmentation, path: Path, *, title: 
 
 def _display_grid(result: Segmentation) -> Geometry:
     """An isotropic RAS grid around the labelled voxels, at most TILE voxels along an axis."""
-    filled = np.argwhere(result.labels > 0) if result.labels.any() else np.argwhere(np.ones(result.labels.shape))
-    low, high = filled.min(axis=0) - 2, filled.max(axis=0) + 2
+    axes = [np.flatnonzero(result.labels.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    if not axes[0].size:
+        axes = [np.arange(n) for n in result.labels.shape]
+    low, high = (np.array([axis[end] for axis in axes]) + step for end, step in ((0, -2), (-1, 2)))
     corners = np.array([[a, b, c] for a in (low[0], high[0]) for b in (low[1], high[1]) for c in (low[2], high[2])])
     world = result.geometry.to_world(corners)
     start, extent = world.min(axis=0), np.maximum(np.ptp(world, axis=0), 1e-3)

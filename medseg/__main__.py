@@ -1,0 +1,8 @@
+"""``python -m medseg`` and ``torchrun ... -m medseg`` are the `medseg` command."""
+
+import sys
+
+from medseg.pipelines.__main__ import main
+
+if __name__ == "__main__":
+    sys.exit(main())

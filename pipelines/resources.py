@@ -1,0 +1,82 @@
+"""What this machine, or the part of it that a job was given, has: cores and memory.
+
+A container or a Slurm job sees the whole machine in the usual places; its own share is in the control group
+(Linux kernel documentation, "Control Group v2": ``cpu.max``, ``memory.max``, ``memory.current``, ``memory.stat``).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_UNLIMITED = 1 << 60
+
+
+def n_cpus() -> int:
+    """Cores that this process may use, at least 1."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        count = os.cpu_count() or 1
+    for group in _own_groups():
+        quota, _, period = _text(group / "cpu.max").partition(" ")
+        if quota.isdigit() and period.strip().isdigit():
+            count = min(count, max(1, math.ceil(int(quota) / int(period))))
+    return max(1, count)
+
+
+def total_memory() -> int:
+    """Bytes that this process and its children may use; 0 when the platform does not say."""
+    limits = [_number(group / name) for group in _own_groups() for name in ("memory.max", "memory.limit_in_bytes")]
+    found = [limit for limit in [_meminfo("MemTotal"), *limits] if 0 < limit < _UNLIMITED]
+    return min(found, default=0)
+
+
+def available_memory() -> int | None:
+    """Bytes that can still be taken before something is killed; None when the platform does not say."""
+    found = [_meminfo("MemAvailable")]
+    for group in _own_groups():
+        limit, used = _number(group / "memory.max"), _number(group / "memory.current")
+        if 0 < limit < _UNLIMITED:
+            cache = [int(line.split()[1]) for line in _text(group / "memory.stat").splitlines()
+                     if line.startswith(("inactive_file ", "active_file "))]  # fmt: skip
+            found.append(limit - used + sum(cache))
+    return min((value for value in found if value > 0), default=None)
+
+
+def resident_memory(pid: int) -> int:
+    """Bytes of memory that a process holds now; 0 when it is gone or the platform does not say."""
+    parts = _text(Path(f"/proc/{pid}/statm")).split()
+    return int(parts[1]) * os.sysconf("SC_PAGE_SIZE") if len(parts) > 1 else 0
+
+
+def _own_groups() -> Iterator[Path]:
+    """This process's control group and those around it, version 2, or the memory group of version 1."""
+    for line in _text(Path("/proc/self/cgroup")).splitlines():
+        _, controllers, name = line.split(":", 2)
+        root = _CGROUPS / "memory" if controllers == "memory" else _CGROUPS
+        if controllers in ("", "memory"):
+            group = root / name.strip("/")
+            yield from (g for g in (group, *group.parents) if g.is_relative_to(root))
+
+
+def _meminfo(key: str) -> int:
+    for line in _text(Path("/proc/meminfo")).splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _number(path: Path) -> int:
+    text = _text(path).strip()
+    return int(text) if text.isdigit() else 0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
