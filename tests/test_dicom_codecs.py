@@ -65,9 +65,12 @@ def test_every_file_of_pydicom_is_decoded_or_refused_by_name():
                 pydicom.dcmread(PACKAGE / name)
 
 
-@pytest.mark.parametrize("name", ["JPEG-lossy.dcm", "JPEG2000.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"])  # fmt: skip
+STACKABLE = ("JPEG-lossy", "JPEG2000", "MR_small_jp2klossless", "MR_small_jpeg_ls_lossless")
+
+
+@pytest.mark.parametrize("name", STACKABLE)
 def test_a_stack_of_compressed_slices_equals_another_decoder(tmp_path, name):
-    source = get_testdata_file(name)
+    source = get_testdata_file(f"{name}.dcm")
     for k in range(3):
         target = tmp_path / f"{k}"
         shutil.copy(source, target)

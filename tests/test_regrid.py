@@ -71,7 +71,7 @@ def test_the_image_lies_where_the_headers_say(tmp_path, case, axes):
     # Rounded to whole numbers when written; at the rim the border value continues for half a voxel.
     close = np.abs(voxels - expected) < 1.1
     assert close[inside].mean() > 0.9
-    core = (slice(8, SHAPE[0] - 8), slice(8, SHAPE[1] - 8))
+    core = (slice(8, 16), slice(9, 19))
     assert close[core].all()
 
 
