@@ -108,8 +108,8 @@ def _check_promise(image: nib.Nifti1Image, name: str) -> None:
     promised = n_voxels * image.header.get_data_dtype().itemsize + int(image.header.get_data_offset())
     if promised > at_most:
         raise InputError(
-            f"{name}: the header promises {promised} bytes, the file of {n_bytes} holds at most {at_most}; "
-            "export or copy the file again",
+            f"{name}: the voxels end early or are damaged: the header promises {promised} bytes, the file of {n_bytes} "
+            f"holds at most {at_most}; export or copy the file again",
             code="corrupt_file",
         )
 
