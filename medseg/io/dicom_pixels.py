@@ -23,7 +23,7 @@ from pydicom.pixels.utils import iter_pixels
 
 from medseg.errors import InputError
 from medseg.io.dicom_header import Header
-from medseg.io.dicom_refusals import FALLBACK_SYNTAXES, has_pydicom_decoder
+from medseg.io.dicom_refusals import BASELINE_BITS, FALLBACK_SYNTAXES, has_pydicom_decoder
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def _decode_file(path: Path, headers: Sequence[Header]) -> Iterator[Pixels]:
     found = pydicom.dcmread(path, force=True)
     _name_encoding(found)
     syntax = found.file_meta.TransferSyntaxUID
-    is_12_bit = syntax == uid.JPEGExtended12Bit and headers[0].bits_stored > 8
+    is_12_bit = syntax == uid.JPEGExtended12Bit and headers[0].bits_stored > BASELINE_BITS
     if syntax in FALLBACK_SYNTAXES and (is_12_bit or not has_pydicom_decoder(syntax)):
         frames = _decode_with_simpleitk(found)
         stored: Iterator[npt.NDArray[Any]] = (frames[max(header.frame, 0)] for header in headers)
