@@ -131,9 +131,14 @@ def resample(
     onto: Geometry,
     mode: Literal["linear", "nearest"] = "linear",
     *,
+    slices: FloatArray | None = None,
     slab_voxels: int = 4_000_000,
 ) -> MetaTensor:
     """Sample (C, I, J, K) `image` at the voxel centres of `onto`; outside it the border value continues.
+
+    Args:
+        slices: (K,) for slices at unequal distances, where on the k axis of the image's affine each one lies,
+            ascending in voxels; left out when slice k lies at k.
 
     Works in slabs of at most `slab_voxels` sampling points, so that the coordinates never need more than
     a few ten MB whatever the size of the grid.
@@ -148,11 +153,13 @@ def resample(
     for start in range(0, onto.shape[2], planes):
         stop = min(start + planes, onto.shape[2])
         slab = onto.crop((0, 0, start), (*onto.shape[:2], stop - start))
-        out[..., start:stop] = _sample(voxels, source, slab, mode)
+        out[..., start:stop] = _sample(voxels, source, slab, mode, slices)
     return MetaTensor(out, affine=torch.from_numpy(onto.affine.copy()))
 
 
-def _sample(voxels: torch.Tensor, source: Geometry, onto: Geometry, mode: str) -> torch.Tensor:
+def _sample(
+    voxels: torch.Tensor, source: Geometry, onto: Geometry, mode: str, slices: FloatArray | None
+) -> torch.Tensor:
     """(C, I, J, K) voxels of `source` at the voxel centres of `onto`."""
     step = np.linalg.inv(source.affine) @ onto.affine
     order = np.argmax(np.abs(step[:3, :3]), axis=1)
@@ -160,17 +167,30 @@ def _sample(voxels: torch.Tensor, source: Geometry, onto: Geometry, mode: str) -
     off_axis[range(3), order] = 0
     reach = np.abs(off_axis) @ np.asarray(onto.shape)
     if sorted(order) == [0, 1, 2] and reach.max() < 1e-3:
-        return _sample_aligned(voxels, step, [int(a) for a in order], onto.shape, mode)
-    return _sample_oblique(voxels, source.shape, step, onto.shape, mode)
+        return _sample_aligned(voxels, step, [int(a) for a in order], onto.shape, mode, slices)
+    return _sample_oblique(voxels, step, onto.shape, mode, slices)
+
+
+def _stored(positions: torch.Tensor, slices: FloatArray | None) -> torch.Tensor:
+    """Positions on the k axis -> positions among the stored slices."""
+    if slices is None:
+        return positions
+    return torch.from_numpy(np.interp(positions.numpy(), slices, np.arange(len(slices), dtype=np.float64)))
 
 
 def _sample_aligned(
-    voxels: torch.Tensor, step: FloatArray, order: list[int], shape: tuple[int, int, int], mode: str
+    voxels: torch.Tensor,
+    step: FloatArray,
+    order: list[int],
+    shape: tuple[int, int, int],
+    mode: str,
+    slices: FloatArray | None,
 ) -> torch.Tensor:
     """Grids with parallel axes: one matrix product an axis, `order[a]` is the target axis along source axis a."""
     matrices = []
     for axis, other in enumerate(order):
         positions = torch.arange(shape[other], dtype=torch.float64) * step[axis, other] + step[axis, 3]
+        positions = _stored(positions, slices if axis == 2 else None)
         weights = _weights(positions, voxels.shape[axis + 1], mode)
         # Only what the target reaches: a slab must not cost what the whole volume costs.
         used = torch.nonzero(weights.any(dim=0)).flatten()
@@ -194,9 +214,10 @@ def _weights(positions: torch.Tensor, n_source: int, mode: str) -> torch.Tensor:
 
 
 def _sample_oblique(
-    voxels: torch.Tensor, source: tuple[int, int, int], step: FloatArray, shape: tuple[int, int, int], mode: str
+    voxels: torch.Tensor, step: FloatArray, shape: tuple[int, int, int], mode: str, slices: FloatArray | None
 ) -> torch.Tensor:
     """Grids at an angle: trilinear or nearest `grid_sample`."""
+    source = tuple(voxels.shape[1:])
     # grid_sample counts a border-aligned axis from -1 to 1 and wants the last axis first.
     scale = 2.0 / np.maximum(np.asarray(source) - 1, 1)
     theta = torch.as_tensor(step[:3] * scale[:, None], dtype=torch.float64)
@@ -206,6 +227,8 @@ def _sample_oblique(
     points = theta[:, 3] + sum(
         axis.reshape([-1 if a == b else 1 for b in range(3)] + [1]) * theta[:, a] for a, axis in enumerate(axes)
     )
+    if slices is not None:
+        points[..., 2] = _stored((points[..., 2] + 1) / scale[2], slices) * scale[2] - 1
     grid = points.float().flip(-1).to(voxels.device)[None]
     interpolation = "bilinear" if mode == "linear" else mode
     return functional.grid_sample(voxels[None], grid, interpolation, padding_mode="border", align_corners=True)[0]

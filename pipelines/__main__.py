@@ -48,7 +48,13 @@ def _command(commands: Commands, name: str, text: str) -> argparse.ArgumentParse
 
 
 def _add_scans(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("scans", type=Path, metavar="SCANS", help="directory (searched), file, or .txt list of paths")
+    parser.add_argument(
+        "scans", type=Path, metavar="SCANS", help="directory (searched), file, DICOMDIR, or .txt list of paths"
+    )
+    parser.add_argument("--keep-names", action="store_true", help="name DICOM scans after their folders too")
+    parser.add_argument(
+        "--regrid", action="store_true", help="resample tilted or uneven scans instead of refusing them"
+    )
 
 
 def _add_masks(parser: argparse.ArgumentParser) -> None:

@@ -22,19 +22,19 @@ def inspect(args: argparse.Namespace) -> int:
     """Print every scan with its verdict."""
     from medseg.pipelines.inspect_scans import as_json, print_table
 
-    scans = _scans(args.scans)
+    scans = _found(args)
     if args.json:
         print(as_json(scans))  # noqa: T201
     else:
         print_table(scans)
-    return 0 if all(scan.is_ok for scan in scans) else 1
+    return 0 if all(scan.is_ok or scan.is_bystander for scan in scans) else 1
 
 
 def train(args: argparse.Namespace) -> int:
     """Fit a model folder."""
     from medseg.pipelines.training import train_model
 
-    scans = _scans(args.scans)
+    scans = _scans(args)
     model = train_model(scans, args.model, _config(args), masks=args.masks, device=args.device)
     say(model.describe())
     say(f"model folder: {args.model}")
@@ -49,7 +49,7 @@ def segment(args: argparse.Namespace) -> int:
 
     formats = parse_formats(args.write)
     model = Model.load(args.model, device=args.device)
-    return _segment_and_report(model, _scans(args.scans, args.out), Job(args.out, formats, args.masks), args)
+    return _segment_and_report(model, _scans(args), Job(args.out, formats, args.masks), args)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
     formats = parse_formats(args.write)
     config = _config(args)
-    scans = _scans(args.scans, args.out)
+    scans = _scans(args)
     check_writable(args.out)
     folder = args.model or args.out / "model"
     model = train_model(scans, folder, config, masks=args.masks, device=args.device, reuse=True)
@@ -137,19 +137,37 @@ def _quotable(args: argparse.Namespace) -> list[str]:
     for name in ("config", "write", "device"):
         if hasattr(args, name):
             words += [f"--{name}", str(getattr(args, name))]
+    words += [f"--{name.replace('_', '-')}" for name in ("keep_names", "regrid") if getattr(args, name, False)]
     for change in getattr(args, "set", []):
         words += ["--set", str(change)]
     return words
 
 
-def _scans(source: Path, out: Path | None = None) -> list[Scan]:
-    """The scans below `source`, those below the output folder left out."""
-    scans = find_scans(source)
-    if out is not None:
-        inside = out.resolve()
+def _found(args: argparse.Namespace) -> list[Scan]:
+    """Everything found below SCANS, what lies below the output folder left out."""
+    scans = find_scans(args.scans, keep_names=args.keep_names, regrid=args.regrid)
+    if getattr(args, "out", None) is not None:
+        inside = args.out.resolve()
         scans = [scan for scan in scans if not scan.path.resolve().is_relative_to(inside)]
     if not scans:
-        raise ConfigError(f"{source}: found no DICOM series and no NIfTI file, expected at least one; check the path")
+        raise ConfigError(
+            f"{args.scans}: found no DICOM series and no NIfTI file, expected at least one; check the path"
+        )
+    return scans
+
+
+def _scans(args: argparse.Namespace) -> list[Scan]:
+    """The scans to work on: what never was a volume is counted, not failed, and regridding is announced."""
+    found = _found(args)
+    scans = [scan for scan in found if not scan.is_bystander]
+    if len(scans) < len(found):
+        say(f"{len(found) - len(scans)} DICOM series are no volumes (reports, localisers, screenshots, single images) "
+            "and are left out: medseg inspect lists them")  # fmt: skip
+    if not scans:
+        raise ConfigError(f"{args.scans}: found no volume, expected at least one; medseg inspect says what there is")
+    for scan in scans:
+        if scan.regrid:
+            say(f"{scan.id}: {scan.regrid}")
     return scans
 
 

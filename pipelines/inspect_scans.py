@@ -14,7 +14,7 @@ from medseg.io.scan import Scan
 
 
 def as_objects(scans: Sequence[Scan]) -> list[dict[str, Any]]:
-    """The scans as plain values: id, path, verdict, reason, modality, shape, spacing_mm, affine (RAS+ mm)."""
+    """The scans as plain values: id, path, verdict, reason, modality, shape, spacing_mm, affine (RAS+ mm), regrid."""
     return [
         {
             "id": scan.id,
@@ -25,6 +25,7 @@ def as_objects(scans: Sequence[Scan]) -> list[dict[str, Any]]:
             "shape": list(scan.geometry.shape) if scan.geometry else None,
             "spacing_mm": [round(s, 6) for s in scan.geometry.spacing_mm] if scan.geometry else None,
             "affine": scan.geometry.affine.tolist() if scan.geometry else None,
+            "regrid": scan.regrid,
         }
         for scan in scans
     ]
@@ -49,10 +50,14 @@ def print_table(scans: Sequence[Scan], console: Console | None = None) -> None:
             "x".join(map(str, grid.shape)) if grid else "-",
             " ".join(f"{s:.3g}" for s in grid.spacing_mm) if grid else "-",
             grid.axcodes if grid else "-",
-            scan.reason,
+            scan.reason or scan.regrid,
         )
     if console is None:
         console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)
     n_ok = sum(scan.is_ok for scan in scans)
-    console.print(f"{len(scans)} scans found: {n_ok} ok, {len(scans) - n_ok} refused", highlight=False)
+    n_bystanders = sum(scan.is_bystander for scan in scans)
+    text = f"{len(scans)} scans found: {n_ok} ok, {len(scans) - n_ok - n_bystanders} refused"
+    if n_bystanders:
+        text += f", {n_bystanders} never were volumes"
+    console.print(text, highlight=False)

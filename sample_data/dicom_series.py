@@ -91,7 +91,7 @@ def write_dicom_series(
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for k in range(geometry.shape[2]):
-        slice_file = _empty_file(modality, seed, series_number, k)
+        slice_file = empty_file(modality, seed, series_number, k)
         _describe(slice_file, modality, series_number, description)
         _place(slice_file, geometry, k)
         _fill(slice_file, pixels, k)
@@ -125,7 +125,7 @@ def _quantise(voxels: Voxels, modality: Modality) -> Pixels:
     return Pixels(np.round((voxels - intercept) / slope).astype(np.int16), slope, intercept)
 
 
-def _empty_file(modality: Modality, seed: int, series_number: int, k: int) -> FileDataset:
+def empty_file(modality: Modality, seed: int, series_number: int, k: int) -> FileDataset:
     """A file with its identity and nothing else."""
     series = [f"seed {seed}", f"series {series_number} {modality}"]
     meta = FileMetaDataset()

@@ -364,18 +364,8 @@ DEFECTS: dict[str, tuple[Defect, str, str]] = {
         "duplicate_positions",
         "slices 5 and 6 lie at the same position, expected one slice at each of the 8",
     ),
-    "two phases": (
-        each(lambda path, _: copy(path, f"b{path.name}", TemporalPositionIdentifier=2)),
-        "several_volumes",
-        "2 volumes of 8 slices",
-    ),
     "two indistinguishable phases": (
         each(lambda path, _: copy(path, f"b{path.name}")),
-        "several_volumes",
-        "2 volumes of 8 slices",
-    ),
-    "two echoes, one incomplete": (
-        each(lambda path, k: k == 0 or copy(path, f"b{path.name}", EchoTime="90")),
         "several_volumes",
         "2 volumes of 8 slices",
     ),
@@ -414,7 +404,7 @@ DEFECTS: dict[str, tuple[Defect, str, str]] = {
         "nonuniform_spacing",
         "slice distances from 0 to 2.5 mm",
     ),
-    "truncated": (lambda p: cut(p[2], 100), "truncated", "IM0003.dcm lacks 100 bytes"),
+    "truncated": (lambda p: cut(p[2], 100), "truncated", "image 3 lacks 100 bytes"),
     "without pixel element": (lambda p: edit(p[2], PixelData=None), "truncated", "lacks 240 bytes"),
     "compressed without pixels": (
         lambda p: (compressed(p[2], uid.RLELossless), edit(p[2], PixelData=None)),
@@ -449,8 +439,8 @@ DEFECTS: dict[str, tuple[Defect, str, str]] = {
         "mixed_orientation",
         r"8 slices of one series have 2 orientations \(4 \+ 4\)",
     ),
-    "two sizes": (
-        lambda p: [edit(x, PixelSpacing=[1.1, 0.9]) for x in p[:4]],
+    "two sizes, neither a volume": (
+        lambda p: [edit(x, PixelSpacing=[1.1, 0.9]) for x in p[::2]] + [p[2].unlink(), p[5].unlink()],
         "several_volumes",
         "2 image sizes, pixel spacings or frames of reference",
     ),
@@ -512,11 +502,6 @@ DEFECTS: dict[str, tuple[Defect, str, str]] = {
         "unsupported_encoding",
         "encoded as MPEG-4",
     ),
-    "12-bit JPEG": (
-        each(lambda path, _: compressed(path, uid.JPEGExtended12Bit, BitsStored=12)),
-        "unsupported_encoding",
-        "JPEG Extended",
-    ),
 }
 
 
@@ -564,7 +549,7 @@ def test_compressed_file_cut_short(tmp_path: Path, syntax: uid.UID, n_bytes: int
     found.compress(syntax, generate_instance_uid=False)
     found.save_as(paths[2])
     cut(paths[2], n_bytes)
-    with pytest.raises(InputError, match=r"IM0003.dcm") as refused:
+    with pytest.raises(InputError, match="pixels of image 3 end early") as refused:
         read(paths)
     assert refused.value.code == "truncated"
 
@@ -576,7 +561,7 @@ def test_reader_refuses_what_is_not_one_series(tmp_path: Path) -> None:
     junk.write_bytes(b"1234")
     with pytest.raises(InputError, match="16 files hold 2 volumes"):
         read([*one, *two])
-    with pytest.raises(InputError, match="junk is not DICOM"):
+    with pytest.raises(InputError, match="file 9 is not DICOM"):
         read([*one, junk])
     with pytest.raises(InputError, match="cannot be opened"):
         read([*one, tmp_path / "absent"])
@@ -589,7 +574,7 @@ def test_pixels_that_do_not_decode(tmp_path: Path, pixels: bytes) -> None:
     paths = write_axial(tmp_path)
     compressed(paths[2], uid.JPEGLSLossless)
     edit(paths[2], PixelData=encapsulate([pixels]))
-    with pytest.raises(InputError, match=r"IM0003.dcm") as refused:
+    with pytest.raises(InputError, match="pixels of image 3 end early") as refused:
         read(paths)
     assert refused.value.code == "truncated"
 
@@ -683,10 +668,8 @@ def test_shared_verdicts() -> None:
         "failing/notavolume/001": "not_a_volume",
         "failing/slicecount/001": "not_a_volume",
         "failing/sliceorientation/001": "mixed_orientation",
-        "mr_enhanced/In/Philips": "enhanced_multiframe",
-        "mr_enhanced/In/Siemens/XA10": "enhanced_multiframe",
-        "encodings/hyperfine/anatomical/001": "enhanced_multiframe",
-        "encodings/rgb/001": "colour",
+        "encodings/hyperfine/anatomical/001": "ok",
+        "encodings/rgb/001": "not_a_volume",
         "study/34907-T1prereg-43695": "ok",
         "study/35623-FLAIRreg-79237": "ok",
     }

@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
+import torch
 
 from medseg.errors import ConfigError
 from medseg.io.find import find_scans
+from medseg.io.read import read_scan
 from medseg.io.scan import Scan
 from sample_data.dicom_series import write_dicom_series
 
@@ -40,7 +42,7 @@ def dicom(folder: Path, series_number: int = 1, *, modality: str = "MR", seed: i
 
 def digest(path: Path) -> str:
     series_uid = pydicom.dcmread(path, stop_before_pixels=True).SeriesInstanceUID
-    return hashlib.sha256(str(series_uid).encode()).hexdigest()[:6]
+    return hashlib.sha256(str(series_uid).encode()).hexdigest()[:10]
 
 
 def ids(scans: list[Scan]) -> list[str]:
@@ -72,11 +74,37 @@ def test_damaged_nifti_is_a_refused_scan(tmp_path: Path) -> None:
 
 
 def test_dicom_ids_say_nothing_of_the_patient(tmp_path: Path) -> None:
-    paths = dicom(tmp_path / "a/b", 7, modality="CT")
+    paths = dicom(tmp_path / "DOE^JOHN/b", 7, modality="CT")
     (scan,) = find_scans(tmp_path)
-    assert scan.id == f"a/b/ct7-{digest(paths[0])}"
-    assert ids(find_scans(tmp_path / "a/b")) == [f"ct7-{digest(paths[0])}"]
+    assert scan.id == f"ct7-{digest(paths[0])}"
+    assert ids(find_scans(tmp_path / "DOE^JOHN/b")) == [scan.id]
     assert scan.modality == "CT"
+
+
+def test_folder_names_are_kept_on_request(tmp_path: Path) -> None:
+    paths = dicom(tmp_path / "a/b", 7, modality="CT")
+    (tmp_path / "a/x.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    assert ids(find_scans(tmp_path, keep_names=True)) == [f"a/b/ct7-{digest(paths[0])[:6]}", "a/x.dcm"]
+    voxels_by_name = read_scan(tmp_path / "a/b" / f"ct7-{digest(paths[0])[:6]}")
+    voxels_by_id = read_scan(tmp_path / f"ct7-{digest(paths[0])}")
+    assert torch.equal(voxels_by_name.as_tensor(), voxels_by_id.as_tensor())
+
+
+@pytest.mark.parametrize("keep_names", [False, True])
+def test_names_and_reasons_are_the_same_every_time(tmp_path: Path, keep_names: bool) -> None:
+    for number in (1, 2):
+        dicom(tmp_path / f"DOE^JANE{number}", number)
+    (tmp_path / "DOE^JANE1/IM0003.dcm").unlink()
+    (tmp_path / "DOE^JANE2/DOE.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    path = tmp_path / "DOE^JANE2/IM0002.dcm"
+    path.write_bytes(path.read_bytes()[:-3])
+    first, second = (find_scans(tmp_path, keep_names=keep_names) for _ in range(2))
+    assert [(scan.id, scan.reason) for scan in first] == [(scan.id, scan.reason) for scan in second]
+    assert sorted(scan.verdict for scan in first) == ["corrupt_file", "missing_slices", "truncated"]
+    for scan in first:
+        assert "DOE" not in scan.reason
+        assert "DOE" not in scan.id or keep_names
+        assert "1.2.826" not in scan.id + scan.reason
 
 
 def test_headers_cannot_break_out_of_the_output_folder(tmp_path: Path) -> None:
@@ -97,7 +125,7 @@ def test_three_series_in_one_folder_between_junk(tmp_path: Path) -> None:
         (tmp_path / "in" / name).write_bytes(content)
     scans = find_scans(tmp_path)
     assert [scan.verdict for scan in scans] == ["ok"] * 3
-    assert [scan.id.split("-")[0] for scan in scans] == ["in/mr1", "in/mr2", "in/mr3"]
+    assert [scan.id.split("-")[0] for scan in scans] == ["mr1", "mr2", "mr3"]
     assert find_scans(tmp_path) == scans or ids(find_scans(tmp_path)) == ids(scans)
 
 
@@ -107,7 +135,7 @@ def test_series_spread_over_folders(tmp_path: Path) -> None:
         path.rename(tmp_path / "s" / str(k) / "IM")
     (scan,) = find_scans(tmp_path)
     assert scan.is_ok
-    assert scan.id.startswith("s/mr1-")
+    assert scan.id.startswith("mr1-")
 
 
 def test_labels_beside_a_dicom_series(tmp_path: Path) -> None:
@@ -120,9 +148,9 @@ def test_labels_beside_a_dicom_series(tmp_path: Path) -> None:
 def test_damaged_dicom_is_a_refused_scan(tmp_path: Path) -> None:
     dicom(tmp_path)
     (tmp_path / "x.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\x00\x10\x00UI\xff\xff" + b"rubbish")
-    good, bad = find_scans(tmp_path)
+    bad, good = find_scans(tmp_path)
     assert good.is_ok
-    assert (bad.id, bad.verdict) == ("x.dcm", "corrupt_file")
+    assert (bad.id[:8], bad.verdict) == ("damaged-", "corrupt_file")
     assert "begins as DICOM" in bad.reason
     assert find_scans(tmp_path / "x.dcm")[0].verdict == "corrupt_file"
 
@@ -145,7 +173,7 @@ def test_unreadable_file_is_a_refused_scan(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(Path, "open", refuse)
     verdicts = {scan.id.split("-")[0]: scan.verdict for scan in find_scans(tmp_path)}
-    assert verdicts == {"IM0003.dcm": "no_permission", "mr1": "missing_slices"}
+    assert verdicts == {"damaged": "no_permission", "mr1": "missing_slices"}
 
 
 def test_files_without_series_uid_are_one_series_a_folder(tmp_path: Path) -> None:
@@ -155,7 +183,8 @@ def test_files_without_series_uid_are_one_series_a_folder(tmp_path: Path) -> Non
             del found.SeriesInstanceUID
             found.save_as(path)
     scans = find_scans(tmp_path)
-    assert [(scan.id[:5], scan.verdict) for scan in scans] == [("a/mr1", "ok"), ("b/mr1", "ok")]
+    assert [(scan.id[:4], scan.verdict) for scan in scans] == [("mr1-", "ok")] * 2
+    assert scans[0].id != scans[1].id
 
 
 def test_linked_folders_are_not_followed_linked_files_are(tmp_path: Path) -> None:
@@ -190,7 +219,7 @@ def test_list_of_paths(tmp_path: Path) -> None:
     dicom(tmp_path / "in/t", 2)
     (tmp_path / "todo.txt").write_text("in/a.nii\n\n in/s/IM0002.dcm \nin/t\nin/s/IM0001.dcm\nin/a.nii\n")
     scans = find_scans(tmp_path / "todo.txt")
-    assert [scan.id.split("-")[0] for scan in scans] == ["in/a", "in/s/mr1", "in/t/mr2"]
+    assert [scan.id.split("-")[0] for scan in scans] == ["in/a", "mr1", "mr2"]
     assert all(scan.is_ok for scan in scans)
     assert scans[1].paths == tuple(one)
 

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 from monai.config.type_definitions import PathLike
 from monai.data.image_reader import ImageReader
-from pydicom import config as pydicom_config
-from pydicom import uid
-from pydicom.dataset import FileDataset
-from pydicom.pixels.processing import apply_modality_lut
 
 from medseg.errors import InputError
 from medseg.geometry import Geometry
 from medseg.io.dicom_header import Header, read_header
 from medseg.io.dicom_judge import judge_files
+from medseg.io.dicom_pixels import decode
 from medseg.io.nifti import geometry_meta
+from medseg.io.regrid import Regrid
 
-log = logging.getLogger(__name__)
+
+class _Volume(NamedTuple):
+    headers: tuple[Header, ...]
+    geometry: Geometry
+    regrid: Regrid | None
 
 
 class DicomReader(ImageReader):
     """MONAI reader of the files of one DICOM series, in any order.
 
+    Args:
+        frames: which frames of enhanced multi-frame files to read, counted through the files one after the other;
+            all of them when empty.
+        regrid: resample tilted and unevenly spaced slices onto a regular grid instead of refusing them.
+
     Everything is judged and decoded in `get_data`: `LoadImage` takes an error in `read` as a hint to try its
     other readers, which would return the refused series silently and wrong.
     """
+
+    def __init__(self, *, frames: Sequence[int] = (), regrid: bool = False) -> None:
+        self.frames = frames
+        self.regrid = regrid
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """Whether no name claims to be NIfTI; DICOM files need no suffix."""
@@ -53,65 +61,54 @@ class DicomReader(ImageReader):
         Raises:
             InputError: the files are not one regular volume or cannot be decoded; `code` says why.
         """
-        headers, geometry = _judge(img)
-        columns, rows, n_slices = geometry.shape
+        volume = _judge(_slices(img, self.frames), regrid=self.regrid)
+        headers = volume.headers
         # Slice by slice in the order of the files; the caller sees (I, J, K) of the same memory.
-        voxels = np.empty((n_slices, rows, columns), dtype=np.float32)
-        for k, header in enumerate(headers):
-            voxels[k] = _decode(header)
-        return voxels.transpose(2, 1, 0), {**geometry_meta(geometry), "modality": headers[0].modality}
+        voxels = np.empty((len(headers), headers[0].rows, headers[0].columns), dtype=np.float32)
+        for k, pixels in enumerate(decode(headers)):
+            voxels[k] = pixels
+        stored = voxels.transpose(2, 1, 0)
+        image = volume.regrid.apply(stored) if volume.regrid else stored
+        return image, {**geometry_meta(volume.geometry), "modality": headers[0].modality}
 
 
 def _paths(names: Sequence[PathLike] | PathLike) -> tuple[Path, ...]:
     return (Path(names),) if isinstance(names, (str, os.PathLike)) else tuple(Path(name) for name in names)
 
 
-def _judge(paths: Sequence[Path]) -> tuple[tuple[Header, ...], Geometry]:
-    """The slices in their order and the grid of the one volume that these files are.
+def _slices(paths: Sequence[Path], frames: Sequence[int]) -> list[Header]:
+    """The headers of the files, or of the frames that are asked for.
+
+    Raises:
+        InputError: a file cannot be read, or has no such frame.
+    """
+    headers = []
+    for number, path in enumerate(paths, start=1):
+        header = read_header(path)
+        if header is None:
+            raise InputError(f"file {number} is not DICOM, expected a slice; name only slices", code="corrupt_file")
+        headers.append(header)
+    if not frames:
+        return headers
+    known = [frame for header in headers for frame in header.frames]
+    if max(frames) >= len(known):
+        message = f"found {len(known)} frames, expected more than {max(frames)}; the files have changed, inspect again"
+        raise InputError(message, code="corrupt_file")
+    return [known[number] for number in frames]
+
+
+def _judge(headers: Sequence[Header], *, regrid: bool) -> _Volume:
+    """The one volume that these slices are.
 
     Raises:
         InputError: they are none, or more than one.
     """
-    headers = []
-    for path in paths:
-        header = read_header(path)
-        if header is None:
-            raise InputError(f"{path.name} is not DICOM, expected a slice; name only slices", code="corrupt_file")
-        headers.append(header)
-    parts = judge_files(headers)
+    parts = judge_files(headers, regrid=regrid)
     for part in parts:
         if part.refusal:
             raise InputError(part.refusal.reason, code=part.refusal.code)
-    volumes = [(part.headers, part.geometry) for part in parts if part.geometry]
+    volumes = [_Volume(part.headers, part.geometry, part.regrid) for part in parts if part.geometry]
     if len(volumes) != 1:
-        message = f"{len(paths)} files hold {len(volumes)} volumes, expected one; read one series at a time"
+        message = f"{len(headers)} files hold {len(volumes)} volumes, expected one; read one series at a time"
         raise InputError(message, code="several_volumes" if volumes else "not_a_volume")
     return volumes[0]
-
-
-def _decode(header: Header) -> npt.NDArray[np.float32]:
-    """(rows, columns) pixels of one slice with its own slope and intercept applied."""
-    try:
-        with warnings.catch_warnings(), pydicom_config.disable_value_validation():
-            warnings.simplefilter("ignore")
-            found = pydicom.dcmread(header.path, force=True)
-            _name_encoding(found)
-            pixels = apply_modality_lut(found.pixel_array, found).reshape(header.rows, header.columns)
-    # The decoders raise whatever their libraries raise.
-    except Exception as error:
-        log.debug("%s cannot be decoded: %r", header.path, error)
-        message = (
-            f"the pixels of {header.path.name} end early or are damaged, expected {header.columns} x {header.rows} "
-            "decodable ones; copy or export it again"
-        )
-        raise InputError(message, code="truncated") from error
-    return np.asarray(pixels, dtype=np.float32)
-
-
-def _name_encoding(found: FileDataset) -> None:
-    """Name the transfer syntax, which pydicom guessed, in a file that does not."""
-    if "TransferSyntaxUID" in found.file_meta:
-        return
-    is_implicit, is_little = found.original_encoding
-    explicit = uid.ExplicitVRLittleEndian if is_little else uid.ExplicitVRBigEndian
-    found.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if is_implicit else explicit

@@ -7,45 +7,47 @@ import os
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom import config as pydicom_config
+from pydicom.datadict import keyword_dict
 from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from medseg.errors import InputError
+from medseg.io.dicom_elements import (
+    CREATORS,
+    PHASE_KEYWORDS,
+    PRIVATE,
+    Texts,
+    floats_of,
+    integer_of,
+    phase_of,
+    text_of,
+    texts_of,
+)
+from medseg.io.dicom_frames import frames_of
 
 log = logging.getLogger(__name__)
-
-Texts = dict[str, tuple[str, ...]]
 
 PREAMBLE_BYTES = 132
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 """How a file without preamble begins: group 0002 or 0008, little or big endian."""
-PHASE_KEYWORDS = (
-    "ImageType",
-    "EchoTime",
-    "InversionTime",
-    "TriggerTime",
-    "TemporalPositionIdentifier",
-    "DiffusionBValue",
-    "NominalPercentageOfCardiacPhase",
-)
-"""What tells the volumes of one series apart: echo, b-value, heart phase, time point, magnitude or phase."""
 MOSAIC_IMAGES = 0x0019100A
 """Siemens' private NumberOfImagesInMosaic."""
-MAX_NUMBER = 1e6
-"""No position or spacing in mm is larger; also refuses NaN and infinity."""
 _NO_UID = UID("")
-_TAGS = [
-    Tag(tag)
+_TAGS: list[Any] = [
+    Tag(tag)  # type: ignore[arg-type]
     for tag in (
         *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality", "SeriesNumber"),
         *("InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"),
         *("SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "BitsAllocated", "BitsStored"),
-        *PHASE_KEYWORDS,
+        *(keyword for keywords in PHASE_KEYWORDS.values() for keyword in keywords if keyword in keyword_dict),
+        *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+        *PRIVATE,
+        *CREATORS,
         MOSAIC_IMAGES,
     )
 ]
@@ -59,8 +61,13 @@ class Header:
         position_mm: centre of the first voxel, LPS+ (DICOM's convention).
         orientation: direction cosines of a row and of a column, LPS+.
         pixel_spacing_mm: distance between rows, distance between columns.
-        phase: what tells volumes of one series apart (`PHASE_KEYWORDS`).
+        phase: what tells volumes of one series apart, in the order of `PHASE_KEYWORDS`.
+        stack: of a frame, the name of the stack it belongs to.
+        rescale: of a frame, the slope and intercept of its own; empty where the file's count.
         missing_bytes: how many bytes of uncompressed pixels the file lacks; everything when it has none.
+        n_bytes: size of the file.
+        frame: which frame of an enhanced file this is, counted from 0; -1 for a file as a whole.
+        frames: of an enhanced multi-frame file that says where each frame lies, one header each; else empty.
     """
 
     path: Path
@@ -83,7 +90,17 @@ class Header:
     is_mosaic: bool = False
     transfer_syntax: UID = _NO_UID
     phase: tuple[str, ...] = ()
+    stack: str = ""
+    rescale: tuple[float, ...] = ()
     missing_bytes: int = 0
+    n_bytes: int = 0
+    frame: int = -1
+    frames: tuple[Header, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What messages call the file or frame: nothing that a patient is known by."""
+        return f"image {self.instance_number}" if self.frame < 0 else f"frame {self.frame + 1}"
 
 
 def read_header(path: Path) -> Header | None:
@@ -103,10 +120,10 @@ def read_header(path: Path) -> Header | None:
             file.seek(0)
             return _parse(path, file, is_marked)
     except PermissionError:
-        message = f"no permission to read {path.name}, expected a readable file; ask its owner for it"
+        message = "no permission to read the file, expected a readable one; ask its owner for it"
         raise InputError(message, code="no_permission") from None
     except OSError as error:
-        message = f"{path.name} cannot be opened ({error.strerror}), expected a readable file; copy it again"
+        message = f"the file cannot be opened ({error.strerror}), expected a readable one; copy it again"
         raise InputError(message, code="corrupt_file") from error
 
 
@@ -128,88 +145,51 @@ def _parse(path: Path, file: BinaryIO, is_marked: bool) -> Header | None:
         log.debug("%s cannot be parsed: %r", path, error)
         if not is_marked:
             return None
-    message = f"{path.name} begins as DICOM but has no readable header, expected a complete one; export it again"
+    message = "the file begins as DICOM but has no readable header, expected a complete one; export it again"
     raise InputError(message, code="corrupt_file")
 
 
 def _header(path: Path, found: FileDataset, sop_class: UID, file: BinaryIO) -> Header:
     """The elements of a parsed file whose read position stands before its pixels."""
-    texts = _texts(found)
+    texts = texts_of(found)
     transfer_syntax = UID(found.file_meta.get("TransferSyntaxUID") or "")
     header = Header(
         path=path,
         sop_class=sop_class,
-        sop_uid=_text(texts, "SOPInstanceUID"),
-        series_uid=_text(texts, "SeriesInstanceUID"),
-        frame_of_reference=_text(texts, "FrameOfReferenceUID"),
-        modality=_text(texts, "Modality"),
-        series_number=_text(texts, "SeriesNumber"),
-        instance_number=_integer(texts, "InstanceNumber"),
+        sop_uid=text_of(texts, "SOPInstanceUID"),
+        series_uid=text_of(texts, "SeriesInstanceUID"),
+        frame_of_reference=text_of(texts, "FrameOfReferenceUID"),
+        modality=text_of(texts, "Modality"),
+        series_number=text_of(texts, "SeriesNumber"),
+        instance_number=integer_of(texts, "InstanceNumber"),
         image_type=texts.get("ImageType", ()),
-        position_mm=_floats(texts, "ImagePositionPatient", 3),
-        orientation=_floats(texts, "ImageOrientationPatient", 6),
-        pixel_spacing_mm=_floats(texts, "PixelSpacing", 2),
-        rows=_integer(texts, "Rows"),
-        columns=_integer(texts, "Columns"),
-        n_frames=_integer(texts, "NumberOfFrames") or 1,
-        bits_stored=_integer(texts, "BitsStored"),
-        is_colour=_integer(texts, "SamplesPerPixel") > 1
-        or _text(texts, "PhotometricInterpretation") == "PALETTE COLOR",
+        position_mm=floats_of(texts, "ImagePositionPatient", 3),
+        orientation=floats_of(texts, "ImageOrientationPatient", 6),
+        pixel_spacing_mm=floats_of(texts, "PixelSpacing", 2),
+        rows=integer_of(texts, "Rows"),
+        columns=integer_of(texts, "Columns"),
+        n_frames=integer_of(texts, "NumberOfFrames") or 1,
+        bits_stored=integer_of(texts, "BitsStored"),
+        is_colour=integer_of(texts, "SamplesPerPixel") > 1
+        or text_of(texts, "PhotometricInterpretation") == "PALETTE COLOR",
         is_mosaic="MOSAIC" in texts.get("ImageType", ()) or MOSAIC_IMAGES in found,
         transfer_syntax=transfer_syntax,
-        phase=tuple("\\".join(texts.get(keyword, ())) for keyword in PHASE_KEYWORDS),
+        phase=phase_of(texts),
+        n_bytes=os.fstat(file.fileno()).st_size,
     )
     # Tag, (value representation and) length come before the value.
-    n_bytes = os.fstat(file.fileno()).st_size - file.tell() - (8 if found.is_implicit_VR else 12)
-    return replace(header, missing_bytes=_missing_bytes(header, texts, max(0, n_bytes)))
+    n_bytes = header.n_bytes - file.tell() - (8 if found.is_implicit_VR else 12)
+    header = replace(header, missing_bytes=_missing_bytes(header, texts, max(0, n_bytes)))
+    return replace(header, frames=frames_of(header, found))
 
 
 def _missing_bytes(header: Header, texts: Texts, n_bytes: int) -> int:
     """How many bytes of pixels a file lacks that has `n_bytes` of them."""
     if header.transfer_syntax == DeflatedExplicitVRLittleEndian:
         return 0
-    bits = _integer(texts, "BitsAllocated") * max(1, _integer(texts, "SamplesPerPixel"))
+    bits = integer_of(texts, "BitsAllocated") * max(1, integer_of(texts, "SamplesPerPixel"))
     expected = -(-header.rows * header.columns * header.n_frames * bits // 8)
     if header.transfer_syntax and header.transfer_syntax.is_encapsulated:
         # How long compressed pixels are is known only to who decodes them.
         return 0 if n_bytes else expected
     return max(0, expected - n_bytes)
-
-
-def _texts(found: FileDataset) -> Texts:
-    """The values of each element by keyword, as stripped strings; unconvertible elements are left out."""
-    texts = {}
-    for tag in list(found.keys()):
-        try:
-            element = found[tag]
-        # One bad element of the few is as good as none; pydicom raises many kinds.
-        except Exception as error:
-            log.debug("%s cannot be read: %r", tag, error)
-            continue
-        if not element.is_empty:
-            values = element.value if element.VM > 1 else [element.value]
-            texts[element.keyword] = tuple(str(value).strip() for value in values)
-    return texts
-
-
-def _text(texts: Texts, keyword: str) -> str:
-    """The first value of an element, or ``""``."""
-    return next(iter(texts.get(keyword, ())), "")
-
-
-def _integer(texts: Texts, keyword: str) -> int:
-    """The first value of an element as an integer, or 0."""
-    try:
-        return int(float(_text(texts, keyword)))
-    except (ValueError, OverflowError):
-        return 0
-
-
-def _floats(texts: Texts, keyword: str, count: int) -> tuple[float, ...]:
-    """`count` usable numbers, or none at all."""
-    try:
-        numbers = tuple(float(text) for text in texts.get(keyword, ()))
-    except ValueError:
-        return ()
-    is_usable = len(numbers) == count and all(abs(number) < MAX_NUMBER for number in numbers)
-    return numbers if is_usable else ()

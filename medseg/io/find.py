@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import re
 from collections.abc import Container, Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from medseg.errors import ConfigError, InputError
 from medseg.io.dicom_header import Header, read_header
+from medseg.io.dicom_ids import absolute, damaged_id, relative, series_id
 from medseg.io.dicom_judge import Judged, judge_series, series_key
+from medseg.io.dicomdir import files_of_dicomdir, is_dicomdir
 from medseg.io.nifti import judge_nifti
 from medseg.io.scan import Scan
 
@@ -25,16 +25,18 @@ LABEL_ENDING = "_seg"
 """How medseg names the label map that it writes next to a scan."""
 
 
-def find_scans(source: Path | str) -> list[Scan]:
+def find_scans(source: Path | str, *, keep_names: bool = False, regrid: bool = False) -> list[Scan]:
     """Find and judge every scan of `source` without reading voxels.
 
     Args:
         source: a folder, searched recursively without following linked folders or entering hidden ones; a NIfTI
-            file; a DICOM file, which stands for its series in its folder; or a ``.txt`` list of such paths, one a
-            line, relative to the folder of the list.
+            file; a DICOM file, which stands for its series in its folder; a DICOMDIR, which stands for the files it
+            lists; or a ``.txt`` list of such paths, one a line, relative to the folder of the list.
+        keep_names: name DICOM scans after their folders too, which in hospitals are named after patients.
+        regrid: accept tilted and unevenly spaced scans; `read_scan` resamples them onto a regular grid.
 
     Returns:
-        One scan per NIfTI file and per DICOM (sub-)series, refused ones included, sorted by id. Label maps named
+        One scan per NIfTI file and per volume of a DICOM series, refused ones included, sorted by id. Label maps named
         ``<scan>_seg`` beside their scan are left out.
 
     Raises:
@@ -44,13 +46,21 @@ def find_scans(source: Path | str) -> list[Scan]:
     is_list = source.suffix.lower() == LIST_SUFFIX and source.is_file()
     entries = _read_list(source) if is_list else [source]
     root = _root(source, entries)
-    walked = dict.fromkeys(path for entry in entries if entry.is_dir() for path in _walk(entry))
-    named = [entry for entry in entries if not entry.is_dir() and entry not in walked]
+    walked = dict.fromkeys(path for entry in entries for path in _below(entry))
+    named = [entry for entry in entries if not (entry.is_dir() or is_dicomdir(entry)) and entry not in walked]
     nifti = [path for path in (*walked, *named) if _is_nifti(path)]
     headers, damaged = _read_headers(path for path in walked if not _is_nifti(path))
     more_headers, more_damaged = _series_of([path for path in named if not _is_nifti(path)], walked)
-    scans = _dicom_scans(headers + more_headers, {**damaged, **more_damaged}, root)
+    naming = _Naming(root, keep_names)
+    scans = _dicom_scans(headers + more_headers, {**damaged, **more_damaged}, naming, regrid=regrid)
     return sorted(_nifti_scans(nifti, scans, root) + scans, key=lambda scan: scan.id)
+
+
+class _Naming(NamedTuple):
+    """How DICOM scans are named: relative to a folder, with or without the names of folders."""
+
+    root: Path
+    keep_names: bool
 
 
 def _read_list(source: Path) -> list[Path]:
@@ -75,9 +85,16 @@ def _root(source: Path, entries: Sequence[Path]) -> Path:
     if entries == [source]:
         return source if source.is_dir() else source.parent
     folders = [entry if entry.is_dir() else entry.parent for entry in entries]
-    if all(_absolute(folder).is_relative_to(_absolute(source.parent)) for folder in folders):
+    if all(absolute(folder).is_relative_to(absolute(source.parent)) for folder in folders):
         return source.parent
-    return Path(os.path.commonpath([_absolute(folder) for folder in folders]))
+    return Path(os.path.commonpath([absolute(folder) for folder in folders]))
+
+
+def _below(entry: Path) -> Iterable[Path]:
+    """The files that a folder or a DICOMDIR stands for."""
+    if is_dicomdir(entry):
+        return files_of_dicomdir(entry)
+    return _walk(entry) if entry.is_dir() else ()
 
 
 def _walk(folder: Path) -> Iterable[Path]:
@@ -102,12 +119,14 @@ def _is_nifti(path: Path) -> bool:
 
 def _nifti_scans(paths: Sequence[Path], others: Sequence[Scan], root: Path) -> list[Scan]:
     """Judge the NIfTI files that are not label maps of another scan."""
-    stems = {path: _relative(path, root, _suffix_of(path)) for path in paths}
-    known = {*stems.values(), *(scan.id for scan in others)}
+    stems = {path: relative(path, root, _suffix_of(path)) for path in paths}
     scans, used = [], {scan.id for scan in others}
+    known = {*stems.values(), *used}
     for path, stem in sorted(stems.items()):
-        if stem.endswith(LABEL_ENDING) and stem.removesuffix(LABEL_ENDING) in known:
-            log.info("%s holds the labels of another scan and is left out", path)
+        name = stem.removesuffix(LABEL_ENDING)
+        # DICOM ids do not say in which folder the series lies.
+        if name != stem and (name in known or name.rpartition("/")[2] in used):
+            log.info("%s holds the labels of another scan and is left out", stem)
         else:
             scans.append(judge_nifti(path, _unique(stem, used)))
     return scans
@@ -115,17 +134,6 @@ def _nifti_scans(paths: Sequence[Path], others: Sequence[Scan], root: Path) -> l
 
 def _suffix_of(path: Path) -> str:
     return next(suffix for suffix in NIFTI_SUFFIXES if path.name.lower().endswith(suffix))
-
-
-def _relative(path: Path, root: Path, suffix: str = "") -> str:
-    """A path relative to the root, with ``/`` and without its suffix."""
-    text = _absolute(path).relative_to(_absolute(root)).as_posix()
-    return text[: len(text) - len(suffix)]
-
-
-def _absolute(path: Path) -> Path:
-    """The path without ``..``; links keep their names."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 (Path.absolute keeps the dots, resolve follows links)
 
 
 def _unique(name: str, used: set[str]) -> str:
@@ -165,33 +173,38 @@ def _series_of(named: Sequence[Path], known: Container[Path]) -> tuple[list[Head
     return [header for header in headers if (header.path.parent, series_key(header)) in wanted], damaged
 
 
-def _dicom_scans(headers: Sequence[Header], damaged: Mapping[Path, InputError], root: Path) -> list[Scan]:
-    """One scan per part of each series, and one for each damaged file."""
-    scans = [
-        Scan(_relative(path, root), (path,), "dicom", verdict=error.code, reason=str(error))
-        for path, error in damaged.items()
-    ]
-    used = {scan.id for scan in scans}
+def _dicom_scans(
+    headers: Sequence[Header], damaged: Mapping[Path, InputError], naming: _Naming, *, regrid: bool
+) -> list[Scan]:
+    """One scan per volume or refused part of each series, and one for each damaged file."""
+    used: set[str] = set()
+    scans = []
+    for path, error in damaged.items():
+        name = _unique(damaged_id(path, naming.root, keep_names=naming.keep_names), used)
+        scans.append(Scan(name, (path,), "dicom", verdict=error.code, reason=str(error)))
     ordered = sorted(headers, key=series_key)
     for _, group in groupby(ordered, key=series_key):
         members = list(group)
-        name = _series_id(members, root)
-        scans += [_scan(part, _unique(name, used)) for part in judge_series(members)]
+        name = series_id(members, naming.root, keep_names=naming.keep_names)
+        for part in judge_series(members, regrid=regrid):
+            scans.append(_scan(part, _unique("-".join(filter(None, (name, part.name))), used)))  # noqa: PERF401
     return scans
-
-
-def _series_id(headers: Sequence[Header], root: Path) -> str:
-    """``<common folder>/<modality><number>-<hash of the UID>``: stable, and nothing of the patient in it."""
-    folder = _relative(Path(os.path.commonpath([_absolute(header.path.parent) for header in headers])), root)
-    first = min(headers, key=lambda header: header.path)
-    digest = hashlib.sha256(first.series_uid.encode()).hexdigest()[:6]
-    modality = re.sub(r"[^a-z0-9]", "", first.modality.lower()) or "dicom"
-    number = re.sub(r"[^0-9]", "", first.series_number)
-    name = f"{modality}{number}-{digest}"
-    return name if folder == "." else f"{folder}/{name}"
 
 
 def _scan(part: Judged, scan_id: str) -> Scan:
     code, reason = part.refusal or ("ok", "")
-    paths = tuple(header.path for header in part.headers)
-    return Scan(scan_id, paths, "dicom", code, reason, part.headers[0].modality, part.geometry)
+    n_frames = {header.path: header.n_frames for header in part.headers if header.frame >= 0}
+    paths = tuple(dict.fromkeys(header.path for header in part.headers))
+    before = dict(zip(paths, accumulate((n_frames.get(path, 1) for path in paths), initial=0), strict=False))
+    frames = tuple(before[header.path] + max(header.frame, 0) for header in part.headers) if n_frames else ()
+    return Scan(
+        scan_id,
+        paths,
+        "dicom",
+        code,
+        reason,
+        part.headers[0].modality,
+        part.geometry,
+        frames=frames,
+        regrid=part.regrid.report if part.regrid else "",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +16,11 @@ from monai.utils.enums import MetaKeys, SpaceKeys
 
 from medseg.errors import InputError
 from medseg.geometry import Geometry
-from medseg.io.scan import Scan
+from medseg.io.scan import MAX_VOXELS, Scan
 
 _LOG = logging.getLogger(__name__)
+MAX_DEFLATE_RATIO = 1032
+"""gzip cannot shrink anything by more."""
 _READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError)
 
 
@@ -69,6 +72,7 @@ def header_geometry(image: nib.Nifti1Image) -> Geometry:
             f"{name}: found RGB or complex voxels, expected one grey value each; convert it", code="colour"
         )
     shape = _volume_shape(image.shape, name)
+    _check_promise(image, name)
     if int(header["qform_code"]) == 0 and int(header["sform_code"]) == 0:
         raise InputError(
             f"{name}: qform and sform code are both 0, so the header does not say where the voxels lie; "
@@ -86,6 +90,28 @@ def header_geometry(image: nib.Nifti1Image) -> Geometry:
             code="sheared_affine",
         )
     return geometry
+
+
+def _check_promise(image: nib.Nifti1Image, name: str) -> None:
+    """Refuse a header that promises more than the file can hold, before memory is set aside for it."""
+    n_voxels = math.prod(image.shape)
+    if n_voxels > MAX_VOXELS:
+        raise InputError(
+            f"{name}: found {n_voxels} voxels, expected at most {MAX_VOXELS}; crop or downsample the scan",
+            code="too_large",
+        )
+    path = image.get_filename()
+    if not path:
+        return
+    n_bytes = Path(path).stat().st_size
+    at_most = n_bytes * MAX_DEFLATE_RATIO if str(path).lower().endswith(".gz") else n_bytes
+    promised = n_voxels * image.header.get_data_dtype().itemsize + int(image.header.get_data_offset())
+    if promised > at_most:
+        raise InputError(
+            f"{name}: the voxels end early or are damaged: the header promises {promised} bytes, the file of {n_bytes} "
+            f"holds at most {at_most}; export or copy the file again",
+            code="corrupt_file",
+        )
 
 
 def _volume_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:

@@ -76,7 +76,7 @@ def _reader(scan: Scan) -> NiftiReader:
         return NiftiReader()
     from medseg.io.dicom import DicomReader  # highdicom takes a second to import
 
-    return DicomReader()  # type: ignore[return-value]
+    return DicomReader(frames=scan.frames, regrid=bool(scan.regrid))  # type: ignore[return-value]
 
 
 def _scan_named(source: Path) -> Scan:
@@ -87,7 +87,8 @@ def _scan_named(source: Path) -> Scan:
     if folder == source:
         scans = find_scans(source)
     else:
-        scans = [scan for scan in find_scans(folder) if folder / scan.id == source]
+        found = [scan for keep in (False, True) for scan in find_scans(folder, keep_names=keep)]
+        scans = list({scan.paths: scan for scan in found if folder / scan.id == source}.values())
     if len(scans) != 1:
         ids = ", ".join(scan.id for scan in scans[:5]) or "none"
         raise ConfigError(f"{source.name}: found {len(scans)} scans ({ids}), expected one; name a file or an id")

@@ -8,6 +8,9 @@ from typing import Literal
 
 from medseg.geometry import Geometry
 
+MAX_VOXELS = 2**31
+"""A scan of more voxels is refused: 8 GB, and more than any clinical scanner makes."""
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -20,7 +23,10 @@ class Scan:
         verdict: ``ok``, or the reason code of the refusal.
         reason: one sentence for people, empty when ok.
         modality: DICOM modality (``CT``, ``MR`` ...) or ``""`` when the files do not say.
-        geometry: its native grid; None when refused before it was known.
+        geometry: its native grid, or the regular one it is brought onto; None when refused before it was known.
+        frames: of enhanced multi-frame files, which frames are its slices, counted through the files of `paths` one
+            after the other; empty when the files are its slices.
+        regrid: what `read_scan` does to bring it onto a regular grid; empty when it lies on one.
     """
 
     id: str
@@ -30,11 +36,18 @@ class Scan:
     reason: str = ""
     modality: str = ""
     geometry: Geometry | None = None
+    frames: tuple[int, ...] = ()
+    regrid: str = ""
 
     @property
     def is_ok(self) -> bool:
         """Whether the headers promise one regular volume."""
         return self.verdict == "ok"
+
+    @property
+    def is_bystander(self) -> bool:
+        """Whether nobody expects labels of it: DICOM that never was a volume, such as a report or a localiser."""
+        return self.format == "dicom" and self.verdict == "not_a_volume"
 
     @property
     def path(self) -> Path:

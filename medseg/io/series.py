@@ -65,7 +65,38 @@ def place_slices(
     Raises:
         InputError: the slices are not one regular volume; `code` says why.
     """
-    n_slices = len(positions_mm)
+    check_sizes(len(positions_mm), pixel_spacing_mm, matrix)
+    along, beside = positions_mm @ axes[2], positions_mm @ axes[:2].T
+    check_repeats(along, beside, phases)
+    step_mm = (positions_mm[-1] - positions_mm[0]) / (len(positions_mm) - 1)
+    check_line(along, beside)
+    _check_tilt(along, beside)
+    check_gaps(along)
+    _check_places(along)
+    if np.linalg.norm(step_mm @ axes[:2].T) > SHEAR_TOLERANCE * (step_mm @ axes[2]):
+        # A sideways drift that only rounding explains, else it were refused.
+        step_mm = (step_mm @ axes[2]) * axes[2]
+    return stack_geometry(positions_mm[0], axes, pixel_spacing_mm, step_mm, (*matrix, len(positions_mm)))
+
+
+def stack_geometry(
+    first_mm: FloatArray,
+    axes: FloatArray,
+    pixel_spacing_mm: Sequence[float],
+    step_mm: FloatArray,
+    shape: tuple[int, int, int],
+) -> Geometry:
+    """The grid of `shape` whose first voxel lies at `first_mm` and whose slices are `step_mm` apart, both LPS+."""
+    affine = np.eye(4)
+    affine[:3, 0] = LPS_TO_RAS @ axes[0] * pixel_spacing_mm[1]
+    affine[:3, 1] = LPS_TO_RAS @ axes[1] * pixel_spacing_mm[0]
+    affine[:3, 2] = LPS_TO_RAS @ step_mm
+    affine[:3, 3] = LPS_TO_RAS @ first_mm
+    return Geometry(shape, affine)
+
+
+def check_sizes(n_slices: int, pixel_spacing_mm: Sequence[float], matrix: tuple[int, int]) -> None:
+    """Refuse fewer slices or pixels than a volume needs."""
     if n_slices < MIN_SLICES:
         found = "one slice" if n_slices == 1 else f"{n_slices} slices"
         message = f"found {found}, expected at least {MIN_SLICES}; export the whole series"
@@ -76,24 +107,9 @@ def place_slices(
             "expected at least 2 x 2 of positive size; export the series again"
         )
         raise InputError(message, code="no_geometry")
-    along, beside = positions_mm @ axes[2], positions_mm @ axes[:2].T
-    _check_repeats(along, beside, phases)
-    step_mm = (positions_mm[-1] - positions_mm[0]) / (n_slices - 1)
-    _check_line(along, beside)
-    _check_gaps(along)
-    _check_places(along)
-    if np.linalg.norm(step_mm @ axes[:2].T) > SHEAR_TOLERANCE * (step_mm @ axes[2]):
-        # A sideways drift that only rounding explains, else it were refused.
-        step_mm = (step_mm @ axes[2]) * axes[2]
-    affine = np.eye(4)
-    affine[:3, 0] = LPS_TO_RAS @ axes[0] * pixel_spacing_mm[1]
-    affine[:3, 1] = LPS_TO_RAS @ axes[1] * pixel_spacing_mm[0]
-    affine[:3, 2] = LPS_TO_RAS @ step_mm
-    affine[:3, 3] = LPS_TO_RAS @ positions_mm[0]
-    return Geometry((*matrix, n_slices), affine)
 
 
-def _check_repeats(along: FloatArray, beside: FloatArray, phases: Sequence[Hashable]) -> None:
+def check_repeats(along: FloatArray, beside: FloatArray, phases: Sequence[Hashable]) -> None:
     """Refuse several slices at one position."""
     is_repeat = (np.diff(along) < SAME_PLACE_MM) & (np.abs(np.diff(beside, axis=0)).max(axis=1) < SAME_PLACE_MM)
     if not is_repeat.any():
@@ -118,8 +134,8 @@ def _check_repeats(along: FloatArray, beside: FloatArray, phases: Sequence[Hasha
     raise InputError(message, code="duplicate_positions")
 
 
-def _check_line(along: FloatArray, beside: FloatArray) -> None:
-    """Refuse slices beside the line from the first to the last, and a line that is not the slice normal."""
+def check_line(along: FloatArray, beside: FloatArray) -> None:
+    """Refuse slices beside the line from the first to the last."""
     if along[-1] - along[0] < SAME_PLACE_MM:
         message = f"all {len(along)} slices lie in one plane, expected a stack of slices; leave the series out"
         raise InputError(message, code="not_a_volume")
@@ -133,6 +149,11 @@ def _check_line(along: FloatArray, beside: FloatArray) -> None:
             f"expected at most {PLACE_TOLERANCE_MM} mm; export the series again"
         )
         raise InputError(message, code="nonuniform_spacing")
+
+
+def _check_tilt(along: FloatArray, beside: FloatArray) -> None:
+    """Refuse a stack that does not follow the slice normal."""
+    drift_mm = beside[-1] - beside[0]
     slope = float(np.linalg.norm(drift_mm) / (along[-1] - along[0]))
     if slope > SHEAR_TOLERANCE and np.linalg.norm(drift_mm) > PLACE_TOLERANCE_MM:
         message = (
@@ -142,7 +163,7 @@ def _check_line(along: FloatArray, beside: FloatArray) -> None:
         raise InputError(message, code="gantry_tilt")
 
 
-def _check_gaps(along: FloatArray) -> None:
+def check_gaps(along: FloatArray) -> None:
     """Refuse missing slices and unequal gaps."""
     gaps_mm = np.diff(along)
     usual_mm = float(np.median(gaps_mm))
