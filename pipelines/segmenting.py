@@ -17,20 +17,19 @@ from typing import Any
 
 from medseg.pipelines.manifest import Record, read_record, read_records, write_manifest, write_record
 from medseg.pipelines.progress import bar
+from medseg.pipelines.writing import DEFAULT_FORMATS, SUFFIXES, Origin, check_formats, write_format
 
 from medseg import __version__
 from medseg.errors import ConfigError, InputError
 from medseg.geometry import Geometry
 from medseg.io.atomic import write_text_whole
-from medseg.io.labels import write_color_table, write_labels
+from medseg.io.labels import write_color_table
 from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
-from medseg.io.slicer import write_seg_nrrd
 from medseg.model import Model, Segmentation
 from medseg.report.mosaic import write_mosaic
 
 _LOG = logging.getLogger(__name__)
-FORMATS = ("nifti", "seg.nrrd")
 
 
 @dataclass(frozen=True)
@@ -38,16 +37,16 @@ class Job:
     """What to do with every scan: where outputs go, in which formats, inside which masks."""
 
     out: Path
-    formats: tuple[str, ...] = FORMATS
+    formats: tuple[str, ...] = DEFAULT_FORMATS
     masks: Path | None = None
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
     """``nifti,seg.nrrd`` as a tuple; unknown names are a `ConfigError`."""
     formats = tuple(part.strip() for part in text.split(",") if part.strip())
-    unknown = [name for name in formats if name not in FORMATS]
+    unknown = [name for name in formats if name not in SUFFIXES]
     if unknown or not formats:
-        raise ConfigError(f"--write {text}: found {unknown or 'nothing'}, expected some of {', '.join(FORMATS)}")
+        raise ConfigError(f"--write {text}: found {unknown or 'nothing'}, expected some of {', '.join(SUFFIXES)}")
     return formats
 
 
@@ -116,10 +115,11 @@ def _segment_or_explain(model: Model, scan: Scan, job: Job) -> Record:
 
 def segment_one(model: Model, scan: Scan, job: Job) -> Segmentation:
     """Read, segment and write one scan."""
+    check_formats(scan, job.formats)
     image = read_scan(scan)
     path = mask_path(job.masks, scan)
     result = model.segment(image, read_mask(path, Geometry.of(image)) if path else None)
-    write_outputs(result, scan.id, job)
+    write_outputs(result, scan.id, job, Origin(scan, image, model.fingerprint))
     write_mosaic(image, result, job.out / "report" / f"{scan.id}.png", title=scan.id)
     return result
 
@@ -132,18 +132,14 @@ def output_path(out: Path, scan_id: str, suffix: str) -> Path:
     return path
 
 
-def write_outputs(result: Segmentation, scan_id: str, job: Job) -> None:
+def write_outputs(result: Segmentation, scan_id: str, job: Job, origin: Origin | None = None) -> None:
     """Write the label volume in the formats asked for."""
-    if "nifti" in job.formats:
-        path = output_path(job.out, scan_id, "_seg.nii.gz")
-        write_labels(result.labels, result.geometry, path, table=result.table)
-    if "seg.nrrd" in job.formats:
-        write_seg_nrrd(result.labels, result.geometry, result.table, output_path(job.out, scan_id, ".seg.nrrd"))
+    for name in job.formats:
+        write_format(name, result, output_path(job.out, scan_id, SUFFIXES[name]), origin)
 
 
 def _outputs_exist(scan: Scan, job: Job) -> bool:
-    suffixes = {"nifti": "_seg.nii.gz", "seg.nrrd": ".seg.nrrd"}
-    return all(output_path(job.out, scan.id, suffixes[name]).is_file() for name in job.formats)
+    return all(output_path(job.out, scan.id, SUFFIXES[name]).is_file() for name in job.formats)
 
 
 def scan_key(model: Model, scan: Scan, job: Job) -> str:
