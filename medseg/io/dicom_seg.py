@@ -98,6 +98,8 @@ def write_dicom_seg(
 def read_dicom_seg(path: Path) -> tuple[LabelArray, Geometry]:
     """Read a segmentation without overlaps: (I, J, K) segment numbers and the grid that its frames span.
 
+    Slices ascend along the slice normal, as `read_scan` orders those of a series.
+
     Raises:
         InputError: ``corrupt_file`` when it is no segmentation or its frames form no regular grid.
     """
@@ -116,6 +118,10 @@ def read_dicom_seg(path: Path) -> tuple[LabelArray, Geometry]:
         raise InputError(message, code="corrupt_file") from error
     affine = _LPS_FROM_RAS @ np.asarray(volume.affine)[:, _KJI]
     voxels = as_labels(np.asarray(volume.array).transpose(2, 1, 0))
+    if np.cross(affine[:3, 0], affine[:3, 1]) @ affine[:3, 2] < 0:
+        affine[:3, 3] += affine[:3, 2] * (voxels.shape[2] - 1)
+        affine[:3, 2] *= -1
+        voxels = np.flip(voxels, 2)
     return voxels, Geometry((voxels.shape[0], voxels.shape[1], voxels.shape[2]), affine)
 
 
