@@ -106,21 +106,22 @@ class WebPacs:
 
         try:
             yield
-        except requests.HTTPError as error:
+        except (requests.RequestException, ValueError, AttributeError, KeyError) as error:
+            log.debug("%s: %s", doing, type(error).__name__)
+            raise self._explained(error, doing, refusals) from None
+
+    def _explained(self, error: Exception, doing: str, refusals: tuple[int, ...]) -> PacsError:
+        import requests
+
+        if isinstance(error, requests.HTTPError):
             status = error.response.status_code if error.response is not None else 0
-            log.debug("%s: %s", doing, status)
             kind = StorageRefusedError if status in refusals else PacsError
             advice = "check the credentials" if status in (401, 403) else "check the address and the server's log"
-            raise kind(f"{self._host} answered {status} to: {doing}; {advice}") from None
-        except requests.RequestException as error:
-            kind_of = (
-                "its certificate is not trusted" if isinstance(error, requests.exceptions.SSLError) else "no answer"
-            )
-            message = f"{self._host}: {kind_of} ({type(error).__name__}) to: {doing}; check address and certificates"
-            raise PacsError(message) from None
-        except (ValueError, AttributeError, KeyError) as error:
-            log.debug("%s: %r", doing, error)
-            raise PacsError(f"{self._host} gave no DICOMweb answer to: {doing}; check the address") from None
+            return kind(f"{self._host} answered {status} to: {doing}; {advice}")
+        if isinstance(error, requests.RequestException) and not isinstance(error, ValueError):
+            name = type(error).__name__
+            return PacsError(f"{self._host} does not answer ({name}) to: {doing}; check address and certificates")
+        return PacsError(f"{self._host} gave no DICOMweb answer to: {doing}; check the address")
 
 
 def _checked_host(url: str, credentials: Credentials) -> str:
