@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from medseg.pipelines.slicer_module import PrintDescription
+
 from medseg import __version__
 from medseg.errors import MedsegError
 
@@ -29,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"medseg {__version__}")
+    parser.add_argument("--xml", action=PrintDescription, help="print the description of the module for 3D Slicer")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_inspect(commands)
     _add_run(commands)
@@ -38,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_report(commands)
     _add_pacs(commands)
+    _add_slicer(commands)
     return parser
 
 
@@ -146,6 +150,14 @@ def _add_pacs(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--tls", action="store_true", help="encrypt --dimse (https does without)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--aet", default="MEDSEG", metavar="TITLE", help="own title for --dimse (default: MEDSEG)")
+
+
+def _add_slicer(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _command(commands, "slicer", "segment one NIfTI file as a module of 3D Slicer (see docs/slicer.md)")
+    parser.add_argument("scan", type=Path, metavar="SCAN")
+    parser.add_argument("labels", type=Path, metavar="LABELS")
+    parser.add_argument("--model", type=Path, required=True, metavar="MODEL", help="model folder")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

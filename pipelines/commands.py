@@ -103,6 +103,14 @@ def pacs(args: argparse.Namespace) -> int:
     return 0 if all(record.status == "done" for record in outcome.records) else 1
 
 
+def slicer(args: argparse.Namespace) -> int:
+    """Segment one file for 3D Slicer."""
+    from medseg.pipelines.slicer_module import segment_for_slicer
+
+    segment_for_slicer(args.model, args.scan, args.labels, args.device)
+    return 0
+
+
 def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args: argparse.Namespace) -> int:
     from medseg.pipelines.reporting import write_report
     from medseg.pipelines.segmenting import Job, finish, segment_scans
@@ -148,5 +156,5 @@ def _scans(source: Path, out: Path | None = None) -> list[Scan]:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "inspect": inspect, "run": run, "train": train, "segment": segment,
-    "label": label, "evaluate": evaluate, "report": report, "pacs": pacs,
+    "label": label, "evaluate": evaluate, "report": report, "pacs": pacs, "slicer": slicer,
 }  # fmt: skip

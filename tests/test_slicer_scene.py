@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -13,11 +15,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
+from medseg.pipelines.__main__ import main
 from monai.data.meta_tensor import MetaTensor
 from test_slicer import GRIDS, SHAPE, TABLE
 from test_slicer import phantom as labels_of
 
-from medseg import InputError, write_mrb
+from medseg import InputError, read_labels, read_scan, write_mrb
 from medseg.geometry import Geometry
 
 HERE = Path(__file__).parent
@@ -112,3 +115,40 @@ def test_refusals(tmp_path):
     with pytest.raises(InputError, match="sheared"):
         write_mrb(sheared, labels_of(), TABLE, tmp_path / "a.mrb")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_module_as_slicer_calls_it(tmp_path, model_folder, phantom_scans):
+    """The description's flags and positions, through the script of docs/slicer.md."""
+    described = subprocess.run([sys.executable, "-m", "medseg.pipelines", "--xml"], capture_output=True, check=True)
+    root = ET.fromstring(described.stdout)
+    assert described.stderr == b""
+    assert (root.tag, root.findtext("title")) == ("executable", "medseg")
+    (group,) = root.findall("parameters")
+    assert group.findtext("description")
+    values = {"model": str(model_folder), "device": "cpu", "scan": str(phantom_scans / "scans" / "RAS.nii.gz"),
+              "labels": str(tmp_path / "out.nii.gz")}  # fmt: skip
+    parameters = [item for item in group if item.find("name") is not None]
+    assert {item.findtext("name") for item in parameters} == set(values)
+    words = [w for item in parameters if item.find("longflag") is not None
+             for w in (item.findtext("longflag"), values[item.findtext("name")])]  # fmt: skip
+    words += [values[item.findtext("name")] for item in sorted(
+        (item for item in parameters if item.find("index") is not None), key=lambda item: int(item.findtext("index"))
+    )]  # fmt: skip
+    text = (HERE.parent / "docs" / "slicer.md").read_text()
+    (script,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    program = tmp_path / "medseg"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m medseg.pipelines "$@"\n')
+    program.chmod(0o755)
+    module = tmp_path / "medseg_module.py"
+    module.write_text(script.replace("/path/to/venv/bin/medseg", str(program)))
+    done = subprocess.run(
+        [sys.executable, str(module), *words], capture_output=True, text=True, check=False, cwd=HERE.parent
+    )
+    assert done.returncode == 0, done.stderr
+    shares = [float(share) for share in re.findall(r"<filter-progress>(.*?)</filter-progress>", done.stdout)]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    labels, geometry = read_labels(tmp_path / "out.nii.gz")
+    assert set(np.unique(labels)) == {0, 1, 2, 3}
+    assert geometry.is_close(Geometry.of(read_scan(values["scan"])), 1e-3)
+    assert main(["slicer", values["scan"], "x.nrrd", "--model", values["model"]]) == 2
