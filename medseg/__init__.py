@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from medseg.config import Config, load_config
     from medseg.errors import ConfigError, InputError, MedsegError, ModelError
     from medseg.geometry import Geometry, resample
+    from medseg.io.dicom_seg import read_dicom_seg, write_dicom_seg
     from medseg.io.find import find_scans
     from medseg.io.labels import read_labels, write_color_table, write_labels
     from medseg.io.read import read_scan
     from medseg.io.scan import Scan
     from medseg.io.slicer import write_seg_nrrd
+    from medseg.io.slicer_scene import write_mrb
     from medseg.label_table import Code, Label, LabelTable
     from medseg.model import Model, Segmentation
 
@@ -45,6 +47,9 @@ _HOME = {
     "read_scan": "io.read",
     "Scan": "io.scan",
     "write_seg_nrrd": "io.slicer",
+    "read_dicom_seg": "io.dicom_seg",
+    "write_dicom_seg": "io.dicom_seg",
+    "write_mrb": "io.slicer_scene",
     "Code": "label_table",
     "Label": "label_table",
     "LabelTable": "label_table",
@@ -67,11 +72,14 @@ __all__ = [
     "__version__",
     "find_scans",
     "load_config",
+    "read_dicom_seg",
     "read_labels",
     "read_scan",
     "resample",
     "write_color_table",
+    "write_dicom_seg",
     "write_labels",
+    "write_mrb",
     "write_seg_nrrd",
 ]
 

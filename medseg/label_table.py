@@ -43,6 +43,15 @@ class Label(BaseModel):
     volume_ml: float | None = None
 
 
+TISSUE = Code(value="85756007", meaning="Tissue")
+ANATOMICAL_STRUCTURE = Code(value="123037004", meaning="Anatomical Structure")
+
+
+def category_and_type(label: Label) -> tuple[Code, Code]:
+    """The coded category and type of a segment (DICOM CID 7150 and 7151): tissue for a label without a code."""
+    return (TISSUE, TISSUE) if label.code is None else (ANATOMICAL_STRUCTURE, label.code)
+
+
 class LabelTable(BaseModel):
     """All labels of a model, ordered by number; 0 is the background and never listed."""
 

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from medseg.pipelines.slicer_module import PrintDescription
+
 from medseg import __version__
 from medseg.errors import MedsegError
 
@@ -29,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"medseg {__version__}")
+    parser.add_argument("--xml", action=PrintDescription, help="print the description of the module for 3D Slicer")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_inspect(commands)
     _add_run(commands)
@@ -37,6 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_label(commands)
     _add_evaluate(commands)
     _add_report(commands)
+    _add_pacs(commands)
+    _add_slicer(commands)
     return parser
 
 
@@ -71,7 +76,8 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where label volumes go")
-    parser.add_argument("--write", default="nifti,seg.nrrd", metavar="FORMATS", help="nifti,seg.nrrd (default: both)")
+    parser.add_argument("--write", default="nifti,seg.nrrd", metavar="FORMATS",
+                        help="some of nifti,seg.nrrd,mrb,dicomseg,dicomseg-binary (default: two)")  # fmt: skip
 
 
 def _add_batch(parser: argparse.ArgumentParser) -> None:
@@ -162,6 +168,34 @@ def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]
 def _add_report(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = _command(commands, "report", "write report.html and its pictures again")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder that `run` or `segment` wrote")
+
+
+def _add_pacs(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _command(commands, "pacs", "segment series of a PACS and store DICOM segmentations beside them")
+    server = parser.add_mutually_exclusive_group(required=True)
+    server.add_argument("--dicomweb", metavar="URL", help="DICOMweb service, such as https://pacs.example/dicom-web")
+    server.add_argument("--dimse", metavar="TITLE@HOST:PORT", help="C-FIND, C-GET and C-STORE instead of DICOMweb")
+    parser.add_argument("--patient", metavar="ID", help="series of this patient")
+    parser.add_argument("--study", metavar="UID", help="series of this study")
+    parser.add_argument("--modality", metavar="MR", help="series of this modality (default: CT, MR and PT)")
+    parser.add_argument("--date", metavar="FROM-TO", help="series of studies of these days, YYYYMMDD-YYYYMMDD")
+    parser.add_argument("--model", type=Path, required=True, metavar="MODEL", help="model folder")
+    _add_outputs(parser)
+    parser.add_argument("--credentials", type=Path, metavar="FILE", help="lines token=..., or user=... and "
+                        "password=... (default: MEDSEG_PACS_TOKEN, _USER, _PASSWORD)")  # fmt: skip
+    parser.add_argument("--ca", type=Path, metavar="PEM", help="authority that signed the server's certificate")
+    parser.add_argument("--cert", type=Path, metavar="PEM", help="own certificate with its key")
+    parser.add_argument("--tls", action="store_true", help="encrypt --dimse (https does without)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--aet", default="MEDSEG", metavar="TITLE", help="own title for --dimse (default: MEDSEG)")
+
+
+def _add_slicer(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _command(commands, "slicer", "segment one NIfTI file as a module of 3D Slicer (see docs/slicer.md)")
+    parser.add_argument("scan", type=Path, metavar="SCAN")
+    parser.add_argument("labels", type=Path, metavar="LABELS")
+    parser.add_argument("--model", type=Path, required=True, metavar="MODEL", help="model folder")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -89,6 +89,32 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
+def pacs(args: argparse.Namespace) -> int:
+    """Segment series of a PACS and store the results there."""
+    from medseg.pipelines.outputs import Job, parse_formats
+    from medseg.pipelines.pacs import connect, parse_query, say_summary, segment_pacs
+    from medseg.pipelines.reporting import write_report
+    from medseg.pipelines.segmenting import finish
+
+    from medseg.model import Model
+
+    query, server, formats = parse_query(args), connect(args), parse_formats(args.write)
+    model = Model.load(args.model, device=args.device)
+    outcome = segment_pacs(server, query, model, Job(args.out, formats))
+    finish(args.out, model, _quotable(args))
+    write_report(args.out)
+    say_summary(outcome)
+    return 0 if all(record.status == "done" for record in outcome.records) else 1
+
+
+def slicer(args: argparse.Namespace) -> int:
+    """Segment one file for 3D Slicer."""
+    from medseg.pipelines.slicer_module import segment_for_slicer
+
+    segment_for_slicer(args.model, args.scan, args.labels, args.device)
+    return 0
+
+
 def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args: argparse.Namespace) -> int:
     from medseg.pipelines.batch import segment_scans
     from medseg.pipelines.outputs import Job
@@ -172,5 +198,5 @@ def _scans(args: argparse.Namespace) -> list[Scan]:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "inspect": inspect, "run": run, "train": train, "segment": segment,
-    "label": label, "evaluate": evaluate, "report": report,
+    "label": label, "evaluate": evaluate, "report": report, "pacs": pacs, "slicer": slicer,
 }  # fmt: skip

@@ -13,6 +13,7 @@ from medseg.pipelines.outputs import Job, output_path, sizes_of, write_outputs
 from medseg.pipelines.progress import bar, say
 from medseg.pipelines.reporting import write_report
 from medseg.pipelines.segmenting import finish
+from medseg.pipelines.writing import FORMATS_OF_LABELS, SUFFIXES
 
 from medseg.errors import ConfigError
 from medseg.io.labels import read_labels
@@ -137,7 +138,7 @@ def _rewrite(out: Path, before: Model, model: Model) -> int:
         for n_done, record in enumerate(done, start=1):
             path = output_path(out, record.scan, "_seg.nii.gz")
             if path.is_file():
-                _rewrite_scan(out, path, record, before, model)
+                n_failed += not _rewrite_scan(out, path, record, before, model)
             else:
                 say(f"{record.scan}: {path.name} is gone, so its names cannot follow; segment it again")
                 n_failed += 1
@@ -147,15 +148,22 @@ def _rewrite(out: Path, before: Model, model: Model) -> int:
     return n_failed
 
 
-def _rewrite_scan(out: Path, path: Path, record: Record, before: Model, model: Model) -> None:
+def _rewrite_scan(out: Path, path: Path, record: Record, before: Model, model: Model) -> bool:
+    """Rewrite what can follow from the labels; returns whether that is everything."""
     labels, geometry = read_labels(path)
     result = Segmentation(model.apply_merges(labels), geometry, model.table)
-    formats = ["nifti"] + (["seg.nrrd"] if output_path(out, record.scan, ".seg.nrrd").is_file() else [])
-    write_outputs(result, record.scan, Job(out, tuple(formats)))
+    is_there = {name: output_path(out, record.scan, suffix).is_file() for name, suffix in SUFFIXES.items()}
+    write_outputs(result, record.scan, Job(out, tuple(name for name in FORMATS_OF_LABELS if is_there[name])))
     mosaic = output_path(out / "report", record.scan, ".png")
     colors = [[(label.number, label.color) for label in x.table] for x in (before, model)]
     if mosaic.is_file() and colors[0] == colors[1]:
         rename_mosaic(mosaic, model.table, title=record.scan)
-    key = record.key.replace(model_key(before), model_key(model))
-    sizes = sizes_of(record.scan, Job(out, tuple(formats)))
+    left = [output_path(out, record.scan, SUFFIXES[name]).name for name in SUFFIXES
+            if is_there[name] and name not in FORMATS_OF_LABELS]  # fmt: skip
+    if left:
+        say(f"{record.scan}: {', '.join(left)} cannot follow without the scan; segment it again")
+    key = "" if left else record.key.replace(model_key(before), model_key(model))
+    there = tuple(name for name in SUFFIXES if is_there[name])
+    sizes = sizes_of(record.scan, Job(out, there))
     write_record(out, replace(record, volumes_mm3=result.volumes_mm3(), key=key, outputs=sizes))
+    return not left

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from medseg.pipelines.writing import DEFAULT_FORMATS, SUFFIXES, Origin, write_format
+
 from medseg.errors import ConfigError, InputError
 from medseg.io.atomic import remove_leftovers, scratch_folder
-from medseg.io.labels import write_labels
 from medseg.io.scan import Scan
-from medseg.io.slicer import write_seg_nrrd
 from medseg.model import Segmentation
-
-FORMATS = ("nifti", "seg.nrrd")
-SUFFIXES = {"nifti": "_seg.nii.gz", "seg.nrrd": ".seg.nrrd"}
 
 
 @dataclass(frozen=True)
@@ -21,16 +18,16 @@ class Job:
     """What to do with every scan: where outputs go, in which formats, inside which masks."""
 
     out: Path
-    formats: tuple[str, ...] = FORMATS
+    formats: tuple[str, ...] = DEFAULT_FORMATS
     masks: Path | None = None
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
     """``nifti,seg.nrrd`` as a tuple; unknown names are a `ConfigError`."""
     formats = tuple(part.strip() for part in text.split(",") if part.strip())
-    unknown = [name for name in formats if name not in FORMATS]
+    unknown = [name for name in formats if name not in SUFFIXES]
     if unknown or not formats:
-        raise ConfigError(f"--write {text}: found {unknown or 'nothing'}, expected some of {', '.join(FORMATS)}")
+        raise ConfigError(f"--write {text}: found {unknown or 'nothing'}, expected some of {', '.join(SUFFIXES)}")
     return formats
 
 
@@ -71,14 +68,10 @@ def mosaic_path(out: Path, scan_id: str) -> Path:
     return output_path(out / "report", scan_id, ".png")
 
 
-def write_outputs(result: Segmentation, scan_id: str, job: Job) -> None:
+def write_outputs(result: Segmentation, scan_id: str, job: Job, origin: Origin | None = None) -> None:
     """Write the label volume in the formats asked for."""
-    if "nifti" in job.formats:
-        path = output_path(job.out, scan_id, SUFFIXES["nifti"])
-        write_labels(result.labels, result.geometry, path, table=result.table)
-    if "seg.nrrd" in job.formats:
-        path = output_path(job.out, scan_id, SUFFIXES["seg.nrrd"])
-        write_seg_nrrd(result.labels, result.geometry, result.table, path)
+    for name in job.formats:
+        write_format(name, result, output_path(job.out, scan_id, SUFFIXES[name]), origin)
 
 
 def _paths_of(scan_id: str, job: Job) -> list[Path]:

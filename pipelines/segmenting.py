@@ -18,6 +18,7 @@ from medseg.pipelines.crash_log import describe, raised_in, remove_log, write_lo
 from medseg.pipelines.keys import content_of, known_to_be_done, proven_to_be_done, settings_key, stamp_of
 from medseg.pipelines.manifest import Record, locked, read_records, record_path, write_manifest, write_record
 from medseg.pipelines.outputs import Job, mask_path, mosaic_path, remove_halves, sizes_of, write_outputs
+from medseg.pipelines.writing import Origin, check_formats
 
 from medseg import __version__
 from medseg.errors import InputError
@@ -72,10 +73,11 @@ def _segment(model: Model, scan: Scan, job: Job, started: float) -> Record:
 
 def segment_one(model: Model, scan: Scan, job: Job) -> Segmentation:
     """Read, segment and write one scan."""
+    check_formats(scan, job.formats)
     image = read_scan(scan)
     path = mask_path(job.masks, scan)
     result = model.segment(image, read_mask(path, Geometry.of(image)) if path else None)
-    write_outputs(result, scan.id, job)
+    write_outputs(result, scan.id, job, Origin(scan, image, model.fingerprint))
     write_mosaic(image, result, mosaic_path(job.out, scan.id), title=scan.id)
     return result
 

@@ -17,14 +17,12 @@ from scipy import ndimage
 from medseg.geometry import Geometry
 from medseg.io.atomic import whole_file
 from medseg.io.labels import LabelArray, as_labels, check_label_map
-from medseg.label_table import Code, Label, LabelTable
+from medseg.label_table import Code, Label, LabelTable, category_and_type
 
 if TYPE_CHECKING:
     import SimpleITK as sitk  # noqa: N813
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
-_TISSUE = Code(value="85756007", meaning="Tissue")
-_ANATOMICAL_STRUCTURE = Code(value="123037004", meaning="Anatomical Structure")
 
 
 def write_seg_nrrd(labels: npt.ArrayLike | torch.Tensor, geometry: Geometry, table: LabelTable, path: Path) -> None:
@@ -47,7 +45,7 @@ def write_seg_nrrd(labels: npt.ArrayLike | torch.Tensor, geometry: Geometry, tab
         raise ValueError(f"{path.name}: 3D Slicer opens a segmentation by its suffix, expected .seg.nrrd")
     array = as_labels(labels)
     check_label_map(array, geometry, table)
-    image = _to_itk(array, geometry)
+    image = to_itk(array, geometry)
     for key, value in _metadata(array, table).items():
         image.SetMetaData(key, value)
     with whole_file(path) as temporary:
@@ -57,10 +55,11 @@ def write_seg_nrrd(labels: npt.ArrayLike | torch.Tensor, geometry: Geometry, tab
             raise OSError(f"{path} cannot be written; is the disk full? ({error})") from error
 
 
-def _to_itk(labels: LabelArray, geometry: Geometry) -> sitk.Image:
+def to_itk(voxels: npt.NDArray[np.generic], geometry: Geometry) -> sitk.Image:
+    """(I, J, K) voxels on an orthogonal grid as SimpleITK's image, in its LPS+ coordinates."""
     import SimpleITK as sitk  # noqa: N813
 
-    image = sitk.GetImageFromArray(labels.transpose(2, 1, 0))
+    image = sitk.GetImageFromArray(voxels.transpose(2, 1, 0))
     spacing_mm = np.asarray(geometry.spacing_mm)
     image.SetSpacing(spacing_mm.tolist())
     image.SetOrigin((_RAS_TO_LPS @ geometry.affine[:3, 3]).tolist())
@@ -97,13 +96,13 @@ def _segment(label: Label, box: tuple[slice, ...] | None) -> dict[str, str]:
         "LabelValue": str(label.number),
         "Layer": "0",
         "Extent": " ".join(str(n) for n in extent),
-        "Tags": f"TerminologyEntry:{_terminology(label.code)}|",
+        "Tags": f"TerminologyEntry:{_terminology(label)}|",
     }
 
 
-def _terminology(code: Code | None) -> str:
+def _terminology(label: Label) -> str:
     """Slicer's text for a type: context, category, type, modifier, region context, region, its modifier."""
-    category, kind = (_TISSUE, _TISSUE) if code is None else (_ANATOMICAL_STRUCTURE, code)
+    category, kind = category_and_type(label)
     return "~".join((
         "Segmentation category and type - 3D Slicer General Anatomy list",
         _triple(category), _triple(kind), "^^",

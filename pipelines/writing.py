@@ -1,0 +1,69 @@
+"""The formats in which a label volume is written: their names on the command line, their files, their writers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai.data.meta_tensor import MetaTensor
+
+from medseg.errors import InputError
+from medseg.io.labels import write_labels
+from medseg.io.scan import Scan
+from medseg.io.slicer import write_seg_nrrd
+from medseg.model import Segmentation
+
+SUFFIXES = {
+    "nifti": "_seg.nii.gz",
+    "seg.nrrd": ".seg.nrrd",
+    "mrb": ".mrb",
+    "dicomseg": "_seg.dcm",
+    "dicomseg-binary": "_seg_binary.dcm",
+}
+"""What follows the id of the scan, by format."""
+DEFAULT_FORMATS = ("nifti", "seg.nrrd")
+FORMATS_OF_LABELS = DEFAULT_FORMATS
+"""Formats that need nothing but the labels, so that they can be written again from them."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a result was made from: the scan, its voxels, the fingerprint of the model."""
+
+    scan: Scan
+    image: MetaTensor
+    model: str
+
+
+def check_formats(scan: Scan, formats: tuple[str, ...]) -> None:
+    """Refuse, before any work, formats that this scan cannot have.
+
+    Raises:
+        InputError: ``no_reference`` for a DICOM segmentation of a scan that is not DICOM.
+    """
+    wanted = [name for name in formats if name.startswith("dicomseg")]
+    if wanted and scan.format != "dicom":
+        message = (
+            f"{scan.id}: --write {wanted[0]} refers to the DICOM files of the scan, found NIfTI; "
+            "give the DICOM series or leave this format out"
+        )
+        raise InputError(message, code="no_reference")
+
+
+def write_format(name: str, result: Segmentation, path: Path, origin: Origin | None = None) -> None:
+    """Write one format; all but `FORMATS_OF_LABELS` need to know the origin."""
+    if name == "nifti":
+        write_labels(result.labels, result.geometry, path, table=result.table)
+    elif name == "seg.nrrd":
+        write_seg_nrrd(result.labels, result.geometry, result.table, path)
+    elif origin is None:
+        raise ValueError(f"{name} needs the scan that was segmented")
+    elif name == "mrb":
+        from medseg.io.slicer_scene import write_mrb
+
+        write_mrb(origin.image, result.labels, result.table, path)
+    else:
+        from medseg.io.dicom_seg import write_dicom_seg
+
+        write_dicom_seg(result.labels, result.geometry, result.table, path, sources=origin.scan.paths,
+                        model=origin.model, kind="binary" if name == "dicomseg-binary" else "labelmap")  # fmt: skip
