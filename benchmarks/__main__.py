@@ -24,7 +24,7 @@ def rows_of(name: str, args: argparse.Namespace) -> Iterator[Row]:
             table.keep_pictures(row, args.out)
         yield row
     if args.peers:
-        n_labels = row.n_labels if part.how == "one" else max(row.n_labels, 2)
+        n_labels = row.n_labels
         for method in baselines.BASELINES if name in BRAINS else ("k-means",):
             yield baselines.run(part, method, n_labels)
         if name in BRAINS and args.peers_python is not None:

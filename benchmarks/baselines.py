@@ -108,8 +108,8 @@ def _scored(part: Part) -> list[Case]:
 
 
 def _row(part: Part, method: str, n_labels: int, pairs: list, costs: Costs) -> Row:
-    scans, _ = score(part, pairs, per_scan=True)
-    return Row(part.name, method, f"each image alone, K={n_labels}", 0, n_labels, (), scans, costs)
+    scans = score(part, pairs, per_scan=True)
+    return Row(part.name, method, f"each image alone, K={n_labels}", 0, n_labels, (), frozenset(), scans, costs)
 
 
 def _save(voxels: npt.NDArray[np.generic], image: MetaTensor, path: Path) -> None:

@@ -38,7 +38,7 @@ def run(
         change: what is done to the fitted model before it segments (ablations).
     """
     config = load_config(part.config, [f"training.seed={seed}", *part.changes, *changes])
-    costs, folds, fitted_on = Costs(), [], []
+    costs, folds, fitted_on, seen = Costs(), [], [], set()
     reset_peak()
     for fit, scored in part.folds():
         masks = {str(case.scan): case.mask for case in (*fit, *scored)}
@@ -46,12 +46,14 @@ def run(
             model = fit_model([c.scan for c in fit], config, masks=lambda s, m=masks: m[str(s)], objective=objective)
         model = change(model)
         fitted_on += [case.name for case in fit]
+        seen |= {case.name for case in fit} & {case.name for case in scored}
         folds.append([_segment(model, case, part, out / part.name / method / f"seed{seed}", costs) for case in scored])
     if not part.separate_folds:
         folds = [[pair for fold in folds for pair in fold]]
-    scans, n_labels = score(part, folds, per_scan=False)
+    scans = score(part, folds, per_scan=False)
     setting = " ".join([part.config, *part.changes, *changes])
-    return Row(part.name, method, setting, seed, n_labels, tuple(dict.fromkeys(fitted_on)), scans, costs)
+    n_labels, names = config.clustering.n_clusters, tuple(dict.fromkeys(fitted_on))
+    return Row(part.name, method, setting, seed, n_labels, names, frozenset(seen), scans, costs)
 
 
 def _segment(model: Model, case: Case, part: Part, folder: Path, costs: Costs) -> Pair:

@@ -43,7 +43,7 @@ class _Fitted:
 def run(part: Part, seed: int) -> Row:
     """Train on each fold's scans with as many steps as medseg takes, segment its others, one mapping a fold."""
     config = load_config(part.config, [f"training.seed={seed}", *part.changes])
-    costs, folds, fitted_on = Costs(), [], []
+    costs, folds, fitted_on, seen = Costs(), [], [], set()
     reset_peak()
     for fit, scored in part.folds():
         with costs.timed(costs.fits):
@@ -54,6 +54,7 @@ def run(part: Part, seed: int) -> Row:
             prepared = [plan.prepare(i, plan.foreground_of(i, m)) for i, m in images]
             fitted = _fit([normalise(item, config.clustering) for item in prepared], plan, config)
         fitted_on += [case.name for case in fit]
+        seen |= {case.name for case in fit} & {case.name for case in scored}
         pairs = []
         for case in scored:
             with costs.timed(costs.scans):
@@ -65,11 +66,10 @@ def run(part: Part, seed: int) -> Row:
         folds.append(pairs)
     if not part.separate_folds:
         folds = [[pair for fold in folds for pair in fold]]
-    scans, n_labels = score(part, folds, per_scan=False)
+    scans = score(part, folds, per_scan=False)
     setting = f"{part.config}, MONAI AutoEncoder {CHANNELS}, noise {NOISE}"
-    return Row(
-        part.name, "plain autoencoder, k-means on latents", setting, seed, n_labels, tuple(fitted_on), scans, costs
-    )
+    method, n_labels = "plain autoencoder, k-means on latents", config.clustering.n_clusters
+    return Row(part.name, method, setting, seed, n_labels, tuple(fitted_on), frozenset(seen), scans, costs)
 
 
 def _fit(prepared: list[Prepared], plan: Plan, config: Config) -> _Fitted:

@@ -43,7 +43,8 @@ class Row:
 
     Attributes:
         setting: configuration with its changes, or the peer's settings.
-        fitted_on: names of the scans that the method saw before; empty where each image is treated alone.
+        fitted_on: names of the scans that models were fitted on; empty where each image is treated alone.
+        seen: names of the scans that were scored with a model that was fitted on them.
     """
 
     part: str
@@ -52,6 +53,7 @@ class Row:
     seed: int
     n_labels: int
     fitted_on: tuple[str, ...]
+    seen: frozenset[str]
     scans: tuple[ScanMetrics, ...]
     costs: Costs
 
@@ -85,12 +87,12 @@ def pair_of(case: Case, labels: LabelArray, image: MetaTensor, mask: MetaTensor 
     return Pair(case.name, shifted, truth, inside, Geometry.of(image).spacing_mm)
 
 
-def score(part: Part, folds: Sequence[Sequence[Pair]], *, per_scan: bool) -> tuple[tuple[ScanMetrics, ...], int]:
-    """Scores of all scans and the number of labels; one mapping a fold (a model), or one a scan (peers)."""
+def score(part: Part, folds: Sequence[Sequence[Pair]], *, per_scan: bool) -> tuple[ScanMetrics, ...]:
+    """Scores of all scans; one mapping a fold (a model), or one a scan (peers)."""
     results = [
         evaluate(pairs, how=part.how, classes=part.classes, per_scan=per_scan, tolerance_mm=None) for pairs in folds
     ]
-    return tuple(scan for result in results for scan in result.scans), max(result.n_labels for result in results)
+    return tuple(scan for result in results for scan in result.scans)
 
 
 def reset_peak() -> None:

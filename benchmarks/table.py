@@ -23,9 +23,9 @@ COLUMNS = (
 
 
 def cells(row: Row) -> list[str]:
-    """The columns of one row; scans that the method was fitted on are marked with a star."""
+    """The columns of one row; scans that their model was fitted on are marked with a star."""
     ranked = row.ranked()
-    scored = [name + ("*" if name in row.fitted_on else "") for name in (scan.name for scan in row.scans)]
+    scored = [name + ("*" if name in row.seen else "") for name in (scan.name for scan in row.scans)]
     classes = " ".join(f"{c}: {dice:.4f}" for c, dice in row.classes.items())
     return [
         row.part,
@@ -47,7 +47,10 @@ def cells(row: Row) -> list[str]:
 
 def write(rows: Sequence[Row], out: Path) -> None:
     """`table.md` and `table.csv` with one row each, `cases.csv` with one row a scan and class."""
-    lines = [f"{machine()}. Scans marked with * were fitted on. Peers: a mapping of their own for each scan.", ""]
+    lines = [
+        f"{machine()}. Scans marked with * were in the fit of their model. Peers: a mapping of their own for each scan.",
+        "",
+    ]
     lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
     lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
     write_text_whole(out / "table.md", "\n".join(lines) + "\n")
