@@ -48,7 +48,7 @@ def cells(row: Row) -> list[str]:
 def write(rows: Sequence[Row], out: Path) -> None:
     """`table.md` and `table.csv` with one row each, `cases.csv` with one row a scan and class."""
     lines = [
-        f"{machine()}. Scans marked with * were in the fit of their model. Peers: a mapping of their own for each scan.",
+        f"{machine()}. * marks scans in the fit of their model. Peers: a mapping of their own for each scan.",
         "",
     ]
     lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
