@@ -22,6 +22,7 @@ from medseg.pipelines.segmenting import keep_log, keep_record
 from medseg.pipelines.work import Order, inline
 from medseg.pipelines.workers import Death, Limits, Pool
 
+from medseg.autoencoder import WINDOW_VOXELS
 from medseg.errors import ConfigError
 from medseg.io.atomic import remove_leftovers
 from medseg.io.scan import Scan
@@ -32,6 +33,8 @@ _MOST_WORKERS = 16
 _WORKER_BYTES = 1 << 30
 _VOXEL_BYTES = 16
 """Memory that a worker needs: that of PyTorch and the model, and this much a voxel of its scan."""
+_WINDOW_BYTES = 450
+"""And this much a voxel that the network computes at once (measured, 16 feature channels)."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,8 @@ def planned_workers(scans: Sequence[Scan], *, gpu: bool) -> int:
     """As many as cores, memory and scans allow; two on a GPU, so that one reads and writes while the other computes."""
     voxels = max((prod(scan.geometry.shape) for scan in scans if scan.geometry), default=0)
     memory = total_memory()
-    by_memory = int(memory * 0.9 / (_WORKER_BYTES + voxels * _VOXEL_BYTES)) if memory else 1
+    needed = _WORKER_BYTES + voxels * _VOXEL_BYTES + min(voxels, WINDOW_VOXELS) * _WINDOW_BYTES
+    by_memory = int(memory * 0.9 / needed) if memory else 1
     most = 2 if gpu else min(n_cpus(), _MOST_WORKERS)
     return max(1, min(most, by_memory, len(scans)))
 
