@@ -59,7 +59,9 @@ def run(route: str, series: Path, model: Path, work: Path) -> dict[str, object]:
         "class": str(segmentation.SOPClassUID),
         "name": str(segmentation.PatientName),
         "segmentations": len(again),
-        "left": sorted(path.name for path in (out / ".medseg").iterdir() if not path.name.endswith(".json")),
+        "left": sorted(
+            path.name for path in (out / ".medseg").iterdir() if path.suffix != ".json" and path.name != "lock"
+        ),
         "nobody": main(nobody),
     }
 

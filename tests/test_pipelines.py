@@ -13,7 +13,7 @@ import numpy as np
 import pydicom
 import pytest
 from conftest import GRIDS, write_nifti
-from medseg.pipelines import outputs
+from medseg.pipelines import outputs, writing
 from medseg.pipelines.__main__ import main
 
 from medseg import Model, find_scans, read_labels, read_scan
@@ -171,14 +171,14 @@ def test_masks_restrict_and_a_missing_mask_costs_its_scan(scans, model_folder, t
 
 
 def test_a_full_disk_fails_the_scan_and_leaves_no_half_file(scans, model_folder, tmp_path, monkeypatch):
-    out, real = tmp_path / "out", outputs.write_seg_nrrd
+    out, real = tmp_path / "out", writing.write_seg_nrrd
 
     def full(labels, geometry, table, path):
         if path.name.startswith("mr1-"):
             raise OSError(errno.ENOSPC, "No space left on device")
         real(labels, geometry, table, path)
 
-    monkeypatch.setattr(outputs, "write_seg_nrrd", full)
+    monkeypatch.setattr(writing, "write_seg_nrrd", full)
     assert main(["segment", str(scans), "--model", str(model_folder), "--out", str(out), "--workers", "0"]) == 1
     rows = manifest(out)
     assert rows[dicom_id(rows)]["status"] == "failed"
