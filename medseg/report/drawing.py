@@ -40,19 +40,20 @@ def volume_strip(names: Sequence[str], volumes_ml: Sequence[float], odd: Sequenc
     scale = (_WIDTH - 2 * _LEFT) / top
     said = f"{len(volumes_ml)} scans, median {ml(middle)} ml, from {ml(min(volumes_ml))} to {ml(max(volumes_ml))} ml"
     dots = "".join(
-        _dot(_LEFT + volume * scale, 20 + (place * 7 % 11 - 5) * 1.5, f"{name}: {ml(volume)} ml", is_odd)
+        _dot(_LEFT + volume * scale, 20 + (place * 7 % 11 - 5) * 2.2, f"{name}: {ml(volume)} ml", is_odd)
         for place, (name, volume, is_odd) in enumerate(zip(names, volumes_ml, odd, strict=True))
     )
     box = ""
     if len(volumes_ml) > 2:
         box = (
-            f'<rect class="box" x="{_LEFT + low * scale:.1f}" y="9" width="{max((high - low) * scale, 1):.1f}" '
-            f'height="22" rx="2"/><path class="median" d="M{_LEFT + middle * scale:.1f} 6v28"/>'
+            f'<rect class="box" x="{_LEFT + low * scale:.1f}" y="5" width="{max((high - low) * scale, 1):.1f}" '
+            f'height="30" rx="2"/><path class="median" d="M{_LEFT + middle * scale:.1f} 3v34"/>'
         )
     return (
         f'<svg class="strip" viewBox="0 0 {_WIDTH:.0f} 54" width="{_WIDTH:.0f}" height="54" role="img" '
-        f'aria-label="{said}"><path class="axis" d="M{_LEFT:.0f} 38H{_WIDTH - _LEFT:.0f}"/>{box}'
-        f'<g fill="{_rgb(color)}">{dots}</g><text x="{_LEFT:.0f}" y="50">0</text>'
+        f'aria-label="{said}"><path class="axis" d="M{_LEFT:.0f} 38H{_WIDTH - _LEFT:.0f}"/>'
+        f'<g fill="{_rgb(color)}">{dots}</g>{box}'
+        f'<text x="{_LEFT:.0f}" y="50">0</text>'
         f'<text x="{_WIDTH - _LEFT:.0f}" y="50" text-anchor="end">{ml(top)} ml</text></svg>'
     )
 
@@ -61,7 +62,7 @@ def _dot(x: float, y: float, text: str, is_odd: bool) -> str:
     title = f"<title>{escape(text)}</title>"
     if is_odd:
         return f'<path class="odd-dot" d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z">{title}</path>'
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2">{title}</circle>'
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6">{title}</circle>'
 
 
 def training_curve(losses: Sequence[float], n_steps: int) -> str:

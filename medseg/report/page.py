@@ -60,12 +60,19 @@ def _summary(outcome: Outcome, odd: dict[tuple[int, int], Odd]) -> str:
 
 def _refused(outcome: Outcome) -> str:
     rows = [
-        row([text_cell(scan.name), text_cell(scan.status), text_cell(scan.code, "code"),
-             text_cell(scan.reason, "why")], anchor=f"scan-{place}")
-        for place, scan in enumerate(outcome.scans) if not scan.is_done
-    ]  # fmt: skip
-    columns = [column(title) for title in ("scan", "status", "code", "why")]
+        row([text_cell(scan.name), _why(scan), text_cell(scan.status)], anchor=f"scan-{place}")
+        for place, scan in enumerate(outcome.scans)
+        if not scan.is_done
+    ]
+    columns = [column(title) for title in ("scan", "why", "status")]
     return table("Scans that were not segmented", columns, rows) if rows else ""
+
+
+def _why(scan: ScanRow) -> Cell:
+    """Code and sentence, without the name that its row has already."""
+    sentence = scan.reason.removeprefix(f"{scan.name}: ")
+    code = f"<b>{escape(scan.code)}</b> " if scan.code else ""
+    return Cell(f"{code}{escape(sentence)}", f"{scan.code} {sentence}".strip(), "why")
 
 
 def _look_first(outcome: Outcome, odd: dict[tuple[int, int], Odd]) -> str:
