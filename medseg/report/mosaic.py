@@ -20,6 +20,8 @@ N_SLICES = 4
 TILE = 176
 OPACITY = 0.5
 _LINE = 15
+HEADER = _LINE + 4
+"""Height of the title above the tiles, in pixels."""
 
 
 def write_mosaic(image: MetaTensor, result: Segmentation, path: Path, *, title: str) -> None:
@@ -101,7 +103,7 @@ def _tile(plane: Pixels) -> Pixels:
 def rename_mosaic(path: Path, table: LabelTable, *, title: str) -> None:
     """Write the names of `table` below a mosaic that `write_mosaic` made; its colours stay those it was drawn with."""
     with Image.open(path) as page:
-        picture = page.convert("RGB").crop((0, _LINE + 4, page.width, _LINE + 4 + 3 * TILE))
+        picture = page.convert("RGB").crop((0, HEADER, page.width, HEADER + 3 * TILE))
     with whole_file(path) as temporary:
         _with_names(picture, table, title).save(temporary, format="PNG", optimize=True)
 
@@ -111,7 +113,7 @@ def _with_names(picture: Image.Image, table: LabelTable, title: str) -> Image.Im
     per_row = max(1, picture.width // 175)
     lines = -(-len(table) // per_row)
     page = Image.new("RGB", (picture.width, picture.height + _LINE * (lines + 1) + 10), (0, 0, 0))
-    page.paste(picture, (0, _LINE + 4))
+    page.paste(picture, (0, HEADER))
     draw = ImageDraw.Draw(page)
     draw.text((4, 2), title, fill=(255, 255, 255))
     for place, label in enumerate(table):

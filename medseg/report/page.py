@@ -1,0 +1,136 @@
+"""The page of a run: one HTML file that needs no network, with everything that people want to know of it first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import quote
+
+from medseg.report.drawing import ml, training_curve
+from medseg.report.facts import facts_list
+from medseg.report.labels_part import labels_table
+from medseg.report.markup import Cell, column, number_cell, row, section, source_hash, table, text_cell
+from medseg.report.oddness import ODD_Z, Odd, odd_volumes
+from medseg.report.outcome import Outcome, ScanRow
+from medseg.report.thumbnails import mosaic_of, thumbnail
+
+MAX_PICTURES_BYTES = 40_000_000
+"""Beyond this a scan has a link in place of its small picture, so that the page still opens."""
+
+
+def render_page(out: Path, outcome: Outcome) -> str:
+    """The whole page; pictures come from the mosaics below `out`."""
+    odd = odd_volumes(outcome)
+    style, script = (files("medseg.report").joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
+    policy = f"default-src 'none'; img-src data:; style-src {source_hash(style)}; script-src {source_hash(script)}"
+    parts = (
+        section("refused", "Not segmented", _refused(outcome)),
+        section("odd", "Look at these first", _look_first(outcome, odd)),
+        section("labels", "Labels", labels_table(out, outcome, odd)),
+        section("scans", "All scans", _scans(out, outcome, odd)),
+        section("training", "Training", _training(outcome)),
+        section("run", "This run", facts_list(outcome.facts)),
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>medseg report</title>'
+        f'<style>{style}</style></head>\n<body><a class="skip" href="#scans">To all scans</a><main>\n'
+        f"<h1>medseg report</h1>\n{_summary(outcome, odd)}{''.join(parts)}</main>\n"
+        '<footer class="muted">Not a medical device. For research.</footer>\n'
+        f"<script>{script}</script></body></html>\n"
+    )
+
+
+def _summary(outcome: Outcome, odd: dict[tuple[int, int], Odd]) -> str:
+    counts = Counter(scan.status for scan in outcome.scans)
+    n_odd = len({place for place, _ in odd})
+    items = [f"<li><b>{counts['done']}</b> segmented</li>"]
+    items += [f'<li class="bad"><b>{counts[s]}</b> {escape(s)}</li>' for s in sorted(counts) if s != "done"]
+    items += [f'<li class="odd"><b>{n_odd}</b> unlike the others</li>'] if n_odd else []
+    items.append(f"<li><b>{len(outcome.labels)}</b> labels</li>")
+    scans = "scan" if len(outcome.scans) == 1 else "scans"
+    return (
+        f"<p>{counts['done']} of {len(outcome.scans)} {scans} segmented. Labels were found without examples: "
+        f'look at the pictures before you trust one.</p>\n<ul class="counts">{"".join(items)}</ul>\n'
+    )
+
+
+def _refused(outcome: Outcome) -> str:
+    rows = [
+        row([text_cell(scan.name), _why(scan), text_cell(scan.status)], anchor=f"scan-{place}")
+        for place, scan in enumerate(outcome.scans)
+        if not scan.is_done
+    ]
+    columns = [column(title) for title in ("scan", "why", "status")]
+    return table("Scans that were not segmented", columns, rows) if rows else ""
+
+
+def _why(scan: ScanRow) -> Cell:
+    """Code and sentence, without the name that its row has already."""
+    sentence = scan.reason.removeprefix(f"{scan.name}: ")
+    code = f"<b>{escape(scan.code)}</b> " if scan.code else ""
+    return Cell(f"{code}{escape(sentence)}", f"{scan.code} {sentence}".strip(), "why")
+
+
+def _look_first(outcome: Outcome, odd: dict[tuple[int, int], Odd]) -> str:
+    if not odd:
+        return ""
+    names = {label.number: label.name for label in outcome.labels}
+    ordered = sorted(odd.values(), key=lambda found: -abs(found.z))
+    items = "".join(
+        f'<li><a href="#scan-{found.scan}">{escape(outcome.scans[found.scan].name)}</a>: {escape(names[found.number])} '
+        f"{ml(found.volume_ml)} ml, others {ml(found.median_ml)} ml (robust z {found.z:+.1f})</li>\n"
+        for found in ordered
+    )
+    return (
+        f'<p class="muted">A volume further from the median of all scans than {ODD_Z} robust standard deviations '
+        f'(1.4826 times the median absolute deviation).</p>\n<ul class="look">{items}</ul>'
+    )
+
+
+def _scans(out: Path, outcome: Outcome, odd: dict[tuple[int, int], Odd]) -> str:
+    columns = [column("scan"), column("status"), column("picture", sorts=False)]
+    columns += [column(f"{label.name}, ml", "number") for label in outcome.labels]
+    columns += [column("seconds", "number"), column("memory, MB", "number")]
+    left, rows = MAX_PICTURES_BYTES, []
+    for place, scan in enumerate(outcome.scans):
+        picture = _picture(out, scan, with_image=left > 0)
+        left -= len(picture.html)
+        volumes = [_volume(scan, label.number, odd.get((place, label.number))) for label in outcome.labels]
+        cells = [text_cell(scan.name), text_cell(scan.status), picture, *volumes,
+                 number_cell(scan.seconds, f"{scan.seconds or 0:.1f}"),
+                 number_cell(scan.memory_mb, f"{scan.memory_mb or 0:.0f}")]  # fmt: skip
+        rows.append(row(cells, kind="" if scan.is_done else "bad", anchor=f"scan-{place}" if scan.is_done else ""))
+    return table("All scans", columns, rows)
+
+
+def _volume(scan: ScanRow, number: int, odd: Odd | None) -> Cell:
+    volume = scan.volumes_ml.get(number)
+    if volume is None or odd is None:
+        return number_cell(volume, ml(volume or 0.0))
+    side, sign = ("more", "▲") if odd.z > 0 else ("less", "▼")
+    mark = f'<span aria-hidden="true">{sign} </span>{ml(volume)}<span class="hidden"> (far {side} than others)</span>'
+    return Cell(mark, f"{volume:.6g}", "number odd")
+
+
+def _picture(out: Path, scan: ScanRow, *, with_image: bool) -> Cell:
+    mosaic = mosaic_of(out, scan.name) if scan.is_done else None
+    if mosaic is None:
+        return Cell("")
+    uri = thumbnail(mosaic) if with_image else ""
+    name = escape(scan.name)
+    image = (
+        '<img class="thumb" width="264" height="88" loading="lazy" decoding="async" '
+        f'alt="labels of {name}" src="{uri}">'
+    )
+    shown = image if uri else f"picture of {name}"
+    return Cell(f'<a href="report/{quote(scan.name)}.png" title="open the full picture">{shown}</a>')
+
+
+def _training(outcome: Outcome) -> str:
+    curve = training_curve(outcome.losses, outcome.n_steps)
+    said = '<p class="muted">Mean loss between checks; lower is better.</p>\n'
+    return f"{said}{curve}" if curve else ""

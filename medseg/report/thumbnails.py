@@ -1,0 +1,86 @@
+"""Small pictures for the page, cut from the mosaics that lie in report/."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from medseg.label_table import Label
+from medseg.report.mosaic import HEADER, N_SLICES, OPACITY, TILE
+
+_QUALITY = 80
+_TOLERANCE = 8
+_WIDTH = 3 * TILE
+
+
+def mosaic_of(out: Path, scan: str) -> Path | None:
+    """The mosaic of a scan, where there is one; names never lead out of OUT."""
+    path = out / "report" / f"{scan}.png"
+    try:
+        is_there = path.resolve().is_relative_to(out.resolve()) and path.is_file()
+    except (OSError, ValueError):
+        return None
+    return path if is_there else None
+
+
+def thumbnail(mosaic: Path) -> str:
+    """A data URI: the second coloured slice of each plane side by side; empty when the picture cannot be read."""
+    pixels = _read(mosaic)
+    if pixels is None:
+        return ""
+    tiles = _tiles(pixels)
+    if tiles is None:
+        picture = Image.fromarray(pixels)
+        picture.thumbnail((_WIDTH, _WIDTH))
+        return _data_uri(picture)
+    return _data_uri(Image.fromarray(np.concatenate(tiles[:, 1, 1], axis=1)))
+
+
+def label_alone(mosaic: Path, label: Label) -> str:
+    """A data URI: the slice of a mosaic that shows most of one label, everything else grey; empty without any.
+
+    Every slice is in the mosaic plain and with the colours laid over, so the colour laid over a pixel, and with it
+    the label, is known.
+    """
+    pixels = _read(mosaic)
+    tiles = None if pixels is None else _tiles(pixels)
+    if tiles is None:
+        return ""
+    plain, colored = (tiles[:, :, side].astype(np.float32) for side in (0, 1))
+    laid_over = (colored - (1 - OPACITY) * plain) / OPACITY
+    inside = (np.abs(laid_over - label.color) <= _TOLERANCE).all(axis=-1)
+    inside &= np.abs(colored - plain).max(axis=-1) > 1
+    counts = inside.sum(axis=(2, 3))
+    if not counts.any():
+        return ""
+    row, column = np.unravel_index(int(counts.argmax()), counts.shape)
+    picture = 0.6 * plain[row, column]
+    picture[inside[row, column]] = 0.35 * plain[row, column][inside[row, column]] + 0.65 * np.array(label.color)
+    return _data_uri(Image.fromarray(picture.astype(np.uint8)))
+
+
+def _read(mosaic: Path) -> npt.NDArray[np.uint8] | None:
+    try:
+        with Image.open(mosaic) as page:
+            return np.asarray(page.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def _tiles(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
+    """(plane, slice, plain or coloured, TILE, TILE, 3), or None when the picture is not laid out as mosaics are."""
+    if pixels.shape[1] != 2 * N_SLICES * TILE or pixels.shape[0] < HEADER + 3 * TILE:
+        return None
+    grid = pixels[HEADER : HEADER + 3 * TILE].reshape(3, TILE, N_SLICES, 2, TILE, 3)
+    return grid.transpose(0, 2, 3, 1, 4, 5)
+
+
+def _data_uri(picture: Image.Image) -> str:
+    file = io.BytesIO()
+    picture.save(file, format="JPEG", quality=_QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
