@@ -15,10 +15,9 @@ from benchmarks import ours, plain
 from benchmarks.scoring import Row
 from benchmarks.sets import Part
 from medseg.autoencoder import Autoencoder, embed
-from medseg.clustering import normalise
+from medseg.clustering import ScanTissues, normalise
 from medseg.config import ClusteringConfig
-from medseg.preprocessing import Prepared, continued
-from medseg.tissues import scores_between, straighten, tissue_borders
+from medseg.preprocessing import Prepared
 
 Denoise = Callable[[Autoencoder, Prepared], MetaTensor]
 
@@ -32,11 +31,8 @@ class Tissues:
 
     def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
         """(K, I, J, K) scores, as `ScanTissues`."""
-        normalised, n_tissues = normalise(prepared, self.config), self.config.n_clusters
-        inside, mean = normalised.foreground, self.denoise(network, normalised)
-        if self.config.bias_mm is not None:
-            mean = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.bias_mm)
-        return scores_between(continued(mean, inside), tissue_borders(mean, inside, n_tissues))
+        normalised = normalise(prepared, self.config)
+        return ScanTissues(self.config).scores_of(Prepared(self.denoise(network, normalised), normalised.foreground))
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing is learned but the network."""

@@ -10,10 +10,11 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 import torch
+from medseg.pipelines.resources import forget_peak_memory
 from monai.data.meta_tensor import MetaTensor
 from sklearn.cluster import KMeans
 
-from benchmarks.scoring import Costs, Row, load, pair_of, reset_peak, score
+from benchmarks.scoring import Costs, Row, load, pair_of, score
 from benchmarks.sets import Case, Part
 from medseg.bias import estimate_bias
 from medseg.geometry import Geometry, resample
@@ -69,7 +70,7 @@ def foreground(case: Case, image: MetaTensor, mask: MetaTensor | None) -> Mask:
 def run(part: Part, method: str, n_labels: int) -> Row:
     """One baseline on the scored scans of a part, with a mapping of its own for each scan."""
     costs, pairs = Costs(), []
-    reset_peak()
+    forget_peak_memory()
     for case in _scored(part):
         image, mask = load(case)
         inside = foreground(case, image, mask)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from medseg.pipelines.resources import forget_peak_memory
 
-from benchmarks.scoring import Costs, Row, load, pair_of, reset_peak, score
+from benchmarks.scoring import Costs, Row, load, pair_of, score
 from benchmarks.sets import Case, Part
 from medseg import Model, load_config
 from medseg.autoencoder import loss as likelihood
@@ -39,7 +40,7 @@ def run(
     """
     config = load_config(part.config, [f"training.seed={seed}", *part.changes, *changes])
     costs, folds, fitted_on, seen = Costs(), [], [], set()
-    reset_peak()
+    forget_peak_memory()
     for fit, scored in part.folds():
         masks = {str(case.scan): case.mask for case in (*fit, *scored)}
         with costs.timed(costs.fits):

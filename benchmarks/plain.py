@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from medseg.pipelines.resources import forget_peak_memory
 from monai.data.meta_tensor import MetaTensor
 from monai.networks.nets.autoencoder import AutoEncoder
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
-from benchmarks.scoring import Costs, Row, load, pair_of, reset_peak, score
+from benchmarks.scoring import Costs, Row, load, pair_of, score
 from benchmarks.sets import Part
 from medseg import load_config
 from medseg.clustering import normalise
@@ -44,7 +45,7 @@ def run(part: Part, seed: int) -> Row:
     """Train on each fold's scans with as many steps as medseg takes, segment its others, one mapping a fold."""
     config = load_config(part.config, [f"training.seed={seed}", *part.changes])
     costs, folds, fitted_on, seen = Costs(), [], [], set()
-    reset_peak()
+    forget_peak_memory()
     for fit, scored in part.folds():
         with costs.timed(costs.fits):
             images = [load(case) for case in fit]

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
+from medseg.pipelines.resources import peak_memory_mb
 from monai.data.meta_tensor import MetaTensor
 
 from benchmarks.sets import Case, Part
@@ -34,7 +34,7 @@ class Costs:
         started = time.monotonic()
         yield
         into.append(time.monotonic() - started)
-        self.peak_gb = max(self.peak_gb, peak_gb())
+        self.peak_gb = max(self.peak_gb, peak_memory_mb() / 1024)
 
 
 @dataclass(frozen=True)
@@ -93,17 +93,3 @@ def score(part: Part, folds: Sequence[Sequence[Pair]], *, per_scan: bool) -> tup
         evaluate(pairs, how=part.how, classes=part.classes, per_scan=per_scan, tolerance_mm=None) for pairs in folds
     ]
     return tuple(scan for result in results for scan in result.scans)
-
-
-def reset_peak() -> None:
-    """Start the count of resident memory anew, where the system can."""
-    path = Path("/proc/self/clear_refs")
-    if path.exists():
-        path.write_text("5")
-
-
-def peak_gb() -> float:
-    """Peak of resident memory since `reset_peak`, in GB; 0 where it is not known."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) / 1e6 for line in lines if line.startswith("VmHWM")), 0.0)

@@ -66,18 +66,22 @@ class ScanTissues:
     def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
         """(K, I, J, K) scores, linear in the denoised intensity."""
         normalised = normalise(prepared, self.config)
-        n_tissues, inside = self.config.n_clusters, normalised.foreground
-        mean = embed(network, normalised.image, inside).mean
+        mean = embed(network, normalised.image, normalised.foreground).mean
+        return self.scores_of(Prepared(mean, normalised.foreground))
+
+    def scores_of(self, denoised: Prepared) -> MetaTensor:
+        """(K, I, J, K) scores of a normalised scan that holds noise-free intensities."""
+        (mean, inside), n_tissues = denoised, self.config.n_clusters
         if self.config.bias_mm is not None:
             mean = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.bias_mm)
         borders = tissue_borders(mean, inside, n_tissues)
-        return scores_between(continued(self._smooth(mean, normalised), inside), borders)
+        return scores_between(continued(self._smooth(Prepared(mean, inside)), inside), borders)
 
-    def _smooth(self, mean: MetaTensor, prepared: Prepared) -> MetaTensor:
+    def _smooth(self, denoised: Prepared) -> MetaTensor:
         """Over less than a voxel: what is finer than the scanner's resolution is no tissue."""
-        spacing = Geometry.of(mean).spacing_mm
-        voxels = pool(mean.as_tensor()[0].numpy(), arrays(prepared)[1], self.config.intensity_mm, spacing)
-        return MetaTensor(torch.from_numpy(voxels[None]), affine=mean.affine)
+        voxels, inside = arrays(denoised)
+        pooled = pool(voxels, inside, self.config.intensity_mm, Geometry.of(denoised.image).spacing_mm)
+        return MetaTensor(torch.from_numpy(pooled[None]), affine=denoised.image.affine)
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing is learned but the network."""

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from medseg.pipelines.keys import known_to_be_done, settings_key
 from medseg.pipelines.manifest import RECORDS, Record
@@ -19,6 +15,7 @@ from medseg.pipelines.outputs import Job, check_writable
 from medseg.pipelines.progress import Tally, bar, say
 from medseg.pipelines.resources import n_cpus, total_memory
 from medseg.pipelines.segmenting import keep_log, keep_record
+from medseg.pipelines.stopping import stoppable
 from medseg.pipelines.work import Order, inline
 from medseg.pipelines.workers import Death, Limits, Pool
 
@@ -93,7 +90,7 @@ def segment_scans(model: Model, folder: Path, scans: Sequence[Scan], job: Job, o
     records = {scan.id: record for scan in scans if (record := known_to_be_done(settings, scan, job))}
     left = [scan for scan in scans if scan.id not in records]
     order = _order(left, folder, job, options)
-    with bar("segmenting", len(scans)) as progress, _stoppable():
+    with bar("segmenting", len(scans)) as progress, stoppable():
         tally = Tally(progress, len(records), 0)
         for scan, result in _results(model, left, order, options):
             record = result if isinstance(result, Record) else _obituary(job.out, scan, result)
@@ -171,20 +168,3 @@ def _is_gpu(device: str) -> bool:
     from medseg.devices import choose_device
 
     return choose_device(device).type == "cuda"
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Make SIGTERM, by which schedulers end a job, stop the batch as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_signal: int, _frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

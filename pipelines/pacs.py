@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,12 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
 
 from medseg.pipelines.manifest import Record, write_record
 from medseg.pipelines.outputs import Job, check_writable
 from medseg.pipelines.progress import bar, say
-from medseg.pipelines.segmenting import peak_memory_mb, segment_one
+from medseg.pipelines.resources import peak_memory_mb
+from medseg.pipelines.segmenting import segment_one
+from medseg.pipelines.stopping import stoppable
 
 from medseg.errors import ConfigError, InputError
 from medseg.io.dicom_seg import Kind, seg_series_uid, write_dicom_seg
@@ -116,7 +116,7 @@ def segment_pacs(pacs: Pacs, query: Query, model: Model, job: Job) -> Outcome:
     series = pacs.find(query)
     records: list[Record] = []
     n_known = 0
-    with bar("segmenting", len(series)) as progress, _stops_cleanly():
+    with bar("segmenting", len(series)) as progress, stoppable():
         for n_done, one in enumerate(series, start=1):
             try:
                 if pacs.has(one.study_uid, seg_series_uid(one.series_uid, model.fingerprint)):
@@ -192,20 +192,6 @@ def downloads(out: Path) -> Iterator[Path]:
             shutil.rmtree(stale, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="pacs-", dir=parent) as name:
         yield Path(name)
-
-
-@contextmanager
-def _stops_cleanly() -> Iterator[None]:
-    """Let a polite kill (SIGTERM) remove downloads as Ctrl-C does."""
-
-    def stop(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def say_summary(outcome: Outcome) -> None:

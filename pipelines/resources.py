@@ -6,11 +6,14 @@ A container or a Slurm job sees the whole machine in the usual places; its own s
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+_LOG = logging.getLogger(__name__)
 _CGROUPS = Path("/sys/fs/cgroup")
 _UNLIMITED = 1 << 60
 
@@ -51,6 +54,26 @@ def resident_memory(pid: int) -> int:
     """Bytes of memory that a process holds now; 0 when it is gone or the platform does not say."""
     parts = _text(Path(f"/proc/{pid}/statm")).split()
     return int(parts[1]) * os.sysconf("SC_PAGE_SIZE") if len(parts) > 1 else 0
+
+
+def forget_peak_memory() -> None:
+    """Make the kernel count this process's peak from now on; only Linux can."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        _LOG.debug("the peak memory is that of the whole process")
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process for the scan at hand (Linux), or so far."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        import resource  # Windows has none
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 def _own_groups() -> Iterator[Path]:

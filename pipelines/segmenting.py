@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import platform
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -18,6 +16,7 @@ from medseg.pipelines.crash_log import describe, raised_in, remove_log, write_lo
 from medseg.pipelines.keys import content_of, known_to_be_done, proven_to_be_done, settings_key, stamp_of
 from medseg.pipelines.manifest import Record, locked, read_records, record_path, write_manifest, write_record
 from medseg.pipelines.outputs import Job, mask_path, mosaic_path, remove_halves, sizes_of, write_outputs
+from medseg.pipelines.resources import forget_peak_memory, peak_memory_mb
 from medseg.pipelines.writing import Origin, check_formats
 
 from medseg import __version__
@@ -36,7 +35,7 @@ _LOG = logging.getLogger(__name__)
 def segment_or_explain(model: Model, scan: Scan, job: Job) -> Record:
     """Segment one scan unless it is done, and keep its record; nothing that an exception can do escapes."""
     started = time.monotonic()
-    _forget_peak_memory()
+    forget_peak_memory()
     try:
         remove_log(job.out, scan.id)
         known = known_to_be_done(settings_key(model, job), scan, job)
@@ -106,24 +105,6 @@ def keep_log(out: Path, record: Record, details: list[str]) -> None:
         write_log(out, record.scan, record.reason, details)
     except (OSError, InputError):
         _LOG.warning("%s: its log could not be written", record.scan)
-
-
-def _forget_peak_memory() -> None:
-    """Make the kernel count this process's peak from now on; only Linux can."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        _LOG.debug("the peak memory is that of the whole process")
-
-
-def peak_memory_mb() -> float:
-    """Largest resident memory of this process for the scan at hand (Linux), or so far."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 def finish(out: Path, model: Model, command: Sequence[str]) -> list[Record]:
