@@ -14,9 +14,10 @@ from torch.nn import functional
 from benchmarks import ours, plain
 from benchmarks.scoring import Row
 from benchmarks.sets import Part
-from medseg.autoencoder import Autoencoder, embed
+from medseg.autoencoder import Autoencoder
 from medseg.clustering import ScanTissues, normalise
 from medseg.config import ClusteringConfig
+from medseg.embedding import embed
 from medseg.preprocessing import Prepared
 
 Denoise = Callable[[Autoencoder, Prepared], MetaTensor]

@@ -13,14 +13,10 @@ not depend on the window that it is computed in.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import cast
 
 import torch
-from monai.data.meta_tensor import MetaTensor
 from monai.networks.blocks.convolutions import Convolution
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -30,12 +26,8 @@ from medseg.config import AutoencoderConfig
 
 STRIDE = 8
 """Voxels per cell of the coarsest level: every second voxel, pooled twice."""
-HALO = 56
-"""Voxels around a window that its result depends on, in whole cells; a test measures it."""
-WINDOW_VOXELS = 6_000_000
-"""Largest window that is computed at once: about 500 bytes a voxel with 16 channels."""
-_ROWS = 1 << 18
-"""Voxels whose posterior is computed at once."""
+HALO = 8
+"""Voxels around a window that its own levels depend on, in whole cells; the coarse levels see further."""
 
 
 START_LOG_SD = -1.4
@@ -105,14 +97,25 @@ class Autoencoder(nn.Module):
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 2, I, J, K) -> what the logits are made of, (N I J K, channels) and (N I J K, 2 channels)."""
+        fine, around = self.near(x)
+        return self.joined(fine, around, self.far(functional.avg_pool3d(fine, 2)))
+
+    def near(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 2, I, J, K) -> lattices (8N, channels, I/2, J/2, K/2) and (N, 2 channels, I, J, K), within `HALO`."""
         x = x.contiguous(memory_format=torch.channels_last_3d)
         around = _leaky_(functional.conv3d(x, self.first.weight * self.hole, self.first.bias, padding=1))
         lattices = every_second(self.enter(around))
-        fine = self.fine(_leaky(lattices)) + lattices
-        middle = self.middle(functional.avg_pool3d(fine, 2))
+        return self.fine(_leaky(lattices)) + lattices, around
+
+    def far(self, pooled: Tensor) -> Tensor:
+        """Lattices pooled by two -> what the coarse levels make of them, (8N, channels, I/4, J/4, K/4)."""
+        middle = self.middle(pooled)
         coarse = self.coarse(functional.avg_pool3d(middle, 2))
-        middle = self.middle_up(middle + _enlarge(self.from_coarse(coarse)))
-        fine = fine + _enlarge(self.from_middle(middle))
+        return cast(Tensor, self.from_middle(self.middle_up(middle + _enlarge(self.from_coarse(coarse)))))
+
+    def joined(self, fine: Tensor, around: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
+        """Both results of `near` and that of `far`, voxel by voxel, as `log_prior` takes them."""
+        fine = fine + _enlarge(far)
         fine = fine + self.fine_up(_leaky(fine))
         return _by_voxel(from_every_second(fine)), _by_voxel(around)
 
@@ -181,106 +184,6 @@ def _leaky_(x: Tensor) -> Tensor:
 
 def _enlarge(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
-
-
-class Embedding(NamedTuple):
-    """(1, I, J, K) posterior mean of the noise-free intensity, and its standard deviation."""
-
-    mean: MetaTensor
-    sd: MetaTensor
-
-
-@torch.no_grad()
-def embed(
-    network: Autoencoder,
-    image: MetaTensor,
-    foreground: MetaTensor,
-    *,
-    noise: float | None = None,
-    window_voxels: int = WINDOW_VOXELS,
-) -> Embedding:
-    """What the network makes of a whole volume, tile by tile, exact at tile borders.
-
-    Every tile is computed with a halo of the receptive field and starts on a whole cell, so the result does not
-    depend on `window_voxels`, the bound on a tile with its halo. Tiles without foreground are skipped.
-
-    Args:
-        image: (1, I, J, K) on the working grid.
-        foreground: (1, I, J, K) of 0 and 1.
-        noise: standard deviation of the scan's white noise in the unit of `image`; None: measured.
-    """
-    device = next(network.parameters()).device
-    inside = foreground.as_tensor()[0] > 0
-    shape = inside.shape
-    both = torch.cat([image.as_tensor(), foreground.as_tensor()])
-    padded = functional.pad(both, [p for n in reversed(shape) for p in (0, -n % STRIDE)])
-    mean, sd = torch.zeros(shape), torch.ones(shape)
-    found_noise = white_noise(image, foreground) if noise is None else noise
-    noise = max(found_noise, 0.01 * float(network.scale))
-    tile = _tile(shape, window_voxels)
-    for start in product(*(range(0, n, t) for n, t in zip(shape, tile, strict=True))):
-        place = tuple(slice(s, min(s + t, n)) for s, t, n in zip(start, tile, shape, strict=True))
-        wanted = inside[place]
-        if not bool(wanted.any()):
-            continue
-        window = tuple(slice(max(0, s - HALO), s + t + HALO) for s, t in zip(start, tile, strict=True))
-        inner = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(place, window, strict=True))
-        patch = padded[(slice(None), *window)].to(device)
-        where = torch.zeros(patch.shape[1:], dtype=torch.bool)
-        where[inner] = wanted
-        found = _denoise(network, patch, torch.nonzero(where.flatten())[:, 0].to(device), noise)
-        mean[place][wanted], sd[place][wanted] = (part.cpu() for part in found)
-    return Embedding(MetaTensor(mean[None], affine=image.affine), MetaTensor(sd[None], affine=image.affine))
-
-
-def _tile(shape: Sequence[int], window_voxels: int) -> list[int]:
-    """The largest tile, in whole cells, whose window stays within `window_voxels`; one cell at least."""
-    tile = [-(-n // STRIDE) * STRIDE for n in shape]
-    while math.prod(min(n, t + 2 * HALO) for n, t in zip(shape, tile, strict=True)) > window_voxels:
-        longest = tile.index(max(tile))
-        if tile[longest] == STRIDE:
-            break
-        tile[longest] = -(-tile[longest] // (2 * STRIDE)) * STRIDE
-    return tile
-
-
-def _denoise(network: Autoencoder, patch: Tensor, where: Tensor, noise: float) -> tuple[Tensor, Tensor]:
-    """Posterior mean and standard deviation of the noise-free intensity u at (V,) flat voxels of a (2, I, J, K) patch.
-
-    u ~ sum_k p(k | surroundings) N(mean_k, spread_k) and x = u + N(0, noise), with spread_k what is left of the
-    trained component's variance without the training scans' noise.
-    """
-    x = network.standardise(patch[:1], patch[1:])
-    fine, around = network.features(torch.cat([x, patch[1:]])[None])
-    trained = network.log_sds.clamp_min(MIN_LOG_SD).exp() ** 2
-    spread = (trained - network.noise**2).clamp_min(LEAST_SPREAD**2)
-    total = spread + (noise / network.scale) ** 2
-    gain = spread / total
-    found = []
-    for rows in where.split(_ROWS):
-        log_prior = network.log_prior(fine[rows], around[rows]).float()
-        residual = x.flatten()[rows][:, None] - network.means
-        posterior = torch.softmax(log_prior - 0.5 * residual**2 / total - 0.5 * total.log(), dim=1)
-        expected = network.means + gain * residual
-        mean = (posterior * expected).sum(1)
-        variance = (posterior * (expected**2 + gain * (noise / network.scale) ** 2)).sum(1) - mean**2
-        found.append((mean, variance.clamp_min(0).sqrt()))
-    mean, sd = (torch.cat(part) for part in zip(*found, strict=True))
-    return network.centre + network.scale * mean, network.scale * sd
-
-
-def white_noise(image: MetaTensor, foreground: MetaTensor) -> float:
-    """Standard deviation of voxel-to-voxel noise of a (1, I, J, K) image inside its foreground.
-
-    Median absolute value of the finest diagonal Haar coefficient of 2x2x2 blocks (Donoho and Johnstone,
-    Biometrika 81:425, 1994); 0 when no block lies inside.
-    """
-    sign = torch.tensor([1.0, -1.0])
-    kernel = torch.einsum("i,j,k->ijk", sign, sign, sign)[None, None] / 8**0.5
-    detail = functional.conv3d(image.as_tensor()[None], kernel, stride=2)[0, 0]
-    whole = -functional.max_pool3d(-foreground.as_tensor()[None], 2)[0, 0] > 0
-    values = detail[whole].abs()
-    return float(values.median()) / 0.6745 if values.numel() else 0.0
 
 
 def save_weights(network: Autoencoder, path: Path) -> None:

@@ -12,8 +12,9 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
-from medseg.autoencoder import Autoencoder, embed
+from medseg.autoencoder import Autoencoder
 from medseg.config import ClusteringConfig
+from medseg.embedding import embed
 from medseg.geometry import Geometry
 from medseg.mixture import Mixture, Projection
 from medseg.preprocessing import Prepared, continued

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.autoencoder import Autoencoder, loss, white_noise
+from medseg.autoencoder import Autoencoder, loss
 from medseg.clustering import fit_clusters, normalise
 from medseg.config import Config
 from medseg.devices import choose_device, memory_gb, seed_everything
+from medseg.embedding import white_noise
 from medseg.errors import InputError
 from medseg.fingerprint import ScanFingerprint
 from medseg.geometry import Geometry

@@ -19,7 +19,7 @@ from medseg.pipelines.stopping import stoppable
 from medseg.pipelines.work import Order, inline
 from medseg.pipelines.workers import Death, Limits, Pool
 
-from medseg.autoencoder import WINDOW_VOXELS
+from medseg.embedding import WINDOW_VOXELS
 from medseg.errors import ConfigError
 from medseg.io.atomic import remove_leftovers
 from medseg.io.scan import Scan

@@ -10,15 +10,14 @@ from medseg.autoencoder import (
     HALO,
     LEAST_SPREAD,
     Autoencoder,
-    embed,
     every_second,
     from_every_second,
     load_weights,
     loss,
     save_weights,
-    white_noise,
 )
 from medseg.config import AutoencoderConfig, TrainingConfig
+from medseg.embedding import embed, white_noise
 from medseg.patches import PatchSampler
 from medseg.preprocessing import Plan, Prepared
 from medseg.training import train
@@ -59,11 +58,12 @@ def rod():
     return image, inside
 
 
-def test_the_result_does_not_depend_on_the_tiles(rod):
+@pytest.mark.parametrize("tile_voxels", [16 * 24 * 150, 16 * 24 * 24, 1])
+def test_the_result_does_not_depend_on_the_tiles(rod, tile_voxels):
     torch.manual_seed(1)
     network = Autoencoder(SMALL, 4).eval()
-    whole = embed(network, *rod, window_voxels=10**9)
-    tiles = embed(network, *rod, window_voxels=24 * 24 * 150)
+    whole = embed(network, *rod)
+    tiles = embed(network, *rod, window_voxels=1000, tile_voxels=tile_voxels)
     assert whole.mean.shape == (1, 13, 22, 301)
     assert float(whole.mean.as_tensor().std()) > 1e-3
     assert (tiles.mean.as_tensor() - whole.mean.as_tensor()).abs().max() < 1e-5
@@ -71,16 +71,20 @@ def test_the_result_does_not_depend_on_the_tiles(rod):
 
 
 def reached_from(network, place):
-    """Voxels along i that the logits at `place` depend on."""
+    """Gradient of the logits at `place`, (160, 16, 16)."""
     x = torch.rand(1, 2, 160, 16, 16, dtype=torch.double, requires_grad=True)
     network.double()(x).view(160, 16, 16, -1)[place, 7, 8].square().sum().backward()
     return x.grad[0, 0]
 
 
-def test_the_halo_covers_the_receptive_field():
+def test_the_halo_covers_what_the_near_levels_see():
     torch.manual_seed(2)
     for place in (79, 80, 83):
-        used = torch.nonzero(reached_from(Autoencoder(SMALL, 4), place).abs().amax(dim=(1, 2)) > 0).flatten()
+        network = Autoencoder(SMALL, 4)
+        seen = torch.nonzero(reached_from(network, place).abs().amax(dim=(1, 2)) > 0).flatten()
+        assert int(seen.max()) - place > 3 * HALO
+        network.far = torch.zeros_like
+        used = torch.nonzero(reached_from(network, place).abs().amax(dim=(1, 2)) > 0).flatten()
         assert int(used.min()) >= place - HALO
         assert int(used.max()) <= place + HALO
 

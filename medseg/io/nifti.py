@@ -21,7 +21,10 @@ from medseg.io.scan import MAX_VOXELS, Scan
 _LOG = logging.getLogger(__name__)
 MAX_DEFLATE_RATIO = 1032
 """gzip cannot shrink anything by more."""
-_READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError)
+_READ_ERRORS = (
+    OSError, EOFError, ValueError, OverflowError, zlib.error, nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError, nib.spatialimages.HeaderTypeError, nib.spatialimages.ImageDataError,
+)  # fmt: skip
 
 
 def judge_nifti(path: Path, scan_id: str) -> Scan:
@@ -40,7 +43,8 @@ def open_nifti(path: Path) -> nib.Nifti1Image:
         InputError: ``corrupt_file`` or ``no_permission``.
     """
     try:
-        image = nib.load(path)
+        with nib.imageglobals.LoggingOutputSuppressor():  # its complaints about headers; ours come in one sentence
+            image = nib.load(path)
     except PermissionError:
         raise InputError(
             f"{path.name}: no permission to read the file; ask its owner for it", code="no_permission"

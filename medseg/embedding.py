@@ -1,0 +1,177 @@
+"""What the network makes of a whole volume: tile by tile, in bounded memory, exact at the borders of tiles.
+
+Only the fine levels are wide in memory, and they see no further than `HALO`; the coarse levels see far, and hold a
+sixteenth of the numbers. So a volume that does not fit into one window is computed in two passes: the first keeps the
+pooled fine level of every tile, the coarse levels are computed once for the whole volume, the second pass joins both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import NamedTuple
+
+import torch
+from monai.data.meta_tensor import MetaTensor
+from torch import Tensor
+from torch.nn import functional
+
+from medseg.autoencoder import HALO, LEAST_SPREAD, MIN_LOG_SD, STRIDE, Autoencoder
+
+WINDOW_VOXELS = 6_000_000
+"""Largest volume that is computed at once: about 440 bytes a voxel with 16 channels."""
+TILE_VOXELS = 1_500_000
+"""Largest window, halo included, of a volume that is larger."""
+_ROWS = 1 << 18
+"""Voxels whose posterior is computed at once."""
+_POOLED = 4
+"""Voxels per cell of the pooled fine level: every second voxel, pooled once."""
+
+
+class Embedding(NamedTuple):
+    """(1, I, J, K) posterior mean of the noise-free intensity, and its standard deviation."""
+
+    mean: MetaTensor
+    sd: MetaTensor
+
+
+class _Tile(NamedTuple):
+    """Where a tile lies in the volume, its window with the halo, and the tile inside that window."""
+
+    place: tuple[slice, ...]
+    window: tuple[slice, ...]
+    inner: tuple[slice, ...]
+
+
+@torch.no_grad()
+def embed(
+    network: Autoencoder,
+    image: MetaTensor,
+    foreground: MetaTensor,
+    *,
+    noise: float | None = None,
+    window_voxels: int = WINDOW_VOXELS,
+    tile_voxels: int = TILE_VOXELS,
+) -> Embedding:
+    """What the network makes of a whole volume; the result depends on neither bound.
+
+    Args:
+        image: (1, I, J, K) on the working grid.
+        foreground: (1, I, J, K) of 0 and 1.
+        noise: standard deviation of the scan's white noise in the unit of `image`; None: measured.
+        window_voxels: volumes up to this size are computed in one piece.
+        tile_voxels: bound on a tile with its halo of larger ones.
+    """
+    found_noise = white_noise(image, foreground) if noise is None else noise
+    noise = max(found_noise, 0.01 * float(network.scale))
+    inside = foreground.as_tensor()[0] > 0
+    mean, sd = torch.zeros(inside.shape), torch.ones(inside.shape)
+    size = [-(-n // STRIDE) * STRIDE for n in inside.shape]
+    tiles = list(_tiles(size, size if math.prod(size) <= window_voxels else _tile(size, tile_voxels)))
+    both = [image.as_tensor()[0], foreground.as_tensor()[0]]
+    far = _far(network, both, size, tiles) if len(tiles) > 1 else None
+    for tile in tiles:
+        wanted = inside[tile.place]
+        if not bool(wanted.any()):
+            continue
+        where = torch.zeros([w.stop - w.start for w in tile.window], dtype=torch.bool)
+        where[tuple(slice(i.start, i.start + n) for i, n in zip(tile.inner, wanted.shape, strict=True))] = wanted
+        patch = _input(network, both, tile.window)
+        fine, around = network.near(patch)
+        pooled = network.far(functional.avg_pool3d(fine, 2)) if far is None else far[_cells(tile.window)]
+        rows = torch.nonzero(where.flatten())[:, 0].to(patch.device)
+        found = _denoise(network, patch[0, 0].flatten(), network.joined(fine, around, pooled), rows, noise)
+        mean[tile.place][wanted], sd[tile.place][wanted] = (part.cpu() for part in found)
+    return Embedding(MetaTensor(mean[None], affine=image.affine), MetaTensor(sd[None], affine=image.affine))
+
+
+def _far(network: Autoencoder, both: list[Tensor], size: Sequence[int], tiles: Sequence[_Tile]) -> Tensor:
+    """What the coarse levels make of the whole volume, on the device of the network."""
+    pooled: Tensor | None = None
+    for tile in tiles:
+        found = functional.avg_pool3d(network.near(_input(network, both, tile.window))[0], 2)
+        if pooled is None:
+            shape = (*found.shape[:2], *(n // _POOLED for n in size))
+            pooled = found.new_empty(shape).contiguous(memory_format=torch.channels_last_3d)
+        pooled[_cells(tile.place)] = found[_cells(tile.inner)]
+    if pooled is None:
+        raise ValueError("expected at least one tile")
+    return network.far(pooled)
+
+
+def _input(network: Autoencoder, both: list[Tensor], window: tuple[slice, ...]) -> Tensor:
+    """(1, 2, I, J, K) standardised intensity and foreground of a window, 0 beyond the volume."""
+    found = torch.stack([part[window] for part in both])
+    missing = [w.stop - w.start - n for w, n in zip(window, found.shape[1:], strict=True)]
+    patch = functional.pad(found, [p for n in reversed(missing) for p in (0, n)]).to(network.scale.device)
+    return torch.cat([network.standardise(patch[:1], patch[1:]), patch[1:]])[None]
+
+
+def _cells(place: tuple[slice, ...]) -> tuple[slice, ...]:
+    """The same place in cells of the pooled fine level, behind its two first axes."""
+    return (slice(None), slice(None), *(slice(p.start // _POOLED, p.stop // _POOLED) for p in place))
+
+
+def _tiles(size: Sequence[int], tile: Sequence[int]) -> Iterator[_Tile]:
+    """All tiles of a volume of `size` voxels, a multiple of `STRIDE` along each axis."""
+    for start in product(*(range(0, n, t) for n, t in zip(size, tile, strict=True))):
+        place = tuple(slice(s, min(s + t, n)) for s, t, n in zip(start, tile, size, strict=True))
+        window = tuple(slice(max(0, p.start - HALO), min(n, p.stop + HALO)) for p, n in zip(place, size, strict=True))
+        inner = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(place, window, strict=True))
+        yield _Tile(place, window, inner)
+
+
+def _tile(size: Sequence[int], tile_voxels: int) -> list[int]:
+    """The largest tile, in whole cells, whose window stays within `tile_voxels`; one cell at least."""
+    tile = list(size)
+    while math.prod(min(n, t + 2 * HALO) for n, t in zip(size, tile, strict=True)) > tile_voxels:
+        longest = tile.index(max(tile))
+        if tile[longest] == STRIDE:
+            break
+        tile[longest] = -(-tile[longest] // (2 * STRIDE)) * STRIDE
+    return tile
+
+
+def _denoise(
+    network: Autoencoder, x: Tensor, features: tuple[Tensor, Tensor], where: Tensor, noise: float
+) -> tuple[Tensor, Tensor]:
+    """Posterior mean and standard deviation of the noise-free intensity u at some voxels of a window.
+
+    u ~ sum_k p(k | surroundings) N(mean_k, spread_k) and x = u + N(0, noise), with spread_k what is left of the
+    trained component's variance without the training scans' noise.
+
+    Args:
+        x: standardised intensities of all voxels of the window.
+        features: of all its voxels.
+        where: (V,) the voxels that are wanted.
+    """
+    trained = network.log_sds.clamp_min(MIN_LOG_SD).exp() ** 2
+    spread = (trained - network.noise**2).clamp_min(LEAST_SPREAD**2)
+    total = spread + (noise / network.scale) ** 2
+    gain = spread / total
+    found = []
+    for rows in where.split(_ROWS):
+        log_prior = network.log_prior(*(part[rows] for part in features)).float()
+        residual = x[rows][:, None] - network.means
+        posterior = torch.softmax(log_prior - 0.5 * residual**2 / total - 0.5 * total.log(), dim=1)
+        expected = network.means + gain * residual
+        mean = (posterior * expected).sum(1)
+        variance = (posterior * (expected**2 + gain * (noise / network.scale) ** 2)).sum(1) - mean**2
+        found.append((mean, variance.clamp_min(0).sqrt()))
+    mean, sd = (torch.cat(part) for part in zip(*found, strict=True))
+    return network.centre + network.scale * mean, network.scale * sd
+
+
+def white_noise(image: MetaTensor, foreground: MetaTensor) -> float:
+    """Standard deviation of voxel-to-voxel noise of a (1, I, J, K) image inside its foreground.
+
+    Median absolute value of the finest diagonal Haar coefficient of 2x2x2 blocks (Donoho and Johnstone,
+    Biometrika 81:425, 1994); 0 when no block lies inside.
+    """
+    sign = torch.tensor([1.0, -1.0])
+    kernel = torch.einsum("i,j,k->ijk", sign, sign, sign)[None, None] / 8**0.5
+    detail = functional.conv3d(image.as_tensor()[None], kernel, stride=2)[0, 0]
+    whole = -functional.max_pool3d(-foreground.as_tensor()[None], 2)[0, 0] > 0
+    values = detail[whole].abs()
+    return float(values.median()) / 0.6745 if values.numel() else 0.0
