@@ -16,8 +16,8 @@ from medseg.autoencoder import Autoencoder
 from medseg.config import ClusteringConfig
 from medseg.embedding import embed
 from medseg.geometry import Geometry
-from medseg.mixture import Mixture, Projection
-from medseg.preprocessing import Prepared, continued
+from medseg.mixture import Features, Mixture, Projection
+from medseg.preprocessing import Prepared, continue_beyond, continued
 from medseg.surroundings import composition, keep_bulk, smooth_posteriors
 from medseg.texture import arrays, learn_filters, log_energies, pool
 from medseg.tissues import scores_between, straighten, tissue_borders, to_contrast_units
@@ -129,9 +129,11 @@ class CohortTissues:
             around.append(whole._composition(posteriors, item) if max(parts) > 1 else posteriors)
         divisions = {}
         for tissue in np.flatnonzero(np.asarray(parts) > 1):
-            rows = draw([a[b == tissue] for a, b in zip(around, best, strict=True)])
-            projection = Projection.fit(rows, _N_COMPOSITIONS, whiten=False)
-            mixture = Mixture.fit(projection(rows), parts[tissue], shared_covariance=0.05, seed=seed)
+            drawn = draw([a[b == tissue] for a, b in zip(around, best, strict=True)])
+            projection = Projection.fit(drawn, _N_COMPOSITIONS, whiten=False)
+            mixture = Mixture.fit(
+                projection(drawn).astype(np.float64), parts[tissue], shared_covariance=0.05, seed=seed
+            )
             divisions[int(tissue)] = (projection, mixture)
         return cls(config, filters, textures, tissues, divisions)
 
@@ -146,35 +148,39 @@ class CohortTissues:
             parts[chosen[np.argmax(self.tissues.shares[chosen] / parts[chosen])]] += 1
         return [int(n) for n in parts]
 
-    def _tissue_posteriors(self, rows: Array, prepared: Prepared) -> Array:
+    def _tissue_posteriors(self, rows: Features, prepared: Prepared) -> Features:
         """(V, F) features -> (V, n_tissues), smoothed over neighbours."""
         inside = arrays(prepared)[1]
         spacing = Geometry.of(prepared.image).spacing_mm
         return smooth_posteriors(self.tissues.responsibilities(rows), inside, self.config.smoothness, spacing)
 
-    def _composition(self, posteriors: Array, prepared: Prepared) -> Array:
+    def _composition(self, posteriors: Features, prepared: Prepared) -> Features:
         spacing = Geometry.of(prepared.image).spacing_mm
         return composition(posteriors, arrays(prepared)[1], self.config.surroundings_mm, spacing)
 
     def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
-        """(K, I, J, K) posteriors, continued a little beyond the foreground."""
+        """(K, I, J, K) posteriors, continued a little beyond the foreground; half precision, as K of them are kept."""
         inside = arrays(prepared)[1]
         rows = _features(network, prepared, self.config, self.filters, self.textures)
         posteriors = self._tissue_posteriors(rows, prepared)
         for tissue in self.divisions if self.config.bulk_share else ():
             posteriors = keep_bulk(posteriors, inside, tissue, self.config.bulk_share)
         around = self._composition(posteriors, prepared) if self.divisions else posteriors
-        scores = torch.zeros((self.config.n_clusters, *inside.shape))
-        channel = 0
+        scores = np.zeros((self.config.n_clusters, *inside.shape), dtype=np.float16)
+        channels = iter(scores)
         for tissue, posterior in enumerate(posteriors.T):
-            shares = np.ones((len(posterior), 1))
-            if tissue in self.divisions:
-                projection, mixture = self.divisions[tissue]
-                shares = mixture.responsibilities(projection(around))
-            for share in shares.T:
-                scores[channel][torch.from_numpy(inside)] = torch.from_numpy((posterior * share).astype(np.float32))
-                channel += 1
-        return continued(MetaTensor(scores, affine=prepared.image.affine), prepared.foreground)
+            for share in self._shares(tissue, around).T:
+                next(channels)[inside] = posterior * share
+        found = MetaTensor(torch.from_numpy(scores), affine=prepared.image.affine)
+        continue_beyond(found.as_tensor(), prepared.foreground.as_tensor()[0])
+        return found
+
+    def _shares(self, tissue: int, around: Features) -> Features:
+        """(V, N) shares of the N labels that a tissue is divided into, by the composition of the surroundings."""
+        if tissue not in self.divisions:
+            return np.ones((len(around), 1), dtype=np.float32)
+        projection, mixture = self.divisions[tissue]
+        return mixture.responsibilities(projection(around))
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything learned, flat."""
@@ -220,14 +226,14 @@ def _projection(found: dict[str, Array], prefix: str) -> Projection:
 
 def _features(
     network: Autoencoder, prepared: Prepared, config: ClusteringConfig, filters: Array, textures: Projection | None
-) -> Array:
-    """(V, F) of the foreground voxels: denoised intensity first, then textures."""
+) -> Features:
+    """(V, F) float32 of the foreground voxels: denoised intensity first, then textures."""
     inside = arrays(prepared)[1]
     mean = embed(network, prepared.image, prepared.foreground).mean.as_tensor()[0].numpy()
     spacing = Geometry.of(prepared.image).spacing_mm
-    columns = [pool(mean, inside, config.intensity_mm, spacing)[inside][:, None].astype(np.float64)]
+    columns = [pool(mean, inside, config.intensity_mm, spacing)[inside][:, None]]
     if textures is not None:
-        columns.append(config.texture * textures(log_energies(prepared, filters, config.texture_mm)))
+        columns.append(np.float32(config.texture) * textures(log_energies(prepared, filters, config.texture_mm)))
     return np.concatenate(columns, axis=1)
 
 
@@ -238,5 +244,7 @@ class _Sampler:
         self.n_rows = n_rows
         self.randomness = np.random.default_rng(seed)
 
-    def __call__(self, rows: Sequence[Array]) -> Array:
-        return np.concatenate([part[self.randomness.permutation(len(part))[: self.n_rows]] for part in rows])
+    def __call__(self, rows: Sequence[Features]) -> Array:
+        """(N, F) float64, because a mixture is fitted to them."""
+        drawn = [part[self.randomness.permutation(len(part))[: self.n_rows]] for part in rows]
+        return np.concatenate(drawn).astype(np.float64)

@@ -21,7 +21,7 @@ from medseg.autoencoder import HALO, LEAST_SPREAD, MIN_LOG_SD, STRIDE, Autoencod
 
 WINDOW_VOXELS = 6_000_000
 """Largest volume that is computed at once: about 440 bytes a voxel with 16 channels."""
-TILE_VOXELS = 1_500_000
+TILE_VOXELS = 3_000_000
 """Largest window, halo included, of a volume that is larger."""
 _ROWS = 1 << 18
 """Voxels whose posterior is computed at once."""

@@ -59,11 +59,17 @@ class Geometry:
         return float(i), float(j), float(k)
 
     @property
-    def spacing_ras_mm(self) -> tuple[float, float, float]:
-        """Spacing along the axes closest to R, A, S."""
-        order = nib.orientations.io_orientation(self.affine)[:, 0]
-        right, front, up = (self.spacing_mm[list(order).index(axis)] for axis in range(3))
-        return right, front, up
+    def ras_axes(self) -> tuple[int, int, int]:
+        """For each of i, j, k, which of R (0), A (1), S (2) it is closest to, whichever way it points."""
+        i, j, k = nib.orientations.io_orientation(self.affine)[:, 0].astype(int)
+        return int(i), int(j), int(k)
+
+    def in_ras_order(self) -> Geometry:
+        """The same voxels with i, j, k running closest to R, A, S, all ascending."""
+        flips = nib.orientations.io_orientation(self.affine)
+        shape = [self.shape[self.ras_axes.index(axis)] for axis in range(3)]
+        affine = self.affine @ nib.orientations.inv_ornt_aff(flips, self.shape)
+        return Geometry(cast(tuple[int, int, int], tuple(shape)), affine)
 
     @property
     def voxel_volume_mm3(self) -> float:
@@ -132,11 +138,13 @@ def resample(
     mode: Literal["linear", "nearest"] = "linear",
     *,
     slices: FloatArray | None = None,
+    sigma: Sequence[float] = (0.0, 0.0, 0.0),
     slab_voxels: int = 4_000_000,
 ) -> MetaTensor:
     """Sample (C, I, J, K) `image` at the voxel centres of `onto`; outside it the border value continues.
 
     Args:
+        sigma: Gaussian smoothing before sampling, in voxels along i, j, k; only between grids with parallel axes.
         slices: (K,) for slices at unequal distances, where on the k axis of the image's affine each one lies,
             ascending in voxels; left out when slice k lies at k.
 
@@ -145,20 +153,28 @@ def resample(
 
     Returns:
         (C, *onto.shape) float32 on the grid `onto`, on the device of `image`.
+
+    Raises:
+        ValueError: smoothing between grids at an angle.
     """
     source = Geometry.of(image)
     planes = max(1, slab_voxels // (onto.shape[0] * onto.shape[1]))
-    voxels = image.as_tensor().float()
+    voxels = image.as_tensor()
     out = torch.empty((image.shape[0], *onto.shape), dtype=torch.float32, device=voxels.device)
     for start in range(0, onto.shape[2], planes):
         stop = min(start + planes, onto.shape[2])
         slab = onto.crop((0, 0, start), (*onto.shape[:2], stop - start))
-        out[..., start:stop] = _sample(voxels, source, slab, mode, slices)
+        out[..., start:stop] = _sample(voxels, source, slab, mode, slices, sigma)
     return MetaTensor(out, affine=torch.from_numpy(onto.affine.copy()))
 
 
 def _sample(
-    voxels: torch.Tensor, source: Geometry, onto: Geometry, mode: str, slices: FloatArray | None
+    voxels: torch.Tensor,
+    source: Geometry,
+    onto: Geometry,
+    mode: str,
+    slices: FloatArray | None,
+    sigma: Sequence[float],
 ) -> torch.Tensor:
     """(C, I, J, K) voxels of `source` at the voxel centres of `onto`."""
     step = np.linalg.inv(source.affine) @ onto.affine
@@ -167,8 +183,24 @@ def _sample(
     off_axis[range(3), order] = 0
     reach = np.abs(off_axis) @ np.asarray(onto.shape)
     if sorted(order) == [0, 1, 2] and reach.max() < 1e-3:
-        return _sample_aligned(voxels, step, [int(a) for a in order], onto.shape, mode, slices)
-    return _sample_oblique(voxels, step, onto.shape, mode, slices)
+        return _sample_aligned(voxels, step, [int(a) for a in order], onto.shape, mode, slices, sigma)
+    if any(sigma):
+        raise ValueError("smoothing needs grids with parallel axes")
+    if slices is None:
+        voxels, step = _reached(voxels, step, onto.shape)
+    return _sample_oblique(voxels.float(), step, onto.shape, mode, slices)
+
+
+def _reached(voxels: torch.Tensor, step: FloatArray, shape: tuple[int, int, int]) -> tuple[torch.Tensor, FloatArray]:
+    """The part of the source that a target grid reaches, and the step from the target to it."""
+    ends = np.array([[a, b, c, 1] for a in (0, shape[0] - 1) for b in (0, shape[1] - 1) for c in (0, shape[2] - 1)])
+    corners = ends @ step[:3].T
+    last = np.asarray(voxels.shape[1:]) - 1
+    first = np.clip(np.floor(corners.min(axis=0)) - 1, 0, last).astype(int)
+    stop = np.clip(np.ceil(corners.max(axis=0)) + 1, 0, last).astype(int) + 1
+    moved = step.copy()
+    moved[:3, 3] -= first
+    return voxels[(slice(None), *map(slice, first, stop))], moved
 
 
 def _stored(positions: torch.Tensor, slices: FloatArray | None) -> torch.Tensor:
@@ -185,6 +217,7 @@ def _sample_aligned(
     shape: tuple[int, int, int],
     mode: str,
     slices: FloatArray | None,
+    sigma: Sequence[float],
 ) -> torch.Tensor:
     """Grids with parallel axes: one matrix product an axis, `order[a]` is the target axis along source axis a."""
     matrices = []
@@ -192,11 +225,14 @@ def _sample_aligned(
         positions = torch.arange(shape[other], dtype=torch.float64) * step[axis, other] + step[axis, 3]
         positions = _stored(positions, slices if axis == 2 else None)
         weights = _weights(positions, voxels.shape[axis + 1], mode)
+        if sigma[axis]:
+            weights = weights @ _gaussian(voxels.shape[axis + 1], sigma[axis])
         # Only what the target reaches: a slab must not cost what the whole volume costs.
         used = torch.nonzero(weights.any(dim=0)).flatten()
         first, n_used = int(used[0]), int(used[-1] - used[0]) + 1
         voxels = voxels.narrow(axis + 1, first, n_used)
         matrices.append(weights[:, first : first + n_used].to(voxels.device))
+    voxels = voxels.float()
     for axis, (other, weights) in enumerate(zip(order, matrices, strict=True)):
         front, rest = voxels.shape[: axis + 1], voxels.shape[axis + 2 :]
         columns = voxels.reshape(-1, voxels.shape[axis + 1], int(np.prod(rest)))
@@ -211,6 +247,14 @@ def _weights(positions: torch.Tensor, n_source: int, mode: str) -> torch.Tensor:
     if mode == "nearest":
         positions = positions.round()
     return (1 - (positions[:, None] - torch.arange(n_source)).abs()).clamp_min(0).float()
+
+
+def _gaussian(n: int, sigma: float) -> torch.Tensor:
+    """(n, n) matrix that smooths n values over 3 sigma to either side; the border value continues."""
+    offsets = torch.arange(-int(np.ceil(3 * sigma)), int(np.ceil(3 * sigma)) + 1)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    columns = (torch.arange(n)[:, None] + offsets).clamp(0, n - 1)
+    return torch.zeros(n, n).scatter_add_(1, columns, (kernel / kernel.sum()).expand(n, -1))
 
 
 def _sample_oblique(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import solve_triangular
-from scipy.special import softmax
+import torch
 from sklearn.cluster import KMeans
 
 Array = npt.NDArray[np.float64]
+Features = npt.NDArray[np.floating[Any]]
 N_ROUNDS = 100
+_ROWS = 1 << 17
+"""Rows whose posterior is computed at once."""
 _FLOOR = 1e-3
 """Least variance of a component in any direction, as a share of the whole sample's."""
 
@@ -52,14 +55,19 @@ class Mixture:
         shared = np.tensordot(shares, covariances, 1)
         return cls(shares, means, (1 - shared_covariance) * covariances + shared_covariance * shared + floor)
 
-    def responsibilities(self, rows: Array) -> Array:
-        """(N, F) -> (N, K) posterior shares, rows sum to one."""
-        logs = []
-        for share, mean, covariance in zip(self.shares, self.means, self.covariances, strict=True):
-            factor = np.linalg.cholesky(covariance)
-            white = solve_triangular(factor, (rows - mean).T, lower=True)
-            logs.append(np.log(share) - 0.5 * (white**2).sum(axis=0) - np.log(np.diag(factor)).sum())
-        return np.asarray(softmax(np.stack(logs, axis=1), axis=1))
+    def responsibilities(self, rows: Features) -> Features:
+        """(N, F) -> (N, K) posterior shares of the type of `rows`; each row sums to one."""
+        whiten = np.linalg.inv(np.linalg.cholesky(self.covariances))
+        logs = torch.from_numpy(np.log(self.shares) + np.log(np.diagonal(whiten, axis1=1, axis2=2)).sum(axis=1))
+        # All components in one product: |W_k x - W_k m_k|^2, rows of W_k beside each other.
+        matrix = torch.from_numpy(whiten.reshape(-1, rows.shape[1]).T.astype(rows.dtype))
+        offset = torch.from_numpy(np.einsum("kij,kj->ki", whiten, self.means).ravel().astype(rows.dtype))
+        posteriors = np.empty((len(rows), len(logs)), dtype=rows.dtype)
+        for start in range(0, len(rows), _ROWS):
+            white = torch.addmm(offset, torch.from_numpy(rows[start : start + _ROWS]), matrix, beta=-1)
+            squared = white.square_().view(len(white), len(logs), -1).sum(dim=2)
+            posteriors[start : start + _ROWS] = torch.softmax(logs.to(squared.dtype) - squared / 2, dim=1).numpy()
+        return posteriors
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,6 @@ class Projection:
         values, vectors = np.maximum(values[::-1][:n_kept], 1e-12), vectors[:, ::-1][:, :n_kept]
         return cls(rows.mean(axis=0), vectors / (np.sqrt(values) if whiten else np.sqrt(values[0])))
 
-    def __call__(self, rows: Array) -> Array:
-        """(N, F) -> (N, n_kept)."""
-        return np.asarray((rows - self.mean) @ self.matrix)
+    def __call__(self, rows: Features) -> Features:
+        """(N, F) -> (N, n_kept) of the type of `rows`."""
+        return np.asarray((rows - self.mean.astype(rows.dtype)) @ self.matrix.astype(rows.dtype))

@@ -33,8 +33,8 @@ from medseg.preprocessing import Plan
 from medseg.training import TrainingRecord
 
 LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-SLAB_VALUES = 40_000_000
-"""Scores on the native grid exist only in slabs of about this many values (160 MB)."""
+SLAB_VOXELS = 8_000_000
+"""Scores on the native grid exist one label at a time, in slabs of about this many voxels (32 MB)."""
 
 
 @dataclass(frozen=True)
@@ -171,16 +171,33 @@ class Model:
 
 
 def labels_on(geometry: Geometry, scores: MetaTensor, inside: npt.NDArray[np.bool_]) -> LabelArray:
-    """Resample (K, ...) scores onto `geometry` and take the best: (I, J, K), 1..K inside, 0 outside."""
-    n_labels = scores.shape[0]
-    labels = np.zeros(geometry.shape, dtype=np.uint8 if n_labels < 256 else np.uint16)
-    filled = np.flatnonzero(inside.any(axis=(0, 1)))
-    if not filled.size:
-        return labels
-    planes = max(1, SLAB_VALUES // (n_labels * geometry.shape[0] * geometry.shape[1]))
-    for start in range(int(filled[0]), int(filled[-1]) + 1, planes):
-        stop = min(start + planes, int(filled[-1]) + 1)
-        slab = geometry.crop((0, 0, start), (*geometry.shape[:2], stop - start))
-        best = resample(scores, slab).as_tensor().argmax(dim=0).cpu().numpy().astype(labels.dtype) + 1
-        labels[..., start:stop] = np.where(inside[..., start:stop], best, 0)
+    """Resample (K, ...) scores onto `geometry` and take the best: (I, J, K), 1..K inside, 0 outside.
+
+    One label at a time and slab by slab, only in the box around `inside`: memory does not grow with K.
+    """
+    labels = np.zeros(geometry.shape, dtype=np.uint8 if len(scores) < 256 else np.uint16)
+    score_of = [MetaTensor(channel[None], affine=scores.affine) for channel in scores.as_tensor()]
+    (i, j, k), shape = _box_of(inside)
+    planes = max(1, SLAB_VOXELS // max(1, shape[0] * shape[1]))
+    for start in range(k, k + shape[2], planes):
+        n_planes = min(planes, k + shape[2] - start)
+        slab = geometry.crop((i, j, start), (*shape[:2], n_planes))
+        best = resample(score_of[0], slab, slab_voxels=SLAB_VOXELS).as_tensor()[0]
+        found = torch.ones(best.shape, dtype=torch.uint8 if labels.dtype == np.uint8 else torch.int32)
+        for number in range(1, len(score_of)):
+            score = resample(score_of[number], slab, slab_voxels=SLAB_VOXELS).as_tensor()[0]
+            found.masked_fill_((score > best).cpu(), number + 1)
+            torch.maximum(best, score, out=best)
+        place = (slice(i, i + shape[0]), slice(j, j + shape[1]), slice(start, start + n_planes))
+        labels[place] = np.where(inside[place], found.numpy(), 0)
     return labels
+
+
+def _box_of(inside: npt.NDArray[np.bool_]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """First voxel and shape of the smallest box around everything inside; an empty one when nothing is."""
+    filled = [np.flatnonzero(inside.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    if not filled[0].size:
+        return (0, 0, 0), (0, 0, 0)
+    i, j, k = (int(part[0]) for part in filled)
+    n_i, n_j, n_k = (int(part[-1]) + 1 - int(part[0]) for part in filled)
+    return (i, j, k), (n_i, n_j, n_k)

@@ -10,26 +10,27 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.compose import Compose
 from monai.transforms.croppad.array import SpatialCrop
 from monai.transforms.intensity.array import ScaleIntensityRange
-from monai.transforms.spatial.array import Orientation, Spacing
+from monai.transforms.spatial.array import Orientation
 from pydantic import BaseModel, ConfigDict
 
 from medseg.config import Config
 from medseg.errors import InputError
 from medseg.fingerprint import ScanFingerprint, percentiles_of
 from medseg.foreground import find_foreground
-from medseg.geometry import Geometry
+from medseg.geometry import Geometry, resample
 
 MARGIN_VOXELS = 4
 """Working voxels that are kept around the foreground, so that its border is seen from both sides."""
 
 
-SLAB_VOXELS = 2_000_000
-"""Larger volumes are smoothed in slabs of this size, because a convolution of one channel needs 16 times its input."""
+CONTINUED_VOXELS = 4
+"""Working voxels by which results are continued beyond the foreground, for the native voxels at its border."""
 SAME_SPACING = 0.2
 """Relative difference up to which a scan's own spacing passes for the working spacing."""
 
@@ -114,64 +115,76 @@ class Plan(BaseModel):
 
     def _grid_transforms(self, foreground: MetaTensor) -> list[Callable[..., Any]]:
         start, end = _box(foreground, MARGIN_VOXELS * max(self.spacing_mm))
-        steps: list[Callable[..., Any]] = [
-            SpatialCrop(roi_start=start, roi_end=end),
-            Orientation(axcodes="RAS", labels=None),
-        ]
-        spacing = np.array(Geometry.of(foreground).spacing_ras_mm)
-        wanted = np.array(self.spacing_mm)
+        crop = SpatialCrop(roi_start=start, roi_end=end)
+        spacing = np.array(Geometry.of(foreground).in_ras_order().spacing_mm)
         # Near the working spacing the scan keeps its own grid: interpolation would smooth its noise unevenly,
         # and a network that sees patches does not mind a fifth more or less.
-        if np.abs(np.log(wanted / spacing)).max() > np.log(1 + SAME_SPACING):
-            steps.append(Antialias(spacing, wanted))
-            steps.append(Spacing(pixdim=self.spacing_mm, mode="bilinear", padding_mode="border", align_corners=True))
-        return steps
+        if np.abs(np.log(np.array(self.spacing_mm) / spacing)).max() > np.log(1 + SAME_SPACING):
+            return [crop, WorkingGrid(self.spacing_mm)]
+        return [crop, Orientation(axcodes="RAS", labels=None)]
 
 
-class Antialias:
-    """Gaussian smoothing before a coarser grid, so that detail it cannot hold does not become noise.
+class WorkingGrid:
+    """Array transform onto axes in RAS order with another spacing; the first voxel stays where it is.
 
-    The width makes the sampling kernels' variances add up: sigma^2 = (s_out^2 - s_in^2) / 12 per axis for box
-    cells, which a linear interpolation of the finer grid needs as well.
+    Where the new grid is coarser the image is smoothed first, so that detail it cannot hold does not become noise:
+    the sampling kernels' variances add up, sigma^2 = (s_out^2 - s_in^2) / 12 per axis for box cells, which a linear
+    interpolation of the finer grid needs as well.
     """
 
-    def __init__(self, spacing_mm: np.ndarray, wanted_mm: np.ndarray) -> None:
-        self.sigma_voxels = np.sqrt(np.maximum(wanted_mm**2 - spacing_mm**2, 0) / 12) / spacing_mm
+    def __init__(self, spacing_mm: Sequence[float]) -> None:
+        self.spacing_mm = np.asarray(spacing_mm, dtype=np.float64)
 
     def __call__(self, image: MetaTensor) -> MetaTensor:
-        """Smooth (1, I, J, K); an axis that is not made coarser stays as it is."""
-        voxels = image.as_tensor().clone()
-        for axis, sigma in enumerate(self.sigma_voxels):
-            if sigma > 0.2:
-                smooth_axis(voxels, float(sigma), axis + 1, out=voxels)
-        return MetaTensor(voxels, affine=image.affine)
-
-
-def smooth_axis(voxels: torch.Tensor, sigma: float, dim: int, *, out: torch.Tensor | None = None) -> torch.Tensor:
-    """Gaussian of `sigma` voxels along one dimension; the border value continues. `out` may be `voxels` itself."""
-    radius = max(1, int(np.ceil(3 * sigma)))
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=voxels.device)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    weights = (kernel / kernel.sum())[None, None]
-    smooth = torch.empty_like(voxels) if out is None else out
-    across = max((axis for axis in range(voxels.ndim) if axis != dim), key=lambda axis: voxels.shape[axis])
-    step = max(1, SLAB_VOXELS * voxels.shape[across] // max(1, voxels.numel()))
-    for part, into in zip(voxels.split(step, across), smooth.split(step, across), strict=True):
-        lines = part.movedim(dim, -1)
-        padded = torch.nn.functional.pad(lines.reshape(-1, 1, lines.shape[-1]), (radius, radius), mode="replicate")
-        line = torch.nn.functional.conv1d(padded, weights)
-        into.copy_(line.reshape(lines.shape).movedim(-1, dim))
-    return smooth
+        """(1, I, J, K) on any grid -> (1, I', J', K') float32."""
+        geometry = Geometry.of(image)
+        ras = geometry.in_ras_order()
+        ratio = self.spacing_mm / ras.spacing_mm
+        shape = np.round((np.asarray(ras.shape) - 1) / ratio + 1).astype(int)
+        onto = Geometry((int(shape[0]), int(shape[1]), int(shape[2])), ras.affine @ np.diag([*ratio, 1.0]))
+        found, wanted = np.asarray(geometry.spacing_mm), self.spacing_mm[list(geometry.ras_axes)]
+        sigma = np.sqrt(np.maximum(wanted**2 - found**2, 0) / 12) / found
+        return resample(image, onto, sigma=np.where(sigma > 0.2, sigma, 0.0).tolist())
 
 
 def continued(image: MetaTensor, foreground: MetaTensor) -> MetaTensor:
     """(C, I, J, K) continued a few voxels beyond the foreground, so that its border does not mix with the outside."""
-    inside = foreground.as_tensor()
-    near, weight = image.as_tensor() * inside, inside.clone()
-    for axis in (1, 2, 3):
-        near, weight = smooth_axis(near, 1.0, axis), smooth_axis(weight, 1.0, axis)
-    around = near.div_(weight.clamp_min(1e-6))
-    return MetaTensor(torch.where(inside > 0, image.as_tensor(), around), affine=image.affine)
+    voxels = image.as_tensor().cpu().clone()
+    continue_beyond(voxels, foreground.as_tensor()[0])
+    return MetaTensor(voxels, affine=image.affine)
+
+
+def continue_beyond(voxels: torch.Tensor, inside: torch.Tensor) -> None:
+    """Continue (C, I, J, K) voxels, in place, `CONTINUED_VOXELS` beyond the (I, J, K) foreground of 0 and 1.
+
+    Layer by layer, each voxel is the mean of its 6 neighbours in the foreground and in the layers before; 0 beyond.
+    """
+    known = inside.cpu().numpy() > 0
+    into = voxels.numpy().reshape(len(voxels), -1)
+    into[:, ~known.ravel()] = 0
+    last = np.asarray(known.shape) - 1
+    for _ in range(CONTINUED_VOXELS):
+        layer = np.argwhere(_grown(known) & ~known)
+        total, count = np.zeros((len(into), len(layer)), dtype=np.float32), np.zeros(len(layer), dtype=np.float32)
+        for offset in np.r_[np.eye(3, dtype=int), -np.eye(3, dtype=int)]:
+            neighbour = np.ravel_multi_index(tuple(np.clip(layer + offset, 0, last).T), known.shape)
+            is_known = known.ravel()[neighbour]
+            count += is_known
+            for number, channel in enumerate(into):
+                total[number] += channel[neighbour] * is_known
+        place = np.ravel_multi_index(tuple(layer.T), known.shape)
+        into[:, place] = total / count
+        known.ravel()[place] = True
+
+
+def _grown(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """A mask and its 6 neighbours."""
+    grown = mask.copy()
+    for axis in range(3):
+        along, before = np.moveaxis(grown, axis, 0), np.moveaxis(mask, axis, 0)
+        along[1:] |= before[:-1]
+        along[:-1] |= before[1:]
+    return grown
 
 
 def foreground_of(

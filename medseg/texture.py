@@ -8,7 +8,7 @@ leaks little into a quiet neighbour.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
@@ -21,6 +21,9 @@ from medseg.geometry import Geometry
 from medseg.preprocessing import Prepared
 
 Array = npt.NDArray[np.float64]
+Volume = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.float32]
 N_FILTERS = 10
 _PRE_POOL_VOXELS = 0.7
 _FLOOR = 3e-3
@@ -40,18 +43,19 @@ def learn_filters(prepared: Sequence[Prepared], seed: int, n_samples: int = 20_0
     return np.ascontiguousarray(vectors[:, ::-1].T[:N_FILTERS]).reshape(N_FILTERS, 3, 3, 3)
 
 
-def log_energies(prepared: Prepared, filters: Array, pool_mm: float) -> Array:
+def log_energies(prepared: Prepared, filters: Array, pool_mm: float) -> Rows:
     """(V, N_FILTERS) pooled log energies of the V foreground voxels, on the working grid."""
     voxels, inside = arrays(prepared)
     standard = ((voxels - voxels[inside].mean()) / max(float(voxels[inside].std()), 1e-6)).astype(np.float32)
     kernels = torch.as_tensor(filters, dtype=torch.float32)[:, None]
     padded = functional.pad(torch.from_numpy(standard)[None, None], [1] * 6, mode="replicate")
-    columns = []
-    for kernel in kernels:
+    pooled = pooling(inside, pool_mm, Geometry.of(prepared.image).spacing_mm)
+    columns = np.empty((int(inside.sum()), len(kernels)), dtype=np.float32)
+    for number, kernel in enumerate(kernels):
         response = functional.conv3d(padded, kernel[None])[0, 0].numpy()
         energy = ndimage.gaussian_filter(response**2, _PRE_POOL_VOXELS) + _FLOOR * float(response.var())
-        columns.append(pool(np.log(energy), inside, pool_mm, Geometry.of(prepared.image).spacing_mm)[inside])
-    return np.stack(columns, axis=1).astype(np.float64)
+        columns[:, number] = pooled(np.log(energy))[inside]
+    return columns
 
 
 def arrays(prepared: Prepared) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
@@ -59,13 +63,18 @@ def arrays(prepared: Prepared) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.
     return prepared.image.as_tensor()[0].cpu().numpy(), prepared.foreground.as_tensor()[0].cpu().numpy() > 0
 
 
-def pool(
-    volume: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_], sigma_mm: float, spacing_mm: Sequence[float]
-) -> npt.NDArray[np.float32]:
+def pool(volume: Volume, inside: Mask, sigma_mm: float, spacing_mm: Sequence[float]) -> Volume:
     """Gaussian mean over the foreground only, (I, J, K)."""
-    if sigma_mm == 0:
-        return volume
+    return volume if sigma_mm == 0 else pooling(inside, sigma_mm, spacing_mm)(volume)
+
+
+def pooling(inside: Mask, sigma_mm: float, spacing_mm: Sequence[float]) -> Callable[[Volume], Volume]:
+    """Gaussian mean over this foreground, of any number of (I, J, K) volumes."""
     sigma = [sigma_mm / s for s in spacing_mm]
-    weight = ndimage.gaussian_filter(inside.astype(np.float32), sigma)
-    smooth = ndimage.gaussian_filter(np.where(inside, volume, 0).astype(np.float32), sigma)
-    return np.asarray(smooth / np.maximum(weight, 1e-3), dtype=np.float32)
+    weight = np.maximum(ndimage.gaussian_filter(inside.astype(np.float32), sigma), 1e-3)
+
+    def pooled(volume: Volume) -> Volume:
+        smooth = ndimage.gaussian_filter(np.where(inside, volume, 0).astype(np.float32, copy=False), sigma)
+        return np.asarray(np.divide(smooth, weight, out=smooth))
+
+    return pooled

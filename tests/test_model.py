@@ -199,7 +199,7 @@ def test_labels_are_born_on_the_native_grid_slab_by_slab(monkeypatch):
     inside = np.ones(native.shape, bool)
     inside[:, :, :3] = False
     whole = labels_on(native, scores, inside)
-    monkeypatch.setattr("medseg.model.SLAB_VALUES", 1)
+    monkeypatch.setattr("medseg.model.SLAB_VOXELS", 1)
     assert np.array_equal(labels_on(native, scores, inside), whole)
     assert (whole[~inside] == 0).all()
     expected = resample(scores, native).as_tensor().argmax(0).numpy() + 1
