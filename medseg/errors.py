@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 
+def one_line(text: str) -> str:
+    """The same words in one line of printable characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
 class MedsegError(Exception):
-    """Base of every error that medseg raises on purpose; anything else is a bug."""
+    """Base of every error that medseg raises on purpose; anything else is a bug.
+
+    Messages quote file names and headers of strangers, so they are brought to one line of printable characters.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class InputError(MedsegError):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from medseg.errors import one_line
 from medseg.geometry import Geometry
 
 MAX_VOXELS = 2**31
@@ -38,6 +39,9 @@ class Scan:
     geometry: Geometry | None = None
     frames: tuple[int, ...] = ()
     regrid: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", one_line(self.reason))
 
     @property
     def is_ok(self) -> bool:
