@@ -18,6 +18,7 @@ from medseg.embedding import embed
 from medseg.geometry import Geometry
 from medseg.mixture import Features, Mixture, Projection
 from medseg.preprocessing import Prepared, continue_beyond, continued
+from medseg.store import Store
 from medseg.surroundings import composition, keep_bulk, smooth_posteriors
 from medseg.texture import arrays, learn_filters, log_energies, pool
 from medseg.tissues import scores_between, straighten, tissue_borders, to_contrast_units
@@ -45,12 +46,17 @@ def normalise(prepared: Prepared, config: ClusteringConfig) -> Prepared:
 
 
 def fit_clusters(
-    network: Autoencoder, prepared: Sequence[Prepared], config: ClusteringConfig, *, seed: int
+    network: Autoencoder,
+    prepared: Sequence[Prepared],
+    config: ClusteringConfig,
+    *,
+    seed: int,
+    store: Store | None = None,
 ) -> Clusters:
     """Cluster the cohort; `prepared` are the scans on the working grid, the network is trained."""
     if config.tissues == "scan":
         return ScanTissues(config)
-    return CohortTissues.fit(network, prepared, config, seed=seed)
+    return CohortTissues.fit(network, prepared, config, seed=seed, store=store or Store())
 
 
 def load_clusters(tensors: dict[str, Tensor], config: ClusteringConfig) -> Clusters:
@@ -108,16 +114,22 @@ class CohortTissues:
 
     @classmethod
     def fit(
-        cls, network: Autoencoder, prepared: Sequence[Prepared], config: ClusteringConfig, *, seed: int
+        cls,
+        network: Autoencoder,
+        prepared: Sequence[Prepared],
+        config: ClusteringConfig,
+        *,
+        seed: int,
+        store: Store,
     ) -> CohortTissues:
         """Fit the tissues, then what divides them, on a sample with the same number of voxels of every scan."""
         draw = _Sampler(max(1, config.max_samples // len(prepared)), seed)
         filters = learn_filters(prepared, seed)
         textures = None
         if config.texture:
-            energies = [log_energies(item, filters, config.texture_mm) for item in prepared]
+            energies = [store.array(log_energies(item, filters, config.texture_mm)) for item in prepared]
             textures = Projection.fit(draw(energies), _N_TEXTURES, whiten=True)
-        features = [_features(network, item, config, filters, textures) for item in prepared]
+        features = [store.array(_features(network, item, config, filters, textures)) for item in prepared]
         n_tissues = config.n_tissues or config.n_clusters
         tissues = Mixture.fit(draw(features), n_tissues, shared_covariance=config.shared_covariance, seed=seed)
         whole = cls(config, filters, textures, tissues, {})
@@ -125,8 +137,9 @@ class CohortTissues:
         around, best = [], []
         for item, rows in zip(prepared, features, strict=True):
             posteriors = whole._tissue_posteriors(rows, item)
-            best.append(posteriors.argmax(axis=1))
-            around.append(whole._composition(posteriors, item) if max(parts) > 1 else posteriors)
+            best.append(store.array(posteriors.argmax(axis=1).astype(np.uint8)))
+            if max(parts) > 1:
+                around.append(store.array(whole._composition(posteriors, item)))
         divisions = {}
         for tissue in np.flatnonzero(np.asarray(parts) > 1):
             drawn = draw([a[b == tissue] for a, b in zip(around, best, strict=True)])

@@ -24,8 +24,10 @@ from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
 from medseg.model import Model
+from medseg.patches import PatchSampler
 from medseg.preprocessing import Plan, Prepared, foreground_of
-from medseg.training import Loss, train
+from medseg.store import Store
+from medseg.training import Group, Loss, train
 
 Source = Scan | Path | str | MetaTensor
 
@@ -47,7 +49,7 @@ class _Cohort:
     fingerprints: list[ScanFingerprint] = field(default_factory=list)
 
 
-def fit_model(
+def fit_model(  # noqa: PLR0913, everything about a fit is said here
     scans: Sequence[Source],
     config: Config,
     *,
@@ -56,6 +58,7 @@ def fit_model(
     checkpoint: Path | None = None,
     watch: Watch | None = None,
     objective: Loss = loss,
+    cache_bytes: int | None = None,
 ) -> Model:
     """Fit a model to scans without labels.
 
@@ -63,6 +66,8 @@ def fit_model(
         masks: path of the mask of a scan, or None; may raise `InputError` for a scan that must have one.
         checkpoint: folder in which an interrupted training is kept; it resumes when scans and config are the same.
         objective: what training minimises.
+        cache_bytes: how much of the scans on the working grid is kept in memory; what is beyond lies in temporary
+            files. None: everything in memory.
 
     Raises:
         InputError: not one scan could be used.
@@ -73,23 +78,23 @@ def fit_model(
     watch.on_stage("reading")
     cohort = _read_fingerprints(scans, config, masks, watch)
     plan = Plan.fit(cohort.fingerprints, config, memory_gb(computing))
-    _prepare(cohort, plan, masks, watch)
+    store = Store(cache_bytes)
+    _prepare(cohort, plan, masks, watch, store)
     network = Autoencoder(config.autoencoder, plan.channels)
-    normalised = [normalise(item, config.clustering) for item in cohort.prepared]
+    normalised = [_kept(normalise(item, config.clustering), store) for item in cohort.prepared]
     noise = float(np.median([white_noise(item.image, item.foreground) for item in normalised]))
     network.start_from(_sample(normalised), noise)
     watch.on_stage("training")
     record = train(
         network.to(computing),
-        normalised,
+        PatchSampler(normalised, plan, config.training.seed, part=Group.current().rank, store=store),
         objective,
-        plan=plan,
         config=config.training,
         checkpoint=None if checkpoint is None else checkpoint / _digest(config, cohort.fingerprints),
         on_step=watch.on_step,
     )
     watch.on_stage("clustering")
-    clusters = fit_clusters(network, cohort.prepared, config.clustering, seed=config.training.seed)
+    clusters = fit_clusters(network, cohort.prepared, config.clustering, seed=config.training.seed, store=store)
     watch.on_stage("describing")
     model = Model(
         config=config,
@@ -125,13 +130,17 @@ def _read_fingerprints(
     return cohort
 
 
-def _prepare(cohort: _Cohort, plan: Plan, masks: Callable[[Source], Path | None], watch: Watch) -> None:
+def _prepare(cohort: _Cohort, plan: Plan, masks: Callable[[Source], Path | None], watch: Watch, store: Store) -> None:
     """Read the usable scans once more and bring them to the working grid."""
     n_scans = len(cohort.used)
     for n_done, scan in enumerate(cohort.used, start=1):
         image, mask = _read(scan, masks)
-        cohort.prepared.append(plan.prepare(image, plan.foreground_of(image, mask)))
+        cohort.prepared.append(_kept(plan.prepare(image, plan.foreground_of(image, mask)), store))
         watch.on_scan(n_scans + n_done, 2 * n_scans)
+
+
+def _kept(prepared: Prepared, store: Store) -> Prepared:
+    return Prepared(store.image(prepared.image), store.image(prepared.foreground))
 
 
 def _read(scan: Source, masks: Callable[[Source], Path | None]) -> tuple[MetaTensor, MetaTensor | None]:

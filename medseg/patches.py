@@ -12,6 +12,7 @@ from monai.transforms.utils import map_binary_to_indices
 from torch import Tensor
 
 from medseg.preprocessing import Plan, Prepared
+from medseg.store import Store
 
 
 def seed_of(*numbers: int) -> int:
@@ -27,7 +28,10 @@ def plain_tensor(image: Tensor) -> Tensor:
 class PatchSampler:
     """Random patches with a foreground voxel at their centre, drawn by MONAI's `RandCropByPosNegLabel`."""
 
-    def __init__(self, prepared: Sequence[Prepared], plan: Plan, seed: int, *, part: int = 0) -> None:
+    def __init__(
+        self, prepared: Sequence[Prepared], plan: Plan, seed: int, *, part: int = 0, store: Store | None = None
+    ) -> None:
+        store = store or Store()
         self.seed = seed
         self.part = [part] if part else []  # the first of several processes draws what a single one draws
         self.batch_size = plan.batch_size
@@ -35,10 +39,11 @@ class PatchSampler:
         self.crop = RandCropByPosNegLabel(
             (size, size, size), label=None, pos=1, neg=0, num_samples=1, allow_smaller=False
         )
-        self.volumes = [
-            torch.cat([_padded(p.image.as_tensor(), size), _padded(p.foreground.as_tensor(), size)]) for p in prepared
-        ]
-        self.indices = [map_binary_to_indices(volume[-1:])[0] for volume in self.volumes]
+        self.volumes, self.indices = [], []
+        for item in prepared:
+            parts = [_padded(image.as_tensor(), size) for image in item]
+            self.volumes.append(store.tensor(torch.cat(parts)))
+            self.indices.append(store.tensor(torch.as_tensor(map_binary_to_indices(parts[1])[0])))
 
     def draw(self, step: int) -> tuple[Tensor, Tensor]:
         """The batch of `step`: (N, C, I, J, K) patches and their (N, 1, I, J, K) foreground."""

@@ -24,7 +24,6 @@ from medseg.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from medseg.config import TrainingConfig
 from medseg.errors import ModelError
 from medseg.patches import PatchSampler, seed_of
-from medseg.preprocessing import Plan, Prepared
 
 CHECKPOINT_STEPS = 50
 
@@ -91,10 +90,9 @@ def joined_group() -> Iterator[Group]:
 
 def train(
     network: Autoencoder,
-    prepared: Sequence[Prepared],
+    patches: PatchSampler,
     loss: Loss,
     *,
-    plan: Plan,
     config: TrainingConfig,
     checkpoint: Path | None = None,
     on_step: OnStep | None = None,
@@ -102,7 +100,7 @@ def train(
     """Train `network` in place on the scans' patches, in step with the other processes of a `joined_group`.
 
     Args:
-        prepared: working images with their foreground; every scan is drawn equally often.
+        patches: draws them; every scan is drawn equally often.
         checkpoint: folder that training resumes from when it exists, and writes to every 50 steps.
 
     Returns:
@@ -113,7 +111,6 @@ def train(
     state = load_checkpoint(checkpoint, network, optimiser)
     group = Group.current()
     group.check_same(state.step)
-    patches = PatchSampler(prepared, plan, config.seed, part=group.rank)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     network.train()
     while state.step < config.max_steps and not state.has_stalled(config.patience_checks):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from medseg.pipelines.outputs import check_writable, mask_path
 from medseg.pipelines.progress import Bar, be_silent, say
+from medseg.pipelines.resources import available_memory
 
 from medseg.config import Config
 from medseg.devices import choose_device
@@ -101,8 +102,13 @@ def _fit(scans: Sequence[Scan], folder: Path, config: Config, masks: Path | None
     def mask_of(scan: Source) -> Path | None:
         return mask_path(masks, scan) if isinstance(scan, Scan) else None
 
+    # Half of what is left, shared by the processes of torchrun; temporary files hold the rest.
+    free = available_memory()
+    cache = None if free is None else free // 2 // group.size
     try:
-        model = fit_model(scans, config, masks=mask_of, device=device, checkpoint=checkpoint, watch=watch)
+        model = fit_model(
+            scans, config, masks=mask_of, device=device, checkpoint=checkpoint, watch=watch, cache_bytes=cache
+        )
     except InputError as error:
         raise ConfigError(str(error)) from None
     finally:

@@ -20,6 +20,7 @@ from medseg.config import AutoencoderConfig, TrainingConfig
 from medseg.embedding import embed, white_noise
 from medseg.patches import PatchSampler
 from medseg.preprocessing import Plan, Prepared
+from medseg.store import Store
 from medseg.training import train
 from sample_data.phantom import phantom
 
@@ -35,6 +36,10 @@ def prepared():
     image, labels = phantom(GRIDS["RAS"], noise=8.0)
     scaled = MetaTensor(image.as_tensor() / 220, affine=image.affine)
     return [Prepared(scaled, MetaTensor(torch.from_numpy(labels > 0).float()[None], affine=image.affine))]
+
+
+def sampler(prepared, **options):
+    return PatchSampler(prepared, PLAN, 0, **options)
 
 
 def squared_error(network, patches, inside, generator):
@@ -161,7 +166,7 @@ def test_weights_survive_the_disk(tmp_path):
 def test_training_lowers_the_loss(prepared):
     losses = []
     config = TrainingConfig(max_steps=40, check_steps=10)
-    record = train(fresh(), prepared, squared_error, plan=PLAN, config=config, on_step=lambda *a: losses.append(a[2]))
+    record = train(fresh(), sampler(prepared), squared_error, config=config, on_step=lambda *a: losses.append(a[2]))
     assert len(losses) == record.n_steps == 40
     assert len(record.losses) == 4
     assert np.mean(losses[-10:]) < 0.3 * np.mean(losses[:5])
@@ -171,17 +176,17 @@ def test_training_lowers_the_loss(prepared):
 def test_an_interrupted_run_ends_with_the_same_weights(prepared, tmp_path):
     config = TrainingConfig(max_steps=70, check_steps=10, patience_checks=50)
     undisturbed = fresh()
-    train(undisturbed, prepared, squared_error, plan=PLAN, config=config)
+    train(undisturbed, sampler(prepared), squared_error, config=config)
 
     def stop(done, _most, _loss):
         if done == 57:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(fresh(), prepared, squared_error, plan=PLAN, config=config, checkpoint=tmp_path / "c", on_step=stop)
+        train(fresh(), sampler(prepared), squared_error, config=config, checkpoint=tmp_path / "c", on_step=stop)
     resumed, steps = fresh(), []
     record = train(
-        resumed, prepared, squared_error, plan=PLAN, config=config, checkpoint=tmp_path / "c",
+        resumed, sampler(prepared), squared_error, config=config, checkpoint=tmp_path / "c",
         on_step=lambda *a: steps.append(a[0]),
     )  # fmt: skip
     assert steps[0] == 51
@@ -196,20 +201,20 @@ def test_training_ends_early_when_nothing_improves(prepared):
     def constant(network, patches, _inside, _generator):
         return 0.0 * network(torch.cat([patches, patches], dim=1)).sum() + 1.0
 
-    record = train(fresh(), prepared, constant, plan=PLAN, config=config)
+    record = train(fresh(), sampler(prepared), constant, config=config)
     assert record.ended_early
     assert record.n_steps == 15
 
 
 def test_patches_are_centred_in_the_foreground_and_repeat(prepared):
-    sampler = PatchSampler(prepared, PLAN, seed=3)
-    first, inside = sampler.draw(11)
+    patches = PatchSampler(prepared, PLAN, seed=3)
+    first, inside = patches.draw(11)
     again, _ = PatchSampler(prepared, PLAN, seed=3).draw(11)
-    other, _ = sampler.draw(12)
+    other, _ = patches.draw(12)
     assert first.shape == (2, 1, 16, 16, 16)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    shares = [float(sampler.draw(step)[1].mean()) for step in range(20)]
+    shares = [float(patches.draw(step)[1].mean()) for step in range(20)]
     volume_share = float(prepared[0].foreground.as_tensor().mean())
     assert np.mean(shares) > 1.5 * volume_share
     assert inside.unique().tolist() in ([0.0, 1.0], [1.0])
@@ -223,3 +228,23 @@ def test_a_scan_smaller_than_a_patch_is_padded():
     patches, inside = PatchSampler([tiny], PLAN, seed=0).draw(0)
     assert patches.shape == (2, 1, 16, 16, 16)
     assert 0 < float(inside.mean()) < 1
+
+
+def test_patches_come_from_disk_as_from_memory(prepared):
+    store = Store(0)
+    first, second = sampler(prepared), sampler(prepared, store=store)
+    assert store.n_bytes == 0
+    for step in (0, 7):
+        for one, other in zip(first.draw(step), second.draw(step), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_a_store_keeps_up_to_its_bound_in_memory():
+    store, values = Store(1000), np.arange(200, dtype=np.float32)
+    kept = [store.array(values) for _ in range(3)]
+    assert kept[0] is values
+    assert all(isinstance(part, np.memmap) for part in kept[1:])
+    assert store.array(np.zeros(40, np.float32)).base is None
+    assert all(np.array_equal(part, values) for part in kept)
+    assert Store(None).array(values) is values
+    assert isinstance(Store(0).array(np.zeros((0, 3))), np.ndarray)
