@@ -73,6 +73,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         "--config", default="generic", help="generic, brain_t1, body_ct, lung_mr, smoke, or a YAML file"
     )
     parser.add_argument("--set", action="append", default=[], metavar="a.b=value", help="change one setting")
+    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write event files of the training there")
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:

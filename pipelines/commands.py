@@ -34,7 +34,8 @@ def train(args: argparse.Namespace) -> int:
     from medseg.pipelines.training import train_model
 
     scans = _scans(args)
-    model = train_model(scans, args.model, _config(args), masks=args.masks, device=args.device)
+    options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
+    model = train_model(scans, args.model, _config(args), **options)
     say(model.describe())
     say(f"model folder: {args.model}")
     return 0 if all(scan.is_ok for scan in scans) else 1
@@ -61,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     scans = _scans(args)
     check_writable(args.out)
     folder = args.model or args.out / "model"
-    model = train_model(scans, folder, config, masks=args.masks, device=args.device, reuse=True)
+    options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
+    model = train_model(scans, folder, config, reuse=True, **options)
     return _segment_and_report(model, scans, Job(args.out, formats, args.masks), args)
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from medseg.pipelines.events import Events
 from medseg.pipelines.outputs import check_writable, mask_path
 from medseg.pipelines.progress import Bar, be_silent, say
 from medseg.pipelines.resources import available_memory
@@ -31,8 +32,9 @@ STAGES = {
 class _Terminal:
     """Shows a fit: one bar for reading, one for training."""
 
-    def __init__(self, n_scans: int) -> None:
+    def __init__(self, n_scans: int, events: Events) -> None:
         self.n_scans = n_scans
+        self.events = events
         self.current: Bar | None = None
 
     def on_stage(self, stage: str) -> None:
@@ -44,6 +46,7 @@ class _Terminal:
 
     def on_step(self, done: int, total: int, loss: float) -> None:
         self._bar("training", total).advance(done, f"loss {loss:.4f}")
+        self.events.loss(done, loss)
 
     @staticmethod
     def on_refused(scan: Source, error: InputError) -> None:
@@ -68,11 +71,13 @@ def train_model(
     masks: Path | None = None,
     device: str = "auto",
     reuse: bool = False,
+    tensorboard: Path | None = None,
 ) -> Model:
     """Fit and write a model folder.
 
     Args:
         reuse: take the model that lies in `folder` already when it was fitted with the same config.
+        tensorboard: folder for event files.
 
     Raises:
         ConfigError: the folder cannot be written, or no scan can be used.
@@ -90,13 +95,21 @@ def train_model(
             device = f"cuda:{os.environ['LOCAL_RANK']}" if choose_device(device).type == "cuda" else "cpu"
         if group.rank > 0:
             be_silent()
-        return _fit(scans, folder, config, masks, device, group)
+        events = Events(tensorboard if group.rank == 0 else None)
+        return _fit(scans, folder, config, masks, device, _Terminal(len(scans), events), group)
 
 
-def _fit(scans: Sequence[Scan], folder: Path, config: Config, masks: Path | None, device: str, group: Group) -> Model:
+def _fit(
+    scans: Sequence[Scan],
+    folder: Path,
+    config: Config,
+    masks: Path | None,
+    device: str,
+    terminal: _Terminal,
+    group: Group,
+) -> Model:
     check_writable(folder.parent)
     checkpoint = _checkpoint(folder)
-    terminal = _Terminal(len(scans))
     watch = Watch(terminal.on_scan, terminal.on_refused, terminal.on_step, terminal.on_stage)
 
     def mask_of(scan: Source) -> Path | None:
@@ -113,6 +126,7 @@ def _fit(scans: Sequence[Scan], folder: Path, config: Config, masks: Path | None
         raise ConfigError(str(error)) from None
     finally:
         terminal.stop()
+        terminal.events.close()
     if group.rank > 0:
         return model
     model.save(folder)

@@ -1,0 +1,118 @@
+"""Nothing of a patient leaves the files he is in: not by name, by content, by log or by what is said."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from cohorts import manifest, medseg, small_grid
+
+from sample_data.dicom_series import write_dicom_series
+from sample_data.phantom import phantom
+
+SECRETS = {
+    "PatientName": "Zerbrowski^Quentin",
+    "PatientID": "PID7741QX",
+    "PatientBirthDate": "19470312",
+    "OtherPatientIDs": "OPID5519",
+    "AccessionNumber": "ACC99231K",
+    "InstitutionName": "Klinikum Xanadu",
+    "ReferringPhysicianName": "Oberarzt^Wladimir",
+    "StudyID": "STU5523W",
+    "StudyDescription": "Zerbrowskis Kopf",
+    "SeriesDescription": "t1 Zerbrowski",
+    "DeviceSerialNumber": "SN4417731",
+}
+FOLDER = "Zerbrowski_geb_19470312"
+WORDS = [*["Zerbrowski", "Quentin", "Xanadu", "Wladimir"], *(v for k, v in SECRETS.items() if "Name" not in k)]
+
+
+def plant(folder: Path, seed: int) -> list[str]:
+    """One DICOM series that names its patient everywhere; returns its UIDs."""
+    paths = write_dicom_series(phantom(small_grid(), noise=8.0, seed=seed)[0], folder, seed=seed)
+    uids: set[str] = set()
+    for path in paths:
+        found = pydicom.dcmread(path)
+        for keyword, value in SECRETS.items():
+            setattr(found, keyword, value)
+        found.save_as(path)
+        names = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
+        uids |= {str(getattr(found, name)) for name in names}
+    return sorted(uids)
+
+
+def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Every file below a folder, and what is packed in it."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        yield from unpacked(path.name, path.read_bytes())
+
+
+def unpacked(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
+    yield name, content
+    if content[:2] == b"\x1f\x8b":
+        yield f"{name} (unpacked)", gzip.decompress(content)
+    if content[:4] == b"NRRD" and b"encoding: gzip" in content[:20000]:
+        yield f"{name} (voxels)", gzip.decompress(content.split(b"\n\n", 1)[1])
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for inner in archive.namelist():
+                yield from unpacked(f"{name}/{inner}", archive.read(inner))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], str]:
+    """Two runs over sound series and a damaged one: the first runs out of memory on each."""
+    folder = tmp_path_factory.mktemp("data") / FOLDER
+    uids = plant(folder / "sound", 1) + plant(folder / "damaged", 2)
+    for path in sorted((folder / "damaged").iterdir())[5:7]:
+        path.unlink()
+    second = folder / "Zerbrowski_2"
+    uids += plant(second, 3)
+    out = tmp_path_factory.mktemp("out") / "out"
+    words = ["run", folder, "--config", "smoke", "--set", "training.max_steps=4", "--device", "cpu", "--out", out,
+             "--write", "nifti,seg.nrrd,mrb", "--log-json", "--max-memory", "0.05"]  # fmt: skip
+    failed = medseg(*words)
+    assert failed.returncode == 1, failed.stderr
+    assert "failed" in {row["status"] for row in manifest(out).values()}
+    logs = shutil.copytree(out / "log", tmp_path_factory.mktemp("logs") / "log")
+    done = medseg(*words[:-2])
+    assert {row["status"] for row in manifest(out).values()} == {"done", "refused"}, done.stderr
+    shutil.copytree(logs, out / "log", dirs_exist_ok=True)
+    return out, [*uids, str(folder)], failed.stdout + failed.stderr + done.stdout + done.stderr
+
+
+def test_no_output_and_no_log_holds_a_secret(run):
+    out, uids, said = run
+    kinds = {path.suffix for path in out.rglob("*") if path.is_file()}
+    assert {".gz", ".nrrd", ".mrb", ".png", ".html", ".json", ".csv", ".safetensors", ".txt"} <= kinds | {".txt"}
+    n_looked_at = 0
+    for name, content in [*contents(out), ("what was said", said.encode())]:
+        n_looked_at += 1
+        for word in [*WORDS, *uids]:
+            for encoded in (word.encode(), word.lower().encode(), word.encode("utf-16-le")):
+                assert encoded not in content, f"{word} in {name}"
+    assert n_looked_at > 15
+
+
+def test_no_name_of_a_file_holds_a_secret(run):
+    out, uids, _ = run
+    for path in out.rglob("*"):
+        name = path.relative_to(out).as_posix()
+        assert not any(word.lower() in name.lower() for word in [*WORDS, *uids])
+
+
+def test_the_search_finds_what_is_there(tmp_path):
+    plant(tmp_path / "series", 1)
+    found = b"".join(content for _, content in contents(tmp_path))
+    assert all(word.encode() in found for word in WORDS)
+    with gzip.open(tmp_path / "a.gz", "wb") as file:
+        file.write(b"Zerbrowski")
+    assert any(b"Zerbrowski" in content for name, content in contents(tmp_path) if name == "a.gz (unpacked)")
+    assert np.all([name != "a.gz" or b"Zerbrowski" not in content for name, content in contents(tmp_path)])
