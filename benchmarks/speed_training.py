@@ -1,0 +1,134 @@
+"""Training steps a second: medseg's loop beside the plain MONAI loop, same network, same loss, same patch size.
+
+The plain loop is what MONAI's tutorials show: dictionary transforms, `CacheDataset`, `DataLoader`, fp32, tensors laid
+out as PyTorch does by itself. Both run in turns in one process, so that what else the machine does hits both.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from monai.data import CacheDataset, DataLoader
+from monai.transforms import (
+    Compose,
+    EnsureChannelFirstd,
+    LoadImaged,
+    Orientationd,
+    RandCropByPosNegLabeld,
+    RandFlipd,
+    ScaleIntensityRangePercentilesd,
+)
+from torch import Tensor
+
+from medseg import load_config
+from medseg.autoencoder import Autoencoder, every_second, loss
+from medseg.fingerprint import ScanFingerprint
+from medseg.patches import PatchSampler
+from medseg.preprocessing import Plan, foreground_of
+from medseg.io.read import read_mask, read_scan
+from medseg.geometry import Geometry
+from medseg.training import autocast
+
+N_TURNS = 4
+STEPS = 8
+Step = Callable[[], float]
+
+
+class PlainAutoencoder(Autoencoder):
+    """The same network, laid out as PyTorch does by itself: nothing is told about memory."""
+
+    def near(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Autoencoder.near`, contiguous."""
+        weight = (self.first.weight * self.hole).contiguous()
+        around = torch.nn.functional.leaky_relu(
+            torch.nn.functional.conv3d(x.contiguous(), weight, self.first.bias, padding=1), 0.1
+        )
+        lattices = every_second(self.enter(around)).contiguous()
+        return self.fine(torch.nn.functional.leaky_relu(lattices, 0.1)) + lattices, around
+
+
+def _patches(scan: Path, mask: Path, size: int, batch_size: int, n_workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches as MONAI's tutorials make them."""
+    keys = ["image", "mask"]
+    crop = RandCropByPosNegLabeld(keys, "mask", (size, size, size), pos=1, neg=0, num_samples=1)
+    transforms = Compose([
+        LoadImaged(keys), EnsureChannelFirstd(keys), Orientationd(keys, axcodes="RAS", labels=None),
+        ScaleIntensityRangePercentilesd("image", 0.5, 99.5, 0.0, 1.0, clip=True), crop,
+        *(RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in range(3)),
+    ])  # fmt: skip
+    items = [{"image": str(scan), "mask": str(mask)}] * 64
+    data = CacheDataset(items, transforms, cache_rate=1.0, progress=False)
+    loader = DataLoader(data, batch_size=batch_size, shuffle=True, num_workers=n_workers)
+    while True:
+        for batch in loader:
+            found = batch[0] if isinstance(batch, list) else batch
+            yield found["image"].as_tensor(), (found["mask"].as_tensor() > 0).float()
+
+
+def _plain_step(network: Autoencoder, batches: Iterator[tuple[Tensor, Tensor]]) -> Step:
+    optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-4)
+
+    def step() -> float:
+        image, inside = next(batches)
+        value = loss(network, image, inside, torch.Generator())
+        optimiser.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        return value.item()
+
+    return step
+
+
+def _own_step(network: Autoencoder, patches: PatchSampler) -> Step:
+    optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-4)
+    device, count = torch.device("cpu"), iter(range(1 << 30))
+
+    def step() -> float:
+        image, inside = patches.draw(next(count))
+        with autocast(device, "auto"):
+            value = loss(network, image, inside, torch.Generator())
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        return float(value.detach())
+
+    return step
+
+
+def measure(scan: Path, mask: Path, *, n_workers: int = 0) -> str:
+    """Seconds a step of either loop, in turns, and their ratio."""
+    image = read_scan(scan)
+    inside = read_mask(mask, Geometry.of(image))
+    config = load_config("brain_t1")
+    plan = Plan.fit([ScanFingerprint.of(image, foreground_of(image, inside), "MR")], config)
+    prepared = plan.prepare(image, inside)
+    torch.manual_seed(0)
+    own = Autoencoder(config.autoencoder, plan.channels)
+    own.start_from(prepared.image.as_tensor()[prepared.foreground.as_tensor() > 0][:100_000], 0.05)
+    plain = PlainAutoencoder(config.autoencoder, plan.channels)
+    plain.load_state_dict(copy.deepcopy(own.state_dict()))
+    plain.to(memory_format=torch.contiguous_format)
+    steps = {
+        "medseg": _own_step(own, PatchSampler([prepared], plan, 0)),
+        "plain MONAI": _plain_step(plain, _patches(scan, mask, plan.patch_size, plan.batch_size, n_workers)),
+    }
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    losses: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(N_TURNS + 1):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            losses[name] += [step() for _ in range(STEPS)]
+            if turn:
+                times[name].append((time.perf_counter() - started) / STEPS)
+    own_s, plain_s = (statistics.median(times[name]) for name in ("medseg", "plain MONAI"))
+    ends = ", ".join(f"{name} {statistics.mean(values[-STEPS:]):.3f}" for name, values in losses.items())
+    return (f"training, {plan.batch_size} x {plan.patch_size}^3: medseg {own_s:.3f} s a step, "
+            f"plain MONAI ({n_workers} loader processes) {plain_s:.3f} s, ratio {plain_s / own_s:.2f}; "
+            f"mean loss of the last {STEPS} steps: {ends}")  # fmt: skip
