@@ -28,10 +28,10 @@ from torch import Tensor
 from medseg import load_config
 from medseg.autoencoder import Autoencoder, every_second, loss
 from medseg.fingerprint import ScanFingerprint
+from medseg.geometry import Geometry
+from medseg.io.read import read_mask, read_scan
 from medseg.patches import PatchSampler
 from medseg.preprocessing import Plan, foreground_of
-from medseg.io.read import read_mask, read_scan
-from medseg.geometry import Geometry
 from medseg.training import autocast
 
 N_TURNS = 4

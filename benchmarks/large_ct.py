@@ -1,0 +1,76 @@
+"""Seconds and peak memory of a large CT, from files to written labels, by the number of labels.
+
+``python -m benchmarks.large_ct --slices 824 --labels 4 24``: the real CT of the trunk is interpolated to 512x512 with noise
+of its own on every voxel; a model is fitted to the CT as it came, on the working grid that a large CT has (1.5 mm).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from sample_data.dicom_series import write_dicom_series
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+NOISE_HU = 12.0
+
+
+def write_large(source: Path, folder: Path, n_slices: int, *, dicom: bool) -> None:
+    """The CT in 512 x 512 x n_slices voxels, as NIfTI or as a DICOM series."""
+    image = nib.load(source)
+    voxels = np.asarray(image.dataobj, dtype=np.float32)
+    zoom = np.array((512, 512, n_slices)) / voxels.shape
+    fine = ndimage.zoom(voxels, zoom, order=1, mode="nearest", grid_mode=True)
+    fine += np.random.default_rng(0).normal(0, NOISE_HU, fine.shape).astype(np.float32)
+    stored = np.clip(np.rint(fine), -1024, 3071).astype(np.int16)
+    affine = image.affine @ np.diag([*(1 / zoom), 1.0])
+    if dicom:
+        write_dicom_series((stored, affine), folder / "ct", modality="CT")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(stored, affine), folder / "ct.nii.gz")
+
+
+def medseg(*words: object) -> None:
+    """Run the command; its progress is shown."""
+    subprocess.run([sys.executable, "-m", "medseg.pipelines", *map(str, words)], check=True)
+
+
+def measure(source: Path, folder: Path, n_labels: int) -> str:
+    """Fit, segment in one worker, and what the manifest says of it."""
+    tissues = "null" if n_labels <= 5 else "5"
+    changes = [f"clustering.n_clusters={n_labels}", f"clustering.n_tissues={tissues}", "training.max_steps=10",
+               "preprocessing.spacing_mm=1.5"]  # fmt: skip
+    model, out = folder / f"model{n_labels}", folder / f"out{n_labels}"
+    medseg("train", source, "--model", model, "--config", "body_ct", *(w for c in changes for w in ("--set", c)))
+    medseg("segment", folder / "scans", "--model", model, "--out", out, "--workers", 1)
+    with (out / "manifest.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    return f"K = {n_labels}: {row['status']}, {row['seconds']} s, {row['peak_memory_mb']} MB"
+
+
+def main() -> None:
+    """Measure for every number of labels."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--slices", type=int, default=458)
+    parser.add_argument("--labels", type=int, nargs="+", default=[12])
+    parser.add_argument("--dicom", action="store_true", help="from a DICOM series instead of NIfTI")
+    parser.add_argument("--source", type=Path, default=SHARED / "ct_trunk" / "example_ct.nii.gz")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_large(args.source, folder / "scans", args.slices, dicom=args.dicom)
+        for n_labels in args.labels:
+            print(f"512x512x{args.slices}, {measure(args.source, folder, n_labels)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
