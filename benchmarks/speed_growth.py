@@ -40,9 +40,11 @@ def measure(model: Path, scans: Path, out: Path) -> str:
         rows = list(csv.DictReader(file))
     seconds = [float(row["seconds"]) for row in rows]
     memory = [float(row["peak_memory_mb"]) for row in rows]
-    last = seconds[-10:]
-    return (f"{len(rows)} scans: {statistics.median(seconds):.2f} s a scan (first ten {statistics.median(seconds[:10]):.2f}, "
-            f"last ten {statistics.median(last):.2f}), peak {memory[0]:.0f} MB in the first, {memory[-1]:.0f} MB in the last")  # fmt: skip
+    whole, first, last = (statistics.median(part) for part in (seconds, seconds[:10], seconds[-10:]))
+    return (
+        f"{len(rows)} scans: {whole:.2f} s a scan (first ten {first:.2f}, last ten {last:.2f}), "
+        f"peak {memory[0]:.0f} MB in the first, {memory[-1]:.0f} MB in the last"
+    )
 
 
 def main() -> None:
