@@ -1,7 +1,7 @@
 """Seconds and peak memory of a large CT, from files to written labels, by the number of labels.
 
 ``python -m benchmarks.large_ct --slices 824 --labels 4 24``: the real CT of the trunk is interpolated to 512x512 with
-noise of its own on every voxel; a model is fitted to the CT as it came, on the working grid that a large CT has (1.5 mm).
+noise of its own on every voxel; a model is fitted to the CT as it came, on a working grid of 1.5 mm.
 """
 
 from __future__ import annotations
