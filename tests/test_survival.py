@@ -119,13 +119,14 @@ def test_torchrun_restarts_to_the_same_weights(cohort, tmp_path):  # noqa: F811
     runs = {}
     for name in ("a", "b"):
         words_to = [*torchrun, *map(str, words), "--model", str(tmp_path / name / "model")]
-        runs[name] = subprocess.Popen(words_to, env=environment(), stderr=subprocess.DEVNULL)
+        log = (tmp_path / f"{name}.log").open("w")
+        runs[name] = subprocess.Popen(words_to, env=environment(), stderr=log)
         if name == "b":
             while runs["b"].poll() is None and not list((tmp_path / "b").glob(".model.training/*/state.json")):
                 time.sleep(0.05)
             ranks = [pid for pid in children_of(runs["b"].pid) if b"train" in Path(f"/proc/{pid}/cmdline").read_bytes()]
             os.kill(ranks[-1], signal.SIGKILL)
-        assert runs[name].wait(timeout=600) == 0
+        assert runs[name].wait(timeout=600) == 0, (tmp_path / f"{name}.log").read_text()
     assert digests(tmp_path / "b") == digests(tmp_path / "a")
 
 
