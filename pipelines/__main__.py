@@ -169,6 +169,10 @@ def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]
 def _add_report(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = _command(commands, "report", "write report.html and its pictures again")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder that `run` or `segment` wrote")
+    parser.add_argument("--single-file", action="store_true", help="viewer and volumes inside the page, to hand it on")
+    parser.add_argument("--scans", type=Path, metavar="SCANS", help="give the viewer the scans that it lacks")
+    parser.add_argument("--keep-names", action="store_true", help="as when the scans were segmented")
+    parser.add_argument("--regrid", action="store_true", help="as when the scans were segmented")
 
 
 def _add_pacs(commands: Commands) -> None:  # type: ignore[valid-type]

@@ -83,9 +83,11 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Write the report again."""
-    from medseg.pipelines.reporting import write_report
+    from medseg.pipelines.reporting import add_viewer_volumes, write_report
 
-    say(f"report: {write_report(args.out)}")
+    if args.scans is not None:
+        add_viewer_volumes(args.out, find_scans(args.scans, keep_names=args.keep_names, regrid=args.regrid))
+    say(f"report: {write_report(args.out, single_file=args.single_file)}")
     return 0
 
 

@@ -11,6 +11,7 @@ from medseg.errors import ConfigError, InputError
 from medseg.io.atomic import remove_leftovers, scratch_folder
 from medseg.io.scan import Scan
 from medseg.model import Segmentation
+from medseg.report.viewer_volumes import FOLDER
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ def mosaic_path(out: Path, scan_id: str) -> Path:
     return output_path(out / "report", scan_id, ".png")
 
 
+def viewer_path(out: Path, scan_id: str) -> Path:
+    """Where the volumes of a scan lie that the viewer of the page shows."""
+    return output_path(out / "report" / FOLDER, scan_id, ".js")
+
+
 def write_outputs(result: Segmentation, scan_id: str, job: Job, origin: Origin | None = None) -> None:
     """Write the label volume in the formats asked for."""
     for name in job.formats:
@@ -76,7 +82,7 @@ def write_outputs(result: Segmentation, scan_id: str, job: Job, origin: Origin |
 
 def _paths_of(scan_id: str, job: Job) -> list[Path]:
     labels = [output_path(job.out, scan_id, SUFFIXES[name]) for name in job.formats]
-    return [*labels, mosaic_path(job.out, scan_id)]
+    return [*labels, mosaic_path(job.out, scan_id), viewer_path(job.out, scan_id)]
 
 
 def sizes_of(scan_id: str, job: Job) -> dict[str, int]:

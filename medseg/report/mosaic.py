@@ -34,7 +34,7 @@ def write_mosaic(image: MetaTensor, result: Segmentation, path: Path, *, title: 
     voxels = torch.from_numpy(result.labels.astype(np.float32))[None]
     labels = MetaTensor(voxels, affine=torch.tensor(result.geometry.affine))
     shown = resample(labels, grid, "nearest").as_tensor()[0].cpu().numpy().astype(np.int64)
-    grey = _to_grey(resample(image, grid).as_tensor()[0].cpu().numpy(), shown > 0)
+    grey = to_grey(resample(image, grid).as_tensor()[0].cpu().numpy(), shown > 0)
     colored = _blend(grey, shown, result.table)
     rows = []
     for axis in (2, 1, 0):
@@ -66,7 +66,8 @@ def _display_grid(result: Segmentation) -> Geometry:
     return Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 
-def _to_grey(voxels: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_]) -> Pixels:
+def to_grey(voxels: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_]) -> Pixels:
+    """Intensities as 0..255, from percentile 1 to 99.5 of those inside."""
     chosen = voxels[inside] if inside.any() else voxels
     low, high = np.percentile(chosen, (1, 99.5))
     return np.asarray(np.clip((voxels - low) / max(high - low, 1e-6), 0, 1) * 255, dtype=np.uint8)
