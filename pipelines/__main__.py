@@ -145,12 +145,15 @@ def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
 
 
 def _add_label(commands: Commands) -> None:  # type: ignore[valid-type]
-    parser = _command(commands, "label", "name, colour and merge the labels of a model, and rewrite its outputs")
+    parser = _command(commands, "label", "show the labels of a model; name, colour, merge them and rewrite its outputs")
     parser.add_argument("model", type=Path, metavar="MODEL", help="model folder")
     parser.add_argument("--name", action="append", default=[], metavar='3="white matter"')
     parser.add_argument("--color", action="append", default=[], metavar="3=R,G,B", help="0 to 255 each")
     parser.add_argument("--code", action="append", default=[], metavar="3=VALUE:MEANING", help="SNOMED CT code")
     parser.add_argument("--merge", action="append", default=[], metavar="4,5", help="5 becomes part of 4")
+    parser.add_argument("--from", dest="source", type=Path, metavar="labels.yaml", help="all of these from a file, "
+                        "such as the one that report.html saves")  # fmt: skip
+    parser.add_argument("--save", type=Path, metavar="labels.yaml", help="keep names, colours, codes and merges")
     parser.add_argument("--out", type=Path, action="append", default=[], metavar="OUT",
                         help="outputs to rewrite (default: the folder that `run` made around MODEL)")  # fmt: skip
 

@@ -66,11 +66,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def label(args: argparse.Namespace) -> int:
-    """Name, colour and merge labels."""
+    """Name, colour and merge labels; without a change, show them."""
+    from medseg.pipelines.label_file import read_label_file, write_label_file
+    from medseg.pipelines.label_list import print_labels
     from medseg.pipelines.labelling import Changes, relabel
 
+    from medseg.model import Model
+
     changes = Changes.parse(names=args.name, colors=args.color, codes=args.code, merges=args.merge)
-    return int(relabel(args.model, changes, outputs=args.out))
+    if args.source is not None:
+        changes = read_label_file(args.source).followed_by(changes)
+    code = 0 if changes.is_empty else int(relabel(args.model, changes, outputs=args.out))
+    model = Model.load(args.model, device="cpu")
+    print_labels(model, args.model)
+    if args.save is not None:
+        write_label_file(model, args.save)
+        say(f"labels: {args.save}")
+    return code
 
 
 def evaluate(args: argparse.Namespace) -> int:

@@ -135,4 +135,5 @@ def run_facts(model: Model, command: Sequence[str]) -> dict[str, Any]:
         "model": model.fingerprint,
         "config": model.config.model_dump(mode="json"),
         "plan": model.plan.model_dump(mode="json"),
+        "labels": [{"number": x.number, "name": x.name, "color": list(x.color)} for x in model.table],
     }

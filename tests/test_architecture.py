@@ -30,7 +30,7 @@ LAYERS = (
         "medseg.surroundings",
     },
     {"medseg.checkpoint", "medseg.training", "medseg.clustering"},
-    {"medseg.model", "medseg.model_folder", "medseg.fitting"},
+    {"medseg.model", "medseg.model_folder", "medseg.fitting", "medseg.suggestions"},
     {"medseg.report"},
     {"medseg.pipelines", "medseg.__main__"},
 )

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from medseg.report.drawing import ml, training_curve
 from medseg.report.facts import facts_list
-from medseg.report.labels_part import labels_table
+from medseg.report.labels_part import labels_table, naming_form
 from medseg.report.markup import Cell, column, number_cell, row, section, source_hash, table, text_cell
 from medseg.report.oddness import ODD_Z, Odd, odd_volumes
 from medseg.report.outcome import Outcome, ScanRow
@@ -37,7 +37,7 @@ def render_page(out: Path, outcome: Outcome, *, single_file: bool = False) -> st
     parts = (
         section("refused", "Not segmented", _refused(outcome)),
         section("odd", "Look at these first", _look_first(outcome, odd)),
-        section("labels", "Labels", labels_table(out, outcome, odd)),
+        section("labels", "Labels", labels_table(out, outcome, odd) + naming_form(outcome)),
         section("scans", "All scans", _scans(out, outcome, odd, view)),
         section("training", "Training", _training(outcome)),
         section("run", "This run", facts_list(outcome.facts)),
