@@ -63,6 +63,11 @@ def _add_scans(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_layout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--layout", choices=["auto", "plain", "bids"], default="auto", help="names and folders of the "
+                        "outputs; auto: a BIDS derivative of a BIDS dataset (default: auto)")  # fmt: skip
+
+
 def _add_masks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--masks", type=Path, metavar="DIR", help="work only inside DIR/<same name as the scan>.nii.gz")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
@@ -117,6 +122,7 @@ def _add_inspect(commands: Commands) -> None:  # type: ignore[valid-type]
 def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = _command(commands, "run", "train on the scans, segment them, write the report")
     _add_scans(parser)
+    _add_layout(parser)
     _add_outputs(parser)
     _add_config(parser)
     _add_masks(parser)
@@ -127,6 +133,7 @@ def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
 def _add_train(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = _command(commands, "train", "fit a model folder; the same command resumes after an interruption")
     _add_scans(parser)
+    _add_layout(parser)
     parser.add_argument("--model", type=Path, required=True, metavar="MODEL", help="model folder to write")
     _add_config(parser)
     _add_masks(parser)
@@ -136,6 +143,7 @@ def _add_train(commands: Commands) -> None:  # type: ignore[valid-type]
 def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = _command(commands, "segment", "write label volumes with a fitted model; done scans are skipped")
     _add_scans(parser)
+    _add_layout(parser)
     parser.add_argument("--model", type=Path, required=True, metavar="MODEL", help="model folder")
     _add_outputs(parser)
     _add_masks(parser)

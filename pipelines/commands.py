@@ -6,10 +6,13 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from medseg.pipelines.layout import bids_desc, is_bids, only_structural
 from medseg.pipelines.progress import say
 
+from medseg import __version__
 from medseg.config import Config, load_config
 from medseg.errors import ConfigError
+from medseg.io.bids import write_dataset
 from medseg.io.find import find_scans
 from medseg.io.scan import Scan
 
@@ -48,7 +51,8 @@ def segment(args: argparse.Namespace) -> int:
 
     formats = parse_formats(args.write)
     model = Model.load(args.model, device=args.device)
-    return _segment_and_report(model, _scans(args), Job(args.out, formats, args.masks), args)
+    scans, bids = _scans(args), bids_desc(args, model.config)
+    return _segment_and_report(model, scans, Job(args.out, formats, args.masks, bids), args)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.out)
     folder = args.model or args.out / "model"
     model = train_model(scans, folder, config, masks=args.masks, device=args.device, reuse=True)
-    return _segment_and_report(model, scans, Job(args.out, formats, args.masks), args)
+    job = Job(args.out, formats, args.masks, bids_desc(args, config))
+    return _segment_and_report(model, scans, job, args)
 
 
 def label(args: argparse.Namespace) -> int:
@@ -141,6 +146,8 @@ def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args:
         raise TypeError("expected a Model and a Job")
     records = segment_scans(model, args.model or job.out / "model", scans, job, _options(args))
     finish(job.out, model, _quotable(args))
+    if job.bids:
+        write_dataset(job.out, args.scans, version=__version__)
     page = write_report(job.out)
     n_done = sum(record.status == "done" for record in records)
     for record in records:
@@ -173,7 +180,7 @@ def _options(args: argparse.Namespace) -> Options:
 def _quotable(args: argparse.Namespace) -> list[str]:
     """The command without the paths of the scans, for run.json."""
     words = ["medseg", str(args.command)]
-    for name in ("config", "write", "device"):
+    for name in ("config", "write", "layout", "device"):
         if hasattr(args, name):
             words += [f"--{name}", str(getattr(args, name))]
     words += [f"--{name.replace('_', '-')}" for name in ("keep_names", "regrid") if getattr(args, name, False)]
@@ -198,6 +205,8 @@ def _found(args: argparse.Namespace) -> list[Scan]:
 def _scans(args: argparse.Namespace) -> list[Scan]:
     """The scans to work on: what never was a volume is counted, not failed, and regridding is announced."""
     found = _found(args)
+    if is_bids(args):
+        found = only_structural(found)
     scans = [scan for scan in found if not scan.is_bystander]
     if len(scans) < len(found):
         say(f"{len(found) - len(scans)} DICOM series are no volumes (reports, localisers, screenshots, single images) "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medseg.pipelines.keys import model_key
 from medseg.pipelines.manifest import Record, read_records, write_record
-from medseg.pipelines.outputs import Job, output_path, sizes_of, viewer_path, write_outputs
+from medseg.pipelines.outputs import job_of, output_path, sizes_of, viewer_path, write_outputs
 from medseg.pipelines.progress import bar, say
 from medseg.pipelines.reporting import write_report
 from medseg.pipelines.segmenting import finish
@@ -147,7 +147,7 @@ def _rewrite(out: Path, before: Model, model: Model) -> int:
     n_failed = 0
     with bar("rewriting", len(done)) as progress:
         for n_done, record in enumerate(done, start=1):
-            path = output_path(out, record.scan, "_seg.nii.gz")
+            path = job_of(out, (), record.outputs).path(record.scan, "nifti")
             if path.is_file():
                 n_failed += not _rewrite_scan(out, path, record, before, model)
             else:
@@ -163,20 +163,22 @@ def _rewrite_scan(out: Path, path: Path, record: Record, before: Model, model: M
     """Rewrite what can follow from the labels; returns whether that is everything."""
     labels, geometry = read_labels(path)
     result = Segmentation(model.apply_merges(labels), geometry, model.table)
-    is_there = {name: output_path(out, record.scan, suffix).is_file() for name, suffix in SUFFIXES.items()}
-    write_outputs(result, record.scan, Job(out, tuple(name for name in FORMATS_OF_LABELS if is_there[name])))
+    job = job_of(out, (), record.outputs)
+    is_there = {name: job.path(record.scan, name).is_file() for name in SUFFIXES}
+    follow = tuple(name for name in FORMATS_OF_LABELS if is_there[name])
+    write_outputs(result, record.scan, replace(job, formats=follow))
     mosaic = output_path(out / "report", record.scan, ".png")
     if mosaic.is_file() and not redraw_mosaic(mosaic, result, title=record.scan):
         say(f"{record.scan}: its picture has another layout and keeps the old names and colours; segment it again")
     viewed = viewer_path(out, record.scan)
     if viewed.is_file() and before.merged != model.merged:
         renew_labels(viewed, result.labels, geometry)
-    left = [output_path(out, record.scan, SUFFIXES[name]).name for name in SUFFIXES
+    left = [job.path(record.scan, name).name for name in SUFFIXES
             if is_there[name] and name not in FORMATS_OF_LABELS]  # fmt: skip
     if left:
         say(f"{record.scan}: {', '.join(left)} cannot follow without the scan; segment it again")
     key = "" if left else record.key.replace(model_key(before), model_key(model))
     there = tuple(name for name in SUFFIXES if is_there[name])
-    sizes = sizes_of(record.scan, Job(out, there))
+    sizes = sizes_of(record.scan, replace(job, formats=there))
     write_record(out, replace(record, volumes_mm3=result.volumes_mm3(), key=key, outputs=sizes))
     return not left

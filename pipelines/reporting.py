@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medseg.pipelines.manifest import read_record, write_record
-from medseg.pipelines.outputs import output_path, viewer_path
+from medseg.pipelines.outputs import job_of, viewer_path
 from medseg.pipelines.progress import bar, say
 
 from medseg.errors import ConfigError, InputError
@@ -42,8 +42,10 @@ def add_viewer_volumes(out: Path, scans: Sequence[Scan]) -> None:
 
 def _add_viewer_volume(out: Path, scan: Scan) -> None:
     record = read_record(out, scan.id)
-    labels_path = output_path(out, scan.id, "_seg.nii.gz")
-    if record is None or record.status != "done" or not labels_path.is_file():
+    if record is None or record.status != "done":
+        return
+    labels_path = job_of(out, (), record.outputs).path(scan.id, "nifti")
+    if not labels_path.is_file():
         return
     image = read_scan(scan)
     labels, geometry = read_labels(labels_path)
