@@ -14,7 +14,6 @@ import pytest
 from conftest import write_nifti
 from medseg.pipelines.__main__ import main
 from medseg.pipelines.outputs import Job, job_of
-from report_pages import small_grid
 
 from medseg.errors import ConfigError
 from medseg.io.bids import check_dataset, derivative_stem, is_raw_dataset, is_structural, write_lookup
@@ -24,6 +23,7 @@ from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
 from medseg.model import Model
 from sample_data.phantom import phantom
+from sample_data.report_folder import small_grid
 
 FIRST, SECOND = "sub-01/anat/sub-01_T1w", "sub-02/ses-a/anat/sub-02_ses-a_acq-hi_run-1_T2w"
 

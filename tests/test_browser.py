@@ -13,10 +13,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from report_pages import NAMES, make_out
 
 from medseg.report.niivue import viewer
 from medseg.report.write import write_report
+from sample_data.report_folder import NAMES, make_out
 
 MODULES = Path(os.environ.get("MEDSEG_NODE_MODULES", "node_modules"))
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")

@@ -11,7 +11,6 @@ from medseg.pipelines.__main__ import main
 from medseg.pipelines.label_file import read_label_file, write_label_file
 from medseg.pipelines.label_list import print_labels
 from PIL import Image
-from report_pages import make_out, small_grid, table
 from rich.console import Console
 
 from medseg.errors import ConfigError
@@ -24,6 +23,7 @@ from medseg.report.viewer_volumes import read_viewer_volume
 from medseg.report.write import write_report
 from medseg.suggestions import suggest_names
 from sample_data.phantom import phantom
+from sample_data.report_folder import make_out, small_grid, table
 
 
 def labels_of(*means):

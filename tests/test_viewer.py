@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from monai.data.meta_tensor import MetaTensor
-from report_pages import make_out, small_grid
 
 from medseg.geometry import Geometry
 from medseg.io.compact import nifti_bytes, nifti_from_bytes
@@ -19,6 +18,7 @@ from medseg.report.markup import source_hash
 from medseg.report.viewer_volumes import SIDE, read_viewer_volume, renew_labels, viewer_grid, write_viewer_volume
 from medseg.report.write import write_report
 from sample_data.phantom import grids, phantom
+from sample_data.report_folder import make_out, small_grid
 
 GRIDS = grids()
 installed = pytest.mark.skipif(niivue.viewer() is None, reason="the extra `report` (ipyniivue) is not installed")

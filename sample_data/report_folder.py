@@ -1,4 +1,4 @@
-"""Output folders as `medseg segment` leaves them, made in a moment: for the tests that open the page in a browser."""
+"""Output folders as `medseg segment` leaves them, made in a moment: for tests and benchmarks of the page."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ NAMES = {1: "cerebrospinal fluid", 2: "grey matter", 3: "white matter"}
 
 
 def small_grid(side: int = 40) -> Geometry:
+    """A cube of 160 mm around the origin with `side` voxels along each axis."""
     spacing = 160.0 / side
     affine = np.diag([spacing] * 3 + [1.0])
     affine[:3, 3] = -spacing * (side - 1) / 2
@@ -26,6 +27,7 @@ def small_grid(side: int = 40) -> Geometry:
 
 
 def table() -> LabelTable:
+    """Three named tissues."""
     labels = LabelTable.default(3)
     for number, name in NAMES.items():
         labels = labels.replace(number, name=name)
