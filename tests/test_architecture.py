@@ -14,7 +14,7 @@ FILES = sorted([*(ROOT / "medseg").rglob("*.py"), *(ROOT / "pipelines").rglob("*
 # Lower layers first; a module may import from its own layer and from those before it.
 LAYERS = (
     {"medseg", "medseg.errors", "medseg.config", "medseg.configs"},
-    {"medseg.geometry", "medseg.label_table", "medseg.devices", "medseg.histogram"},
+    {"medseg.geometry", "medseg.label_table", "medseg.devices", "medseg.histogram", "medseg.notebook"},
     {"medseg.io"},
     {"medseg.foreground", "medseg.fingerprint", "medseg.cleanup", "medseg.overlap", "medseg.distance"},
     {"medseg.preprocessing", "medseg.metrics", "medseg.evaluation"},

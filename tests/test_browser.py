@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from medseg.pipelines.label_file import read_label_file
 
 from medseg.report.niivue import viewer
 from medseg.report.write import write_report
@@ -45,6 +46,12 @@ def check(found: dict) -> None:
     assert found["texts"]["descending"] == "scan007"
 
 
+def check_naming(folder: Path) -> None:
+    changes = read_label_file(folder / "labels.yaml")
+    assert changes.names == {**NAMES, 3: 'bright "matter": é'}
+    assert changes.colors[3] == (10, 20, 30)
+
+
 def check_viewer(found: dict) -> None:
     assert found["state"] == "shown"
     assert found["focus_inside"]
@@ -67,6 +74,7 @@ def test_the_page_with_its_viewer(tmp_path, single_file):
     found = drive(page, tmp_path)
     check(found)
     check_viewer(found)
+    check_naming(tmp_path)
     assert (tmp_path / "viewer.png").stat().st_size > 20_000
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from rich.console import Console
 from medseg.errors import ConfigError
 from medseg.geometry import Geometry
 from medseg.io.labels import read_labels
+from medseg.io.scan import Scan
 from medseg.label_table import Label, LabelTable
 from medseg.model import Model, Segmentation
 from medseg.report.mosaic import HEADER, TILE, redraw_mosaic, write_mosaic
@@ -146,6 +148,18 @@ def test_a_redrawn_picture_is_the_one_that_would_have_been_drawn(tmp_path):
     write_mosaic(image, Segmentation(merged, grid, other), tmp_path / "b.png", title="a")
     assert redraw_mosaic(tmp_path / "a.png", Segmentation(merged, grid, other), title="a")
     assert np.array_equal(*(np.asarray(Image.open(tmp_path / name)) for name in ("a.png", "b.png")))
+
+
+def test_scans_and_segmentations_show_themselves_in_a_notebook():
+    grid = Geometry((4, 4, 4), np.diag([10.0, 10.0, 10.0, 1.0]))
+    named = LabelTable.default(2).replace(1, name="<b>")
+    text = Segmentation(np.ones((4, 4, 4), np.uint8), grid, named)._repr_html_()
+    assert "&lt;b&gt;" in text
+    assert "64.0 ml" in text
+    assert "4 x 4 x 4 voxels of 10 x 10 x 10 mm, RAS" in text
+    refused = Scan("a/<x>", (Path("x.nii"),), "nifti", verdict="sheared", reason="found <shear>")._repr_html_()
+    assert "a/&lt;x&gt;" in refused
+    assert "sheared: found &lt;shear&gt;" in refused
 
 
 def test_a_picture_of_another_layout_is_left(tmp_path):

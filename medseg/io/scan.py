@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.geometry import Geometry
+from medseg.notebook import scan_html
 
 MAX_VOXELS = 2**31
 """A scan of more voxels is refused: 8 GB, and more than any clinical scanner makes."""
@@ -53,3 +54,6 @@ class Scan:
     def path(self) -> Path:
         """The NIfTI file, or the first slice of the series."""
         return self.paths[0]
+
+    def _repr_html_(self) -> str:
+        return scan_html(self.id, self.verdict, self.reason, self.geometry)
