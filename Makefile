@@ -23,7 +23,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "medseg needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) $(TORCH)
-	$(PIP) --editable ".[sample]"
+	$(PIP) --editable ".[sample,report]"
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

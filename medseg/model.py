@@ -29,6 +29,7 @@ from medseg.fingerprint import ScanFingerprint
 from medseg.geometry import Geometry, resample
 from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
+from medseg.notebook import labels_html
 from medseg.preprocessing import Plan
 from medseg.training import TrainingRecord
 
@@ -50,6 +51,9 @@ class Segmentation:
         n_values = max([int(self.labels.max()), *(x.number for x in self.table)]) + 1
         counts = count_values(self.labels, n_values)
         return {label.number: float(counts[label.number]) * self.geometry.voxel_volume_mm3 for label in self.table}
+
+    def _repr_html_(self) -> str:
+        return labels_html(self.table, self.volumes_mm3(), self.geometry)
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,11 @@ def _add_scans(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_layout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--layout", choices=["auto", "plain", "bids"], default="auto", help="names and folders of the "
+                        "outputs; auto: a BIDS derivative of a BIDS dataset (default: auto)")  # fmt: skip
+
+
 def _add_masks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--masks", type=Path, metavar="DIR", help="work only inside DIR/<same name as the scan>.nii.gz")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
@@ -118,6 +123,7 @@ def _add_inspect(commands: Commands) -> None:  # type: ignore[valid-type]
 def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = _command(commands, "run", "train on the scans, segment them, write the report")
     _add_scans(parser)
+    _add_layout(parser)
     _add_outputs(parser)
     _add_config(parser)
     _add_masks(parser)
@@ -128,6 +134,7 @@ def _add_run(commands: Commands) -> None:  # type: ignore[valid-type]
 def _add_train(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = _command(commands, "train", "fit a model folder; the same command resumes after an interruption")
     _add_scans(parser)
+    _add_layout(parser)
     parser.add_argument("--model", type=Path, required=True, metavar="MODEL", help="model folder to write")
     _add_config(parser)
     _add_masks(parser)
@@ -137,6 +144,7 @@ def _add_train(commands: Commands) -> None:  # type: ignore[valid-type]
 def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = _command(commands, "segment", "write label volumes with a fitted model; done scans are skipped")
     _add_scans(parser)
+    _add_layout(parser)
     parser.add_argument("--model", type=Path, required=True, metavar="MODEL", help="model folder")
     _add_outputs(parser)
     _add_masks(parser)
@@ -146,12 +154,15 @@ def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
 
 
 def _add_label(commands: Commands) -> None:  # type: ignore[valid-type]
-    parser = _command(commands, "label", "name, colour and merge the labels of a model, and rewrite its outputs")
+    parser = _command(commands, "label", "show the labels of a model; name, colour, merge them and rewrite its outputs")
     parser.add_argument("model", type=Path, metavar="MODEL", help="model folder")
     parser.add_argument("--name", action="append", default=[], metavar='3="white matter"')
     parser.add_argument("--color", action="append", default=[], metavar="3=R,G,B", help="0 to 255 each")
     parser.add_argument("--code", action="append", default=[], metavar="3=VALUE:MEANING", help="SNOMED CT code")
     parser.add_argument("--merge", action="append", default=[], metavar="4,5", help="5 becomes part of 4")
+    parser.add_argument("--from", dest="source", type=Path, metavar="labels.yaml", help="all of these from a file, "
+                        "such as the one that report.html saves")  # fmt: skip
+    parser.add_argument("--save", type=Path, metavar="labels.yaml", help="keep names, colours, codes and merges")
     parser.add_argument("--out", type=Path, action="append", default=[], metavar="OUT",
                         help="outputs to rewrite (default: the folder that `run` made around MODEL)")  # fmt: skip
 
@@ -170,6 +181,10 @@ def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]
 def _add_report(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = _command(commands, "report", "write report.html and its pictures again")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder that `run` or `segment` wrote")
+    parser.add_argument("--single-file", action="store_true", help="viewer and volumes inside the page, to hand it on")
+    parser.add_argument("--scans", type=Path, metavar="SCANS", help="give the viewer the scans that it lacks")
+    parser.add_argument("--keep-names", action="store_true", help="as when the scans were segmented")
+    parser.add_argument("--regrid", action="store_true", help="as when the scans were segmented")
 
 
 def _add_pacs(commands: Commands) -> None:  # type: ignore[valid-type]

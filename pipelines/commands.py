@@ -6,10 +6,13 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from medseg.pipelines.layout import bids_desc, is_bids, only_structural
 from medseg.pipelines.progress import say
 
+from medseg import __version__
 from medseg.config import Config, load_config
 from medseg.errors import ConfigError
+from medseg.io.bids import write_dataset
 from medseg.io.find import find_scans
 from medseg.io.scan import Scan
 
@@ -49,7 +52,8 @@ def segment(args: argparse.Namespace) -> int:
 
     formats = parse_formats(args.write)
     model = Model.load(args.model, device=args.device)
-    return _segment_and_report(model, _scans(args), Job(args.out, formats, args.masks), args)
+    scans, bids = _scans(args), bids_desc(args, model.config)
+    return _segment_and_report(model, scans, Job(args.out, formats, args.masks, bids), args)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,15 +68,28 @@ def run(args: argparse.Namespace) -> int:
     folder = args.model or args.out / "model"
     options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
     model = train_model(scans, folder, config, reuse=True, **options)
-    return _segment_and_report(model, scans, Job(args.out, formats, args.masks), args)
+    job = Job(args.out, formats, args.masks, bids_desc(args, config))
+    return _segment_and_report(model, scans, job, args)
 
 
 def label(args: argparse.Namespace) -> int:
-    """Name, colour and merge labels."""
+    """Name, colour and merge labels; without a change, show them."""
+    from medseg.pipelines.label_file import read_label_file, write_label_file
+    from medseg.pipelines.label_list import print_labels
     from medseg.pipelines.labelling import Changes, relabel
 
+    from medseg.model import Model
+
     changes = Changes.parse(names=args.name, colors=args.color, codes=args.code, merges=args.merge)
-    return int(relabel(args.model, changes, outputs=args.out))
+    if args.source is not None:
+        changes = read_label_file(args.source).followed_by(changes)
+    code = 0 if changes.is_empty else int(relabel(args.model, changes, outputs=args.out))
+    model = Model.load(args.model, device="cpu")
+    print_labels(model, args.model)
+    if args.save is not None:
+        write_label_file(model, args.save)
+        say(f"labels: {args.save}")
+    return code
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -85,9 +102,11 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Write the report again."""
-    from medseg.pipelines.reporting import write_report
+    from medseg.pipelines.reporting import add_viewer_volumes, write_report
 
-    say(f"report: {write_report(args.out)}")
+    if args.scans is not None:
+        add_viewer_volumes(args.out, find_scans(args.scans, keep_names=args.keep_names, regrid=args.regrid))
+    say(f"report: {write_report(args.out, single_file=args.single_file)}")
     return 0
 
 
@@ -129,6 +148,8 @@ def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args:
         raise TypeError("expected a Model and a Job")
     records = segment_scans(model, args.model or job.out / "model", scans, job, _options(args))
     finish(job.out, model, _quotable(args))
+    if job.bids:
+        write_dataset(job.out, args.scans, version=__version__)
     page = write_report(job.out)
     n_done = sum(record.status == "done" for record in records)
     for record in records:
@@ -161,7 +182,7 @@ def _options(args: argparse.Namespace) -> Options:
 def _quotable(args: argparse.Namespace) -> list[str]:
     """The command without the paths of the scans, for run.json."""
     words = ["medseg", str(args.command)]
-    for name in ("config", "write", "device"):
+    for name in ("config", "write", "layout", "device"):
         if hasattr(args, name):
             words += [f"--{name}", str(getattr(args, name))]
     words += [f"--{name.replace('_', '-')}" for name in ("keep_names", "regrid") if getattr(args, name, False)]
@@ -186,6 +207,8 @@ def _found(args: argparse.Namespace) -> list[Scan]:
 def _scans(args: argparse.Namespace) -> list[Scan]:
     """The scans to work on: what never was a volume is counted, not failed, and regridding is announced."""
     found = _found(args)
+    if is_bids(args):
+        found = only_structural(found)
     scans = [scan for scan in found if not scan.is_bystander]
     if len(scans) < len(found):
         say(f"{len(found) - len(scans)} DICOM series are no volumes (reports, localisers, screenshots, single images) "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -36,11 +37,28 @@ def as_json(scans: Sequence[Scan]) -> str:
     return json.dumps(as_objects(scans), indent=1)
 
 
+def _channels(scans: Sequence[Scan]) -> dict[str, str]:
+    """What to say of scans that are channels of one case in the naming of nnU-Net, by their ids."""
+    cases: dict[str, list[str]] = {}
+    for scan in scans:
+        found = re.fullmatch(r"(.+)_(\d{4})", scan.id)
+        if found and scan.format == "nifti":
+            cases.setdefault(found[1], []).append(scan.id)
+    return {
+        scan_id: f"channel {int(scan_id[-4:])} of {len(ids)} of {case.rpartition('/')[2]}: channels are separate "
+        f"images here; to take one, give a .txt list of the files *_{scan_id[-4:]}.nii.gz"
+        for case, ids in cases.items()
+        if f"{case}_0000" in ids and len(ids) > 1
+        for scan_id in ids
+    }
+
+
 def print_table(scans: Sequence[Scan], console: Console | None = None) -> None:
     """A table for people, the refused ones with their reason."""
     table = Table(box=None, header_style="bold")
     for column in ("scan", "verdict", "modality", "voxels", "spacing mm", "axes", "reason"):
         table.add_column(column, overflow="fold")
+    channels = _channels(scans)
     for scan in scans:
         grid = scan.geometry
         table.add_row(
@@ -50,7 +68,7 @@ def print_table(scans: Sequence[Scan], console: Console | None = None) -> None:
             "x".join(map(str, grid.shape)) if grid else "-",
             " ".join(f"{s:.3g}" for s in grid.spacing_mm) if grid else "-",
             grid.axcodes if grid else "-",
-            scan.reason or scan.regrid,
+            scan.reason or scan.regrid or channels.get(scan.id, ""),
         )
     if console is None:
         console = Console() if sys.stdout.isatty() else Console(width=200)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medseg.pipelines.keys import model_key
 from medseg.pipelines.manifest import Record, read_records, write_record
-from medseg.pipelines.outputs import Job, output_path, sizes_of, write_outputs
+from medseg.pipelines.outputs import job_of, output_path, sizes_of, viewer_path, write_outputs
 from medseg.pipelines.progress import bar, say
 from medseg.pipelines.reporting import write_report
 from medseg.pipelines.segmenting import finish
@@ -19,7 +19,8 @@ from medseg.errors import ConfigError
 from medseg.io.labels import read_labels
 from medseg.label_table import Code
 from medseg.model import Model, Segmentation
-from medseg.report.mosaic import rename_mosaic
+from medseg.report.mosaic import redraw_mosaic
+from medseg.report.viewer_volumes import renew_labels
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,20 @@ class Changes:
             merges=merged,
         )
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to change."""
+        return not (self.names or self.colors or self.codes or self.merges)
+
+    def followed_by(self, later: Changes) -> Changes:
+        """These changes and then `later`, which wins where both speak."""
+        return Changes(self.names | later.names, self.colors | later.colors, self.codes | later.codes,
+                       self.merges | later.merges)  # fmt: skip
+
     def apply(self, model: Model) -> Model:
         """The model under the changed label table."""
-        model = model.relabelled(model.table, self.merges)
+        merges = {source: target for source, target in self.merges.items() if model.merged.get(source) != target}
+        model = model.relabelled(model.table, merges)
         table = model.table
         for number, name in self.names.items():
             table = table.replace(number, name=name)
@@ -112,7 +124,6 @@ def relabel(folder: Path, changes: Changes, *, outputs: Sequence[Path] = ()) -> 
         _check_made_by(before, out)
     model.save(folder)
     n_failed = sum(_rewrite(out, before, model) for out in folders)
-    say(model.describe())
     if not folders:
         say("no outputs were rewritten; name their folder with --out to have their names follow")
     return 1 if n_failed else 0
@@ -136,7 +147,7 @@ def _rewrite(out: Path, before: Model, model: Model) -> int:
     n_failed = 0
     with bar("rewriting", len(done)) as progress:
         for n_done, record in enumerate(done, start=1):
-            path = output_path(out, record.scan, "_seg.nii.gz")
+            path = job_of(out, (), record.outputs).path(record.scan, "nifti")
             if path.is_file():
                 n_failed += not _rewrite_scan(out, path, record, before, model)
             else:
@@ -152,18 +163,22 @@ def _rewrite_scan(out: Path, path: Path, record: Record, before: Model, model: M
     """Rewrite what can follow from the labels; returns whether that is everything."""
     labels, geometry = read_labels(path)
     result = Segmentation(model.apply_merges(labels), geometry, model.table)
-    is_there = {name: output_path(out, record.scan, suffix).is_file() for name, suffix in SUFFIXES.items()}
-    write_outputs(result, record.scan, Job(out, tuple(name for name in FORMATS_OF_LABELS if is_there[name])))
+    job = job_of(out, (), record.outputs)
+    is_there = {name: job.path(record.scan, name).is_file() for name in SUFFIXES}
+    follow = tuple(name for name in FORMATS_OF_LABELS if is_there[name])
+    write_outputs(result, record.scan, replace(job, formats=follow))
     mosaic = output_path(out / "report", record.scan, ".png")
-    colors = [[(label.number, label.color) for label in x.table] for x in (before, model)]
-    if mosaic.is_file() and colors[0] == colors[1]:
-        rename_mosaic(mosaic, model.table, title=record.scan)
-    left = [output_path(out, record.scan, SUFFIXES[name]).name for name in SUFFIXES
+    if mosaic.is_file() and not redraw_mosaic(mosaic, result, title=record.scan):
+        say(f"{record.scan}: its picture has another layout and keeps the old names and colours; segment it again")
+    viewed = viewer_path(out, record.scan)
+    if viewed.is_file() and before.merged != model.merged:
+        renew_labels(viewed, result.labels, geometry)
+    left = [job.path(record.scan, name).name for name in SUFFIXES
             if is_there[name] and name not in FORMATS_OF_LABELS]  # fmt: skip
     if left:
         say(f"{record.scan}: {', '.join(left)} cannot follow without the scan; segment it again")
     key = "" if left else record.key.replace(model_key(before), model_key(model))
     there = tuple(name for name in SUFFIXES if is_there[name])
-    sizes = sizes_of(record.scan, Job(out, there))
+    sizes = sizes_of(record.scan, replace(job, formats=there))
     write_record(out, replace(record, volumes_mm3=result.volumes_mm3(), key=key, outputs=sizes))
     return not left

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,17 +11,44 @@ from medseg.pipelines.writing import DEFAULT_FORMATS, SUFFIXES, Origin, write_fo
 
 from medseg.errors import ConfigError, InputError
 from medseg.io.atomic import remove_leftovers, scratch_folder
+from medseg.io.bids import derivative_stem, write_lookup, write_sidecar
 from medseg.io.scan import Scan
 from medseg.model import Segmentation
+from medseg.report.viewer_volumes import FOLDER
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to do with every scan: where outputs go, in which formats, inside which masks."""
+    """What to do with every scan: where outputs go, in which formats, inside which masks.
+
+    Attributes:
+        bids: ``desc`` of the names of a BIDS derivative, such as ``k6``; empty for the plain layout.
+    """
 
     out: Path
     formats: tuple[str, ...] = DEFAULT_FORMATS
     masks: Path | None = None
+    bids: str = ""
+
+    def path(self, scan_id: str, name: str) -> Path:
+        """Where the output of a scan in the format `name` lies."""
+        if not self.bids:
+            return output_path(self.out, scan_id, SUFFIXES[name])
+        ending = SUFFIXES[name].replace("_seg", "", 1)
+        return output_path(self.out, derivative_stem(scan_id, self.bids), f"_dseg{ending}")
+
+    def sidecars(self, scan_id: str) -> tuple[Path, Path] | None:
+        """Where the lookup table and the facts of a label map lie in a BIDS derivative."""
+        if not self.bids:
+            return None
+        stem = derivative_stem(scan_id, self.bids)
+        return output_path(self.out, stem, "_dseg.tsv"), output_path(self.out, stem, "_dseg.json")
+
+
+def job_of(out: Path, formats: tuple[str, ...], outputs: Iterable[str]) -> Job:
+    """The job that wrote `outputs` (names relative to OUT), in `formats`: its layout is told by the names."""
+    found = [hit[1] for name in outputs if (hit := re.search(r"_desc-([A-Za-z0-9]+)_dseg\.", name))]
+    return Job(out, formats, bids=re.sub(r"^.*(?=k\d+$)", "", found[0]) if found else "")
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -68,15 +97,26 @@ def mosaic_path(out: Path, scan_id: str) -> Path:
     return output_path(out / "report", scan_id, ".png")
 
 
+def viewer_path(out: Path, scan_id: str) -> Path:
+    """Where the volumes of a scan lie that the viewer of the page shows."""
+    return output_path(out / "report" / FOLDER, scan_id, ".js")
+
+
 def write_outputs(result: Segmentation, scan_id: str, job: Job, origin: Origin | None = None) -> None:
     """Write the label volume in the formats asked for."""
     for name in job.formats:
-        write_format(name, result, output_path(job.out, scan_id, SUFFIXES[name]), origin)
+        write_format(name, result, job.path(scan_id, name), origin)
+    sidecars = job.sidecars(scan_id)
+    if sidecars is not None:
+        write_lookup(result.table, sidecars[0])
+        if origin is not None:
+            name = f"{scan_id}{''.join(origin.scan.path.suffixes[-2:])}"
+            write_sidecar(name, sidecars[1], model=origin.model)
 
 
 def _paths_of(scan_id: str, job: Job) -> list[Path]:
-    labels = [output_path(job.out, scan_id, SUFFIXES[name]) for name in job.formats]
-    return [*labels, mosaic_path(job.out, scan_id)]
+    labels = [job.path(scan_id, name) for name in job.formats]
+    return [*labels, *(job.sidecars(scan_id) or ()), mosaic_path(job.out, scan_id), viewer_path(job.out, scan_id)]
 
 
 def sizes_of(scan_id: str, job: Job) -> dict[str, int]:

@@ -15,7 +15,7 @@ import torch
 from medseg.pipelines.crash_log import describe, raised_in, remove_log, write_log
 from medseg.pipelines.keys import content_of, known_to_be_done, proven_to_be_done, settings_key, stamp_of
 from medseg.pipelines.manifest import Record, locked, read_records, record_path, write_manifest, write_record
-from medseg.pipelines.outputs import Job, mask_path, mosaic_path, remove_halves, sizes_of, write_outputs
+from medseg.pipelines.outputs import Job, mask_path, mosaic_path, remove_halves, sizes_of, viewer_path, write_outputs
 from medseg.pipelines.resources import forget_peak_memory, peak_memory_mb
 from medseg.pipelines.writing import Origin, check_formats
 
@@ -28,6 +28,8 @@ from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
 from medseg.model import Model, Segmentation
 from medseg.report.mosaic import write_mosaic
+from medseg.report.niivue import viewer
+from medseg.report.viewer_volumes import write_viewer_volume
 
 _LOG = logging.getLogger(__name__)
 
@@ -78,6 +80,8 @@ def segment_one(model: Model, scan: Scan, job: Job) -> Segmentation:
     result = model.segment(image, read_mask(path, Geometry.of(image)) if path else None)
     write_outputs(result, scan.id, job, Origin(scan, image, model.fingerprint))
     write_mosaic(image, result, mosaic_path(job.out, scan.id), title=scan.id)
+    if viewer() is not None:
+        write_viewer_volume(image, result.labels, viewer_path(job.out, scan.id))
     return result
 
 
@@ -131,4 +135,5 @@ def run_facts(model: Model, command: Sequence[str]) -> dict[str, Any]:
         "model": model.fingerprint,
         "config": model.config.model_dump(mode="json"),
         "plan": model.plan.model_dump(mode="json"),
+        "labels": [{"number": x.number, "name": x.name, "color": list(x.color)} for x in model.table],
     }

@@ -14,7 +14,14 @@ FILES = sorted([*(ROOT / "medseg").rglob("*.py"), *(ROOT / "pipelines").rglob("*
 # Lower layers first; a module may import from its own layer and from those before it.
 LAYERS = (
     {"medseg", "medseg.errors", "medseg.config", "medseg.configs"},
-    {"medseg.geometry", "medseg.label_table", "medseg.devices", "medseg.histogram", "medseg.store"},
+    {
+        "medseg.geometry",
+        "medseg.label_table",
+        "medseg.devices",
+        "medseg.histogram",
+        "medseg.store",
+        "medseg.notebook",
+    },
     {"medseg.io"},
     {"medseg.foreground", "medseg.fingerprint", "medseg.cleanup", "medseg.overlap", "medseg.distance"},
     {"medseg.preprocessing", "medseg.metrics", "medseg.evaluation"},
@@ -31,7 +38,7 @@ LAYERS = (
     },
     {"medseg.embedding"},
     {"medseg.checkpoint", "medseg.training", "medseg.clustering"},
-    {"medseg.model", "medseg.model_folder", "medseg.fitting"},
+    {"medseg.model", "medseg.model_folder", "medseg.fitting", "medseg.suggestions"},
     {"medseg.report"},
     {"medseg.pipelines", "medseg.__main__"},
 )

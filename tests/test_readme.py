@@ -1,26 +1,71 @@
-"""The README is true: its commands parse, its configs exist, its Python runs."""
+"""README and docs are true: their commands parse, their files and configs exist, their Python runs.
+
+The newcomer's walk (slow) runs the README's commands in order on two small phantoms and ends with a named segment.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 
 import pytest
-from medseg.pipelines.__main__ import build_parser
+from conftest import write_nifti
+from medseg.pipelines.__main__ import build_parser, main
 
 from medseg.config import config_names
+from medseg.io.labels import write_labels
+from sample_data.phantom import phantom
+from sample_data.report_folder import small_grid
 
 
 def blocks(rootpath, language):
     return re.findall(rf"```{language}\n(.*?)```", (rootpath / "README.md").read_text(), flags=re.DOTALL)
 
 
+def commands(text):
+    """The lines of a page's code blocks and tables that begin with ``medseg``."""
+    text = text.replace("\\\n", " ")  # a command may go on in the next line
+    lines = [line for block in re.findall(r"```\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()]
+    quoted = re.findall(r"`(medseg (?:inspect|run|train|segment|label|evaluate|report|pacs) [^`-][^`]*)`", text)
+    return [line.split("  #")[0].split(" > ")[0].strip() for line in [*map(str.strip, lines), *quoted]
+            if line.startswith("medseg ") and "..." not in line]  # fmt: skip
+
+
+def pages(rootpath):
+    return [rootpath / "README.md", *sorted((rootpath / "docs").glob("*.md"))]
+
+
 def test_every_command_parses(request):
-    lines = [line for block in blocks(request.config.rootpath, "") for line in block.splitlines()]
-    commands = [line.split("  #")[0].strip() for line in lines if line.startswith("medseg ")]
-    assert len(commands) >= 7
-    for command in commands:
-        build_parser().parse_args(shlex.split(command)[1:])
+    counts = {}
+    for page in pages(request.config.rootpath):
+        for command in commands(page.read_text()):
+            words = shlex.split(command)[1:]
+            if words[0] != "--xml" and (words[0] != "label" or len(words) > 1):
+                try:
+                    build_parser().parse_args(words)
+                except SystemExit:
+                    pytest.fail(f"{page.name}: {command}")
+            counts[page.name] = counts.get(page.name, 0) + 1
+    assert counts["README.md"] >= 7
+    assert {"index.md", "naming.md", "bids.md", "batches.md", "slicer.md"} <= set(counts)
+
+
+def test_every_flag_and_config_in_the_docs_exists(request):
+    helps = "".join(action.format_help() for action in build_parser()._subparsers._group_actions[0].choices.values())
+    for page in pages(request.config.rootpath):
+        for command in commands(page.read_text()):
+            for flag in re.findall(r"--[a-z][a-z-]+", command):
+                assert flag in helps or flag == "--xml", f"{page.name}: {flag}"
+            for name in re.findall(r"--config (\w+)", command):
+                assert name in config_names(), f"{page.name}: {name}"
+
+
+def test_every_link_between_pages_leads_somewhere(request):
+    for page in pages(request.config.rootpath):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_every_target_of_make_exists(request):
@@ -44,3 +89,69 @@ def test_the_python_example_runs(request, phantom_scans, tmp_path, monkeypatch):
     exec(compile(code.replace("brain_t1", "smoke"), "README.md", "exec"), {})
     assert sorted(p.name for p in tmp_path.glob("*.seg.nrrd")) == ["LPS.seg.nrrd", "RAS.seg.nrrd"]
     assert (tmp_path / "model" / "model.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_python_of_the_docs_runs(request, phantom_scans, tmp_path, monkeypatch):
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (request.config.rootpath / "docs" / "api.md").read_text(), flags=re.DOTALL
+    )
+    (tmp_path / "scans").symlink_to(phantom_scans / "scans")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "api.md", "exec"), {})
+    assert (tmp_path / "labels_seg.nii.gz").is_file()
+
+
+def test_the_labels_yaml_of_the_docs_is_one(request, tmp_path):
+    from medseg.pipelines.label_file import read_label_file
+
+    text = (request.config.rootpath / "docs" / "naming.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "labels.yaml").write_text(block)
+    changes = read_label_file(tmp_path / "labels.yaml")
+    assert (changes.names[3], changes.merges) == ("white matter", {2: 1})
+
+
+def named_in_slicer(path):
+    """Names of the segments as 3D Slicer reads them; None without Slicer."""
+    python = os.environ.get("MEDSEG_SLICER_PYTHON")
+    if not python:
+        return None
+    code = (
+        "import slicer, sys; scene = slicer.vtkMRMLScene()\n"
+        "logic = slicer.vtkSlicerSegmentationsModuleLogic(); logic.SetMRMLScene(scene)\n"
+        "node = logic.LoadSegmentationFromFile(sys.argv[1], True)\n"
+        "found = node.GetSegmentation()\n"
+        "print('NAMES', '|'.join(found.GetNthSegment(n).GetName() for n in range(found.GetNumberOfSegments())))\n"
+    )
+    done = subprocess.run([python, "-c", code, str(path)], capture_output=True, text=True, timeout=300, check=False)
+    (line,) = [x for x in done.stdout.splitlines() if x.startswith("NAMES")] or [done.stderr[-500:]]
+    return line.removeprefix("NAMES ").split("|")
+
+
+@pytest.mark.slow
+def test_the_walk_of_a_newcomer(request, tmp_path, monkeypatch):
+    """From the README alone to a named white matter: its commands in their order, on two tiny phantoms."""
+    for seed in (0, 1):
+        image, truth = phantom(small_grid(28), noise=8.0, seed=seed)
+        for folder in ("scans", "more_scans"):
+            write_nifti(image, tmp_path / folder / f"scan{seed}.nii.gz")
+        write_labels(truth, small_grid(28), tmp_path / "truths" / f"scan{seed}.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    walked = []
+    for command in commands((request.config.rootpath / "README.md").read_text()):
+        words = shlex.split(command)[1:]
+        if words[0] in {"pacs", "slicer"}:  # these need a server, a running Slicer
+            continue
+        words = ["smoke" if word in {"brain_t1", "body_ct"} else word for word in words]
+        words = ["nifti,mrb" if word == "nifti,dicomseg,mrb" else word for word in words]  # phantoms are no DICOM
+        assert main(words) == 0, command
+        walked.append(words[0])
+        if words[0] == "label" and "--name" in words:
+            path = tmp_path / "out" / "scan0.seg.nrrd"
+            assert b"Name:=white matter" in path.read_bytes()[:4000]
+            names = named_in_slicer(path)
+            assert names is None or "white matter" in names
+    assert walked[:2] == ["inspect", "run"]
+    assert {"train", "segment", "label", "evaluate", "report"} <= set(walked)
+    assert (tmp_path / "out" / "report.html").is_file()

@@ -24,7 +24,7 @@ from medseg.report.thumbnails import label_alone, mosaic_of, thumbnail
 from medseg.report.write import write_report
 from sample_data.phantom import grids, phantom
 
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "input"}
 EVIL = "<script>alert(1)</script>&\"'"
 CONFIG = {"training": {"seed": 7}}
 
@@ -197,7 +197,9 @@ def test_names_and_reasons_are_escaped(tmp_path):
 def test_every_sortable_column_has_its_values(out):
     page = Page(write_report(out).read_text("utf-8"))
     heads = [cell for row in page.rows for cell in row if cell.get("scope") == "col"]
-    assert len(page.all("button")) == sum(cell["data-kind"] != "" for cell in heads) - 3  # pictures are not sorted
+    assert (
+        len([x for x in page.all("button") if "class" not in x]) == sum(cell["data-kind"] != "" for cell in heads) - 3
+    )  # pictures are not sorted
     scans = [row for row in page.rows if row[0].get("scope") == "row" and len(row) == 8]
     assert len(scans) == 11
     assert [float(row[5]["data-value"]) for row in scans if row[5]["data-value"]] == pytest.approx(

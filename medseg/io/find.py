@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 LIST_SUFFIX = ".txt"
+FIRST_CHANNEL = "_0000"
+"""How nnU-Net names the first channel of a scan."""
 LABEL_ENDING = "_seg"
 """How medseg names the label map that it writes next to a scan."""
 
@@ -119,7 +121,7 @@ def _is_nifti(path: Path) -> bool:
 
 def _nifti_scans(paths: Sequence[Path], others: Sequence[Scan], root: Path) -> list[Scan]:
     """Judge the NIfTI files that are not label maps of another scan."""
-    stems = {path: relative(path, root, _suffix_of(path)) for path in paths}
+    stems = _without_channel({path: relative(path, root, _suffix_of(path)) for path in paths})
     scans, used = [], {scan.id for scan in others}
     known = {*stems.values(), *used}
     for path, stem in sorted(stems.items()):
@@ -130,6 +132,18 @@ def _nifti_scans(paths: Sequence[Path], others: Sequence[Scan], root: Path) -> l
         else:
             scans.append(judge_nifti(path, _unique(stem, used)))
     return scans
+
+
+def _without_channel(stems: dict[Path, str]) -> dict[Path, str]:
+    """nnU-Net calls the only channel of a scan ``case_0000``: the scan is ``case``, unless something else is."""
+    taken = set(stems.values())
+
+    def short(stem: str) -> str:
+        case = stem.removesuffix(FIRST_CHANNEL)
+        others = {case, f"{case}_0001", f"{case}{LABEL_ENDING}"} & taken
+        return stem if others or not case.rpartition("/")[2] else case
+
+    return {path: short(stem) if stem.endswith(FIRST_CHANNEL) else stem for path, stem in stems.items()}
 
 
 def _suffix_of(path: Path) -> str:

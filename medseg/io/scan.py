@@ -8,6 +8,7 @@ from typing import Literal
 
 from medseg.errors import one_line
 from medseg.geometry import Geometry
+from medseg.notebook import scan_html
 
 MAX_VOXELS = 2**31
 """A scan of more voxels is refused: 8 GB, and more than any clinical scanner makes."""
@@ -57,3 +58,6 @@ class Scan:
     def path(self) -> Path:
         """The NIfTI file, or the first slice of the series."""
         return self.paths[0]
+
+    def _repr_html_(self) -> str:
+        return scan_html(self.id, self.verdict, self.reason, self.geometry)

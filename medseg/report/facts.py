@@ -35,6 +35,11 @@ def facts_list(facts: Mapping[str, Any]) -> str:
     return f"<dl>{''.join(items)}</dl>\n{''.join(folded)}" if items or folded else ""
 
 
+def command_of(facts: Mapping[str, Any]) -> str:
+    """The command that made the outputs, as far as it was kept; empty when it was not."""
+    return _as_text(facts["command"]) if "command" in facts else ""
+
+
 def _as_text(value: Any) -> str:
     clean = _without_paths(value)
     if isinstance(clean, Mapping):

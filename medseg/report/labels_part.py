@@ -13,6 +13,7 @@ from medseg.report.markup import Cell, column, number_cell, row, table, text_cel
 from medseg.report.oddness import Odd
 from medseg.report.outcome import Outcome
 from medseg.report.thumbnails import label_alone, mosaic_of
+from medseg.suggestions import suggest_names
 
 _TRIES = 5
 
@@ -25,9 +26,9 @@ def labels_table(out: Path, outcome: Outcome, odd: dict[tuple[int, int], Odd]) -
     columns += [column(_intensity_title(outcome), "number")] if knows_intensity else []
     columns += [column("typical volume, ml", "number"), column("volume of every scan", sorts=False)]
     columns += [column("code")] if knows_code else []
-    rows = []
+    rows, suggested = [], suggestions_of(outcome)
     for label in outcome.labels:
-        cells = [Cell(f"{swatch(label.color)}{escape(label.name)}", label.name),
+        cells = [Cell(f"{swatch(label.color)}{escape(label.name)}{_suggestion(suggested, label)}", label.name),
                  number_cell(label.number, str(label.number)), _alone(out, outcome, label)]  # fmt: skip
         cells += [number_cell(label.mean_intensity, f"{label.mean_intensity or 0:.4g}")] if knows_intensity else []
         typical = _typical_ml(outcome, label)
@@ -36,6 +37,47 @@ def labels_table(out: Path, outcome: Outcome, odd: dict[tuple[int, int], Odd]) -
         cells += [text_cell(code)] if knows_code else []
         rows.append(row(cells))
     return table("Labels", columns, rows) if rows else ""
+
+
+def suggestions_of(outcome: Outcome) -> dict[int, str]:
+    """What may be suggested for the labels that have no name yet, by number."""
+    plan, config = outcome.facts.get("plan"), outcome.facts.get("config")
+    clustering = config.get("clustering") if isinstance(config, dict) else None
+    if not isinstance(plan, dict) or not isinstance(clustering, dict):
+        return {}
+    found = suggest_names(outcome.labels, modality=str(plan.get("modality")), tissues=str(clustering.get("tissues")),
+                          n_clusters=int(clustering.get("n_clusters") or 0))  # fmt: skip
+    return {x.number: found[x.number] for x in outcome.labels if x.number in found and x.name == f"label {x.number}"}
+
+
+def _suggestion(suggested: dict[int, str], label: Label) -> str:
+    name = suggested.get(label.number)
+    return f'<br><span class="muted">suggestion: {escape(name)}</span>' if name else ""
+
+
+def naming_form(outcome: Outcome) -> str:
+    """Names and colours to be edited in the page and saved as ``labels.yaml``; nothing without labels."""
+    suggested = suggestions_of(outcome)
+    lines = []
+    for label in outcome.labels:
+        number, hint = label.number, suggested.get(label.number)
+        color = "#{:02x}{:02x}{:02x}".format(*label.color)
+        lines.append(
+            f'<div class="bar"><span class="number">{number}</span>'
+            f'<input type="color" data-number="{number}" data-field="color" value="{color}" '
+            f'aria-label="colour of label {number}">'
+            f'<input type="text" data-number="{number}" data-field="name" value="{escape(label.name)}" '
+            f'aria-label="name of label {number}">'
+            + (f'<span class="muted">suggestion: {escape(hint)}</span>' if hint else "")
+            + "</div>\n"
+        )
+    return (
+        '<details id="naming"><summary>Name the labels</summary>\n<p class="muted">Change names and colours and save; '
+        f"then <code>medseg label MODEL --from labels.yaml</code> gives them to every output.</p>\n{''.join(lines)}"
+        '<button type="button" class="save">save labels.yaml</button></details>\n'
+        if lines
+        else ""
+    )
 
 
 def _intensity_title(outcome: Outcome) -> str:

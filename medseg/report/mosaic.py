@@ -31,10 +31,8 @@ def write_mosaic(image: MetaTensor, result: Segmentation, path: Path, *, title: 
     (patient's right on the left). Intensities run from percentile 1 to 99.5 of the labelled voxels.
     """
     grid = _display_grid(result)
-    voxels = torch.from_numpy(result.labels.astype(np.float32))[None]
-    labels = MetaTensor(voxels, affine=torch.tensor(result.geometry.affine))
-    shown = resample(labels, grid, "nearest").as_tensor()[0].cpu().numpy().astype(np.int64)
-    grey = _to_grey(resample(image, grid).as_tensor()[0].cpu().numpy(), shown > 0)
+    shown = _labels_on(grid, result)
+    grey = to_grey(resample(image, grid).as_tensor()[0].cpu().numpy(), shown > 0)
     colored = _blend(grey, shown, result.table)
     rows = []
     for axis in (2, 1, 0):
@@ -66,14 +64,15 @@ def _display_grid(result: Segmentation) -> Geometry:
     return Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 
-def _to_grey(voxels: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_]) -> Pixels:
+def to_grey(voxels: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_]) -> Pixels:
+    """Intensities as 0..255, from percentile 1 to 99.5 of those inside."""
     chosen = voxels[inside] if inside.any() else voxels
     low, high = np.percentile(chosen, (1, 99.5))
     return np.asarray(np.clip((voxels - low) / max(high - low, 1e-6), 0, 1) * 255, dtype=np.uint8)
 
 
 def _blend(grey: Pixels, labels: npt.NDArray[np.int64], table: LabelTable) -> Pixels:
-    """(I, J, K, 3) RGB with the labels' colours laid over."""
+    """(..., 3) RGB with the labels' colours laid over."""
     lookup = np.zeros((int(max([labels.max(), *(x.number for x in table)])) + 1, 3))
     for label in table:
         lookup[label.number] = label.color
@@ -100,12 +99,36 @@ def _tile(plane: Pixels) -> Pixels:
     return tile
 
 
-def rename_mosaic(path: Path, table: LabelTable, *, title: str) -> None:
-    """Write the names of `table` below a mosaic that `write_mosaic` made; its colours stay those it was drawn with."""
+def redraw_mosaic(path: Path, result: Segmentation, *, title: str) -> bool:
+    """Draw the labels of `result` and their names anew over the plain slices of a mosaic that `write_mosaic` made.
+
+    Args:
+        result: of the same scan, renamed, recoloured or merged since; the labelled voxels are the same.
+
+    Returns:
+        Whether that was possible; a picture laid out otherwise stays what it was.
+    """
     with Image.open(path) as page:
-        picture = page.convert("RGB").crop((0, HEADER, page.width, HEADER + 3 * TILE))
+        picture = np.asarray(page.convert("RGB"))
+    if picture.shape[1] != 2 * N_SLICES * TILE or picture.shape[0] < HEADER + 3 * TILE:
+        return False
+    tiles = picture[HEADER : HEADER + 3 * TILE].copy()
+    shown = _labels_on(_display_grid(result), result)
+    for row, axis in enumerate((2, 1, 0)):
+        for place, index in enumerate(_slice_indices(shown, axis)):
+            line, left = slice(row * TILE, (row + 1) * TILE), 2 * place * TILE
+            labels = _tile(np.repeat(np.take(shown, index, axis)[..., None], 3, -1).astype(np.uint8))[..., 0]
+            grey = tiles[line, left : left + TILE, 0]
+            tiles[line, left + TILE : left + 2 * TILE] = _blend(grey, labels.astype(np.int64), result.table)
     with whole_file(path) as temporary:
-        _with_names(picture, table, title).save(temporary, format="PNG", optimize=True)
+        _with_names(Image.fromarray(tiles), result.table, title).save(temporary, format="PNG", optimize=True)
+    return True
+
+
+def _labels_on(grid: Geometry, result: Segmentation) -> npt.NDArray[np.int64]:
+    voxels = torch.from_numpy(result.labels.astype(np.float32))[None]
+    labels = MetaTensor(voxels, affine=torch.tensor(result.geometry.affine))
+    return resample(labels, grid, "nearest").as_tensor()[0].cpu().numpy().astype(np.int64)
 
 
 def _with_names(picture: Image.Image, table: LabelTable, title: str) -> Image.Image:

@@ -10,26 +10,35 @@ from urllib.parse import quote
 
 from medseg.report.drawing import ml, training_curve
 from medseg.report.facts import facts_list
-from medseg.report.labels_part import labels_table
+from medseg.report.labels_part import labels_table, naming_form
 from medseg.report.markup import Cell, column, number_cell, row, section, source_hash, table, text_cell
 from medseg.report.oddness import ODD_Z, Odd, odd_volumes
 from medseg.report.outcome import Outcome, ScanRow
 from medseg.report.thumbnails import mosaic_of, thumbnail
+from medseg.report.viewer_part import GET_IT, ScanView, dialog, scan_view, scripts, view_button
 
 MAX_PICTURES_BYTES = 40_000_000
 """Beyond this a scan has a link in place of its small picture, so that the page still opens."""
 
 
-def render_page(out: Path, outcome: Outcome) -> str:
-    """The whole page; pictures come from the mosaics below `out`."""
+def render_page(out: Path, outcome: Outcome, *, single_file: bool = False) -> str:
+    """The whole page; pictures come from the mosaics below `out`.
+
+    Args:
+        single_file: the viewer and its volumes stand inside the page rather than beside it, and nothing is linked.
+    """
     odd = odd_volumes(outcome)
+    view = scan_view(out, outcome, single_file=single_file)
     style, script = (files("medseg.report").joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
-    policy = f"default-src 'none'; img-src data:; style-src {source_hash(style)}; script-src {source_hash(script)}"
+    policy = (
+        f"default-src 'none'; img-src data: blob:; style-src {source_hash(style)}; script-src {source_hash(script)}"
+    )
+    policy += view.sources() if view else ""
     parts = (
         section("refused", "Not segmented", _refused(outcome)),
         section("odd", "Look at these first", _look_first(outcome, odd)),
-        section("labels", "Labels", labels_table(out, outcome, odd)),
-        section("scans", "All scans", _scans(out, outcome, odd)),
+        section("labels", "Labels", labels_table(out, outcome, odd) + naming_form(outcome)),
+        section("scans", "All scans", _scans(out, outcome, odd, view)),
         section("training", "Training", _training(outcome)),
         section("run", "This run", facts_list(outcome.facts)),
     )
@@ -40,7 +49,8 @@ def render_page(out: Path, outcome: Outcome) -> str:
         f'<style>{style}</style></head>\n<body><a class="skip" href="#scans">To all scans</a><main>\n'
         f"<h1>medseg report</h1>\n{_summary(outcome, odd)}{''.join(parts)}</main>\n"
         '<footer class="muted">Not a medical device. For research.</footer>\n'
-        f"<script>{script}</script></body></html>\n"
+        f"{dialog(view, outcome, _notes(outcome, odd)) if view else ''}<script>{script}</script>"
+        f"{scripts(view, out, outcome) if view else ''}</body></html>\n"
     )
 
 
@@ -75,6 +85,16 @@ def _why(scan: ScanRow) -> Cell:
     return Cell(f"{code}{escape(sentence)}", f"{scan.code} {sentence}".strip(), "why")
 
 
+def _notes(outcome: Outcome, odd: dict[tuple[int, int], Odd]) -> dict[int, list[str]]:
+    """What the scan view says of each odd scan."""
+    names = {label.number: label.name for label in outcome.labels}
+    notes: dict[int, list[str]] = {}
+    for found in odd.values():
+        text = f"{names[found.number]} {ml(found.volume_ml)} ml, others {ml(found.median_ml)} ml"
+        notes.setdefault(found.scan, []).append(text)
+    return notes
+
+
 def _look_first(outcome: Outcome, odd: dict[tuple[int, int], Odd]) -> str:
     if not odd:
         return ""
@@ -91,20 +111,21 @@ def _look_first(outcome: Outcome, odd: dict[tuple[int, int], Odd]) -> str:
     )
 
 
-def _scans(out: Path, outcome: Outcome, odd: dict[tuple[int, int], Odd]) -> str:
+def _scans(out: Path, outcome: Outcome, odd: dict[tuple[int, int], Odd], view: ScanView | None) -> str:
     columns = [column("scan"), column("status"), column("picture", sorts=False)]
     columns += [column(f"{label.name}, ml", "number") for label in outcome.labels]
     columns += [column("seconds", "number"), column("memory, MB", "number")]
     left, rows = MAX_PICTURES_BYTES, []
     for place, scan in enumerate(outcome.scans):
-        picture = _picture(out, scan, with_image=left > 0)
+        picture = _picture(out, scan, with_image=left > 0, linked=view is None or not view.is_inline)
         left -= len(picture.html)
+        picture = Cell(picture.html + view_button(view, place, scan.name))
         volumes = [_volume(scan, label.number, odd.get((place, label.number))) for label in outcome.labels]
         cells = [text_cell(scan.name), text_cell(scan.status), picture, *volumes,
                  number_cell(scan.seconds, f"{scan.seconds or 0:.1f}"),
                  number_cell(scan.memory_mb, f"{scan.memory_mb or 0:.0f}")]  # fmt: skip
         rows.append(row(cells, kind="" if scan.is_done else "bad", anchor=f"scan-{place}" if scan.is_done else ""))
-    return table("All scans", columns, rows)
+    return ("" if view else GET_IT) + table("All scans", columns, rows)
 
 
 def _volume(scan: ScanRow, number: int, odd: Odd | None) -> Cell:
@@ -116,7 +137,7 @@ def _volume(scan: ScanRow, number: int, odd: Odd | None) -> Cell:
     return Cell(mark, f"{volume:.6g}", "number odd")
 
 
-def _picture(out: Path, scan: ScanRow, *, with_image: bool) -> Cell:
+def _picture(out: Path, scan: ScanRow, *, with_image: bool, linked: bool) -> Cell:
     mosaic = mosaic_of(out, scan.name) if scan.is_done else None
     if mosaic is None:
         return Cell("")
@@ -127,6 +148,8 @@ def _picture(out: Path, scan: ScanRow, *, with_image: bool) -> Cell:
         f'alt="labels of {name}" src="{uri}">'
     )
     shown = image if uri else f"picture of {name}"
+    if not linked:
+        return Cell(image if uri else "")
     return Cell(f'<a href="report/{quote(scan.name)}.png" title="open the full picture">{shown}</a>')
 
 

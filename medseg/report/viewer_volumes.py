@@ -1,0 +1,127 @@
+"""Small volumes for the viewer of the page: a scan in 8 bit and its labels, on a grid of at most 192 voxels a side.
+
+Each scan is one script that hands its volumes to the page: a page opened from a disk or a USB stick may load scripts
+that lie beside it, but may not fetch data.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.data.meta_tensor import MetaTensor
+
+from medseg.geometry import Geometry, resample
+from medseg.io.atomic import write_text_whole
+from medseg.io.compact import SmallArray, nifti_bytes, nifti_from_bytes
+from medseg.model import LabelArray
+from medseg.report.mosaic import to_grey
+
+SIDE = 192
+FOLDER = "volumes"
+_START, _END = "medsegVolume(", ");\n"
+
+
+def volume_path(out: Path, scan: str) -> Path | None:
+    """Where the volumes of a scan lie, if there are any; names never lead out of OUT."""
+    path = out / "report" / FOLDER / f"{scan}.js"
+    try:
+        is_there = path.resolve().is_relative_to(out.resolve()) and path.is_file()
+    except (OSError, ValueError):
+        return None
+    return path if is_there else None
+
+
+def viewer_grid(native: Geometry) -> Geometry:
+    """An upright RAS grid over all of `native`, never finer than the scan, at most `SIDE` voxels along an axis."""
+    last = np.asarray(native.shape) - 1
+    corners = np.array([[a, b, c] for a in (0, last[0]) for b in (0, last[1]) for c in (0, last[2])])
+    world = native.to_world(corners)
+    start, extent = world.min(axis=0), np.ptp(world, axis=0)
+    step = np.maximum(np.asarray(native.spacing_ras_mm), extent / (SIDE - 1))
+    shape = np.floor(extent / step + 1e-6).astype(int) + 1
+    affine = np.diag([*step, 1.0])
+    affine[:3, 3] = start + (extent - (shape - 1) * step) / 2
+    return Geometry(cast(tuple[int, int, int], tuple(int(n) for n in shape)), affine)
+
+
+def write_viewer_volume(image: MetaTensor, labels: LabelArray, path: Path) -> None:
+    """Write the script of one scan.
+
+    Args:
+        image: (1, I, J, K), native; shown from percentile 1 to 99.5 of the labelled voxels.
+        labels: (I, J, K) on the same grid; each voxel of the viewer takes the label at its centre.
+    """
+    native = Geometry.of(image)
+    grid = viewer_grid(native)
+    shown = _labels_on(grid, labels, native)
+    grey = to_grey(resample(image, grid).as_tensor()[0].cpu().numpy(), shown > 0)
+    grey[_outside(grid, native)] = 0
+    _write(path, nifti_bytes(grey, grid), nifti_bytes(shown, grid))
+
+
+def renew_labels(path: Path, labels: LabelArray, native: Geometry) -> None:
+    """Write the labels of a script anew; its image stays.
+
+    Raises:
+        ValueError: the file is no script that `write_viewer_volume` wrote.
+    """
+    image, _ = read_viewer_volume(path)
+    _, grid = nifti_from_bytes(image)
+    _write(path, image, nifti_bytes(_labels_on(grid, labels, native), grid))
+
+
+def read_viewer_volume(path: Path) -> tuple[bytes, bytes]:
+    """The image and the labels of a script, each a compressed NIfTI file.
+
+    Raises:
+        ValueError: the file is no script that `write_viewer_volume` wrote.
+    """
+    try:
+        text = path.read_text("ascii")
+        if not (text.startswith(_START) and text.endswith(_END)):
+            raise ValueError
+        parts = json.loads(text.removeprefix(_START).removesuffix(_END))
+        return base64.b64decode(parts["image"]), base64.b64decode(parts["labels"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path.name} holds no volumes for the viewer") from error
+
+
+def as_json(path: Path) -> str:
+    """The volumes of a script as JSON that can stand inside a page."""
+    image, labels = read_viewer_volume(path)
+    return _json(image, labels)
+
+
+def _labels_on(grid: Geometry, labels: LabelArray, native: Geometry) -> SmallArray:
+    """The label at each voxel centre of `grid`; 0 outside the native grid."""
+    voxels = MetaTensor(torch.from_numpy(labels.astype(np.float32))[None], affine=torch.tensor(native.affine))
+    found = resample(voxels, grid, "nearest").as_tensor()[0].cpu().numpy()
+    found[_outside(grid, native)] = 0
+    return found.astype(np.uint8) if found.max() < 256 else found.astype(np.uint16)
+
+
+def _outside(grid: Geometry, native: Geometry) -> npt.NDArray[np.bool_]:
+    """(I, J, K) voxels of `grid` that lie beyond the native one, where `resample` only continues its border."""
+    step = np.linalg.inv(native.affine) @ grid.affine
+    i, j, k = np.ogrid[tuple(slice(n) for n in grid.shape)]
+    outside = np.zeros(grid.shape, dtype=bool)
+    for axis, size in enumerate(native.shape):
+        place = (step[axis, 0] * i + step[axis, 3]) + step[axis, 1] * j + step[axis, 2] * k
+        outside |= (place < -0.501) | (place > size - 0.499)
+    return outside
+
+
+def _write(path: Path, image: bytes, labels: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text_whole(path, f"{_START}{_json(image, labels)}{_END}")
+
+
+def _json(image: bytes, labels: bytes) -> str:
+    parts = {"image": base64.b64encode(image).decode("ascii"), "labels": base64.b64encode(labels).decode("ascii")}
+    return json.dumps(parts)

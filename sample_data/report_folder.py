@@ -1,0 +1,62 @@
+"""Output folders as `medseg segment` leaves them, made in a moment: for tests and benchmarks of the page."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from medseg.geometry import Geometry
+from medseg.label_table import LabelTable
+from medseg.model import Segmentation
+from medseg.report.mosaic import write_mosaic
+from medseg.report.viewer_volumes import write_viewer_volume
+from sample_data.phantom import phantom
+
+NAMES = {1: "cerebrospinal fluid", 2: "grey matter", 3: "white matter"}
+
+
+def small_grid(side: int = 40) -> Geometry:
+    """A cube of 160 mm around the origin with `side` voxels along each axis."""
+    spacing = 160.0 / side
+    affine = np.diag([spacing] * 3 + [1.0])
+    affine[:3, 3] = -spacing * (side - 1) / 2
+    return Geometry((side, side, side), affine)
+
+
+def table() -> LabelTable:
+    """Three named tissues."""
+    labels = LabelTable.default(3)
+    for number, name in NAMES.items():
+        labels = labels.replace(number, name=name)
+    return labels
+
+
+def make_out(out: Path, n_scans: int, *, volumes: bool = True, side: int = 40) -> Path:
+    """`n_scans` scans that share one picture and one set of volumes, the last one odd, and one refused scan."""
+    image, truth = phantom(small_grid(side), noise=8.0, seed=0)
+    labels = np.asarray(truth)
+    result = Segmentation(labels, Geometry.of(image), table())
+    first, found = out / "report" / "scan000.png", out / "report" / "volumes" / "scan000.js"
+    write_mosaic(image, result, first, title="scan000")
+    if volumes:
+        write_viewer_volume(image, labels, found)
+    mm3 = result.volumes_mm3()
+    header = "scan,status,reason,seconds,peak_memory_mb," + ",".join(f"{n} {name} mm3" for n, name in NAMES.items())
+    rows = []
+    for place in range(n_scans):
+        name = f"scan{place:03d}"
+        factor = 3.0 if place == n_scans - 1 else 1.0 + 0.01 * (place % 7)
+        rows.append(f"{name},done,,{1.5 + place},800," + ",".join(f"{factor * mm3[n]:.1f}" for n in NAMES))
+        for source in (first, found):
+            if place and source.is_file():
+                os.link(source, source.with_name(name + source.suffix))
+    rows.append('tilted,refused,"gantry_tilt: found a tilt of 12.5 degrees; regrid it",0.1,90,,,')
+    (out / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
+    colors = [f"{x.number} {'_'.join(x.name.split())} {' '.join(map(str, x.color))} 255" for x in table()]
+    (out / "labels.ctbl").write_text("\n".join(["0 background 0 0 0 0", *colors]) + "\n")
+    facts = {"medseg": "0.1.0", "command": ["medseg", "run", "--config", "smoke"], "device": "cpu", "plan": {}}
+    (out / "run.json").write_text(json.dumps(facts))
+    return out
