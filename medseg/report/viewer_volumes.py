@@ -43,7 +43,7 @@ def viewer_grid(native: Geometry) -> Geometry:
     corners = np.array([[a, b, c] for a in (0, last[0]) for b in (0, last[1]) for c in (0, last[2])])
     world = native.to_world(corners)
     start, extent = world.min(axis=0), np.ptp(world, axis=0)
-    step = np.maximum(np.asarray(native.spacing_ras_mm), extent / (SIDE - 1))
+    step = np.maximum(np.asarray(native.in_ras_order().spacing_mm), extent / (SIDE - 1))
     shape = np.floor(extent / step + 1e-6).astype(int) + 1
     affine = np.diag([*step, 1.0])
     affine[:3, 3] = start + (extent - (shape - 1) * step) / 2
