@@ -21,6 +21,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.autoencoder import Autoencoder
+from medseg.certainty import ONE, Fractions, Groups, confidence_on
 from medseg.cleanup import clean, count_values
 from medseg.clustering import Clusters
 from medseg.config import Config
@@ -30,6 +31,7 @@ from medseg.geometry import Geometry, resample
 from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
 from medseg.preprocessing import Plan
+from medseg.slabs import filled_slabs
 from medseg.training import TrainingRecord
 
 LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -39,11 +41,18 @@ SLAB_VALUES = 40_000_000
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Labels of one scan on its native grid: (I, J, K), 0 is the background."""
+    """Labels of one scan on its native grid: (I, J, K), 0 is the background.
+
+    Attributes:
+        confidence: (I, J, K) probability that the label is right, 255 for 1; None unless asked for.
+        fractions: by label number, (I, J, K) share of the voxel that it holds, 255 for 1; None unless asked for.
+    """
 
     labels: LabelArray
     geometry: Geometry
     table: LabelTable
+    confidence: npt.NDArray[np.uint8] | None = None
+    fractions: Fractions | None = None
 
     def volumes_mm3(self) -> dict[int, float]:
         """Volume of every label of the table, 0 for those that do not occur."""
@@ -107,10 +116,23 @@ class Model:
             digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def segment(self, image: MetaTensor, mask: MetaTensor | None = None) -> Segmentation:
+    def segment(
+        self,
+        image: MetaTensor,
+        mask: MetaTensor | None = None,
+        *,
+        confidence: bool = False,
+        fractions: bool = False,
+        unsure: float = 0.0,
+    ) -> Segmentation:
         """Label a native (1, I, J, K) image, only inside `mask` (1, I, J, K) when given, else inside the body.
 
         Scores travel from the working grid to the native one, labels are born there, slab by slab.
+
+        Args:
+            confidence: whether to say how probable each voxel's label is; the labels stay the same.
+            fractions: whether to say how much of each label a voxel holds; the labels stay the same.
+            unsure: voxels of less confidence lose their label, after cleanup; 0: none.
 
         Raises:
             InputError: there is no foreground, or nothing but one intensity in it.
@@ -120,8 +142,11 @@ class Model:
         inside = (foreground.as_tensor()[0] > 0).cpu().numpy()
         del foreground  # four bytes a voxel, of a scan that may have hundreds of millions
         geometry = Geometry.of(image)
-        labels = labels_on(geometry, self.clusters.scores(self.network, prepared), inside)
-        del prepared, inside
+        asked = confidence or fractions or unsure > 0
+        evidence = self.clusters.evidence(self.network, prepared) if asked else None
+        scores = self.clusters.scores(self.network, prepared) if evidence is None else evidence.scores
+        labels = labels_on(geometry, scores, inside)
+        del prepared, scores
         labels = self.apply_merges(labels)
         chosen = self.config.cleanup
         labels = clean(
@@ -132,7 +157,19 @@ class Model:
             keep_largest=chosen.keep_largest,
             connectivity=chosen.connectivity,
         )
-        return Segmentation(labels, geometry, self.table)
+        if evidence is None:
+            return Segmentation(labels, geometry, self.table)
+        sure = confidence_on(geometry, evidence, labels, self.groups) if confidence or unsure > 0 else None
+        if sure is not None and unsure > 0:
+            labels[sure < unsure * ONE] = 0
+        shares = Fractions(geometry, evidence, inside, self.groups) if fractions else None
+        return Segmentation(labels, geometry, self.table, sure if confidence else None, shares)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Which fitted labels each label of the table is made of."""
+        fitted = range(1, self.config.clustering.n_clusters + 1)
+        return {x.number: tuple(n for n in fitted if self.merged.get(n, n) == x.number) for x in self.table}
 
     def apply_merges(self, labels: LabelArray) -> LabelArray:
         """The label map with merged labels replaced by what they became part of."""
@@ -174,13 +211,7 @@ def labels_on(geometry: Geometry, scores: MetaTensor, inside: npt.NDArray[np.boo
     """Resample (K, ...) scores onto `geometry` and take the best: (I, J, K), 1..K inside, 0 outside."""
     n_labels = scores.shape[0]
     labels = np.zeros(geometry.shape, dtype=np.uint8 if n_labels < 256 else np.uint16)
-    filled = np.flatnonzero(inside.any(axis=(0, 1)))
-    if not filled.size:
-        return labels
-    planes = max(1, SLAB_VALUES // (n_labels * geometry.shape[0] * geometry.shape[1]))
-    for start in range(int(filled[0]), int(filled[-1]) + 1, planes):
-        stop = min(start + planes, int(filled[-1]) + 1)
-        slab = geometry.crop((0, 0, start), (*geometry.shape[:2], stop - start))
-        best = resample(scores, slab).as_tensor().argmax(dim=0).cpu().numpy().astype(labels.dtype) + 1
-        labels[..., start:stop] = np.where(inside[..., start:stop], best, 0)
+    for planes, grid in filled_slabs(geometry, inside, n_labels, SLAB_VALUES):
+        best = resample(scores, grid).as_tensor().argmax(dim=0).cpu().numpy().astype(labels.dtype) + 1
+        labels[..., planes] = np.where(inside[..., planes], best, 0)
     return labels

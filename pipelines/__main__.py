@@ -78,7 +78,10 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where label volumes go")
     parser.add_argument("--write", default="nifti,seg.nrrd", metavar="FORMATS",
-                        help="some of nifti,seg.nrrd,mrb,dicomseg,dicomseg-binary (default: two)")  # fmt: skip
+                        help="some of nifti,seg.nrrd,mrb,dicomseg,dicomseg-binary,confidence,fractions "
+                        "(default: two)")  # fmt: skip
+    unsure = "voxels whose label is less probable than P, such as 0.6, get no label (default: 0)"
+    parser.add_argument("--unsure", type=_share, default=0.0, metavar="P", help=unsure)
 
 
 def _add_batch(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +108,13 @@ def _positive(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"found {text}, expected a number of at least 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a probability of at least 0 and below 1")
     return value
 
 

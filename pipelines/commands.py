@@ -48,7 +48,7 @@ def segment(args: argparse.Namespace) -> int:
 
     formats = parse_formats(args.write)
     model = Model.load(args.model, device=args.device)
-    return _segment_and_report(model, _scans(args), Job(args.out, formats, args.masks), args)
+    return _segment_and_report(model, _scans(args), Job(args.out, formats, args.masks, args.unsure), args)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.out)
     folder = args.model or args.out / "model"
     model = train_model(scans, folder, config, masks=args.masks, device=args.device, reuse=True)
-    return _segment_and_report(model, scans, Job(args.out, formats, args.masks), args)
+    return _segment_and_report(model, scans, Job(args.out, formats, args.masks, args.unsure), args)
 
 
 def label(args: argparse.Namespace) -> int:
@@ -100,7 +100,7 @@ def pacs(args: argparse.Namespace) -> int:
 
     query, server, formats = parse_query(args), connect(args), parse_formats(args.write)
     model = Model.load(args.model, device=args.device)
-    outcome = segment_pacs(server, query, model, Job(args.out, formats))
+    outcome = segment_pacs(server, query, model, Job(args.out, formats, unsure=args.unsure))
     finish(args.out, model, _quotable(args))
     write_report(args.out)
     say_summary(outcome)
@@ -159,7 +159,7 @@ def _options(args: argparse.Namespace) -> Options:
 def _quotable(args: argparse.Namespace) -> list[str]:
     """The command without the paths of the scans, for run.json."""
     words = ["medseg", str(args.command)]
-    for name in ("config", "write", "device"):
+    for name in ("config", "write", "unsure", "device"):
         if hasattr(args, name):
             words += [f"--{name}", str(getattr(args, name))]
     words += [f"--{name.replace('_', '-')}" for name in ("keep_names", "regrid") if getattr(args, name, False)]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from medseg.pipelines.keys import model_key
 from medseg.pipelines.manifest import Record, read_records, write_record
-from medseg.pipelines.outputs import Job, output_path, sizes_of, write_outputs
+from medseg.pipelines.outputs import Job, output_path, paths_of_format, sizes_of, write_outputs
 from medseg.pipelines.progress import bar, say
 from medseg.pipelines.reporting import write_report
 from medseg.pipelines.segmenting import finish
-from medseg.pipelines.writing import FORMATS_OF_LABELS, SUFFIXES
+from medseg.pipelines.writing import FORMATS_OF_LABELS, NAMELESS_FORMATS, SUFFIXES
 
 from medseg.errors import ConfigError
 from medseg.io.labels import read_labels
@@ -152,18 +152,18 @@ def _rewrite_scan(out: Path, path: Path, record: Record, before: Model, model: M
     """Rewrite what can follow from the labels; returns whether that is everything."""
     labels, geometry = read_labels(path)
     result = Segmentation(model.apply_merges(labels), geometry, model.table)
-    is_there = {name: output_path(out, record.scan, suffix).is_file() for name, suffix in SUFFIXES.items()}
-    write_outputs(result, record.scan, Job(out, tuple(name for name in FORMATS_OF_LABELS if is_there[name])))
+    files = {name: [p for p in paths_of_format(out, record.scan, name) if p.is_file()] for name in SUFFIXES}
+    write_outputs(result, record.scan, Job(out, tuple(name for name in FORMATS_OF_LABELS if files[name])))
     mosaic = output_path(out / "report", record.scan, ".png")
     colors = [[(label.number, label.color) for label in x.table] for x in (before, model)]
     if mosaic.is_file() and colors[0] == colors[1]:
         rename_mosaic(mosaic, model.table, title=record.scan)
-    left = [output_path(out, record.scan, SUFFIXES[name]).name for name in SUFFIXES
-            if is_there[name] and name not in FORMATS_OF_LABELS]  # fmt: skip
+    follow = FORMATS_OF_LABELS + (NAMELESS_FORMATS if before.groups == model.groups else ())
+    left = [path.name for name in SUFFIXES for path in files[name] if name not in follow]
     if left:
         say(f"{record.scan}: {', '.join(left)} cannot follow without the scan; segment it again")
     key = "" if left else record.key.replace(model_key(before), model_key(model))
-    there = tuple(name for name in SUFFIXES if is_there[name])
+    there = tuple(name for name in SUFFIXES if files[name])
     sizes = sizes_of(record.scan, Job(out, there))
     write_record(out, replace(record, volumes_mm3=result.volumes_mm3(), key=key, outputs=sizes))
     return not left

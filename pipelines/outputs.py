@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from medseg.model import Segmentation
 
 @dataclass(frozen=True)
 class Job:
-    """What to do with every scan: where outputs go, in which formats, inside which masks."""
+    """What to do with every scan: where outputs go, in which formats, inside which masks, how sure labels must be."""
 
     out: Path
     formats: tuple[str, ...] = DEFAULT_FORMATS
     masks: Path | None = None
+    unsure: float = 0.0
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -74,8 +76,18 @@ def write_outputs(result: Segmentation, scan_id: str, job: Job, origin: Origin |
         write_format(name, result, output_path(job.out, scan_id, SUFFIXES[name]), origin)
 
 
+def paths_of_format(out: Path, scan_id: str, name: str) -> list[Path]:
+    """Where a format of a scan lies; of a format with one file a label, the files that are there."""
+    path = output_path(out, scan_id, SUFFIXES[name])
+    if "{}" not in SUFFIXES[name]:
+        return [path]
+    before, after = map(re.escape, path.name.rsplit("{}", 1))
+    there = path.parent.iterdir() if path.parent.is_dir() else iter(())
+    return sorted(found for found in there if re.fullmatch(rf"{before}\d+{after}", found.name))
+
+
 def _paths_of(scan_id: str, job: Job) -> list[Path]:
-    labels = [output_path(job.out, scan_id, SUFFIXES[name]) for name in job.formats]
+    labels = [path for name in job.formats for path in paths_of_format(job.out, scan_id, name)]
     return [*labels, mosaic_path(job.out, scan_id)]
 
 

@@ -75,7 +75,9 @@ def segment_one(model: Model, scan: Scan, job: Job) -> Segmentation:
     check_formats(scan, job.formats)
     image = read_scan(scan)
     path = mask_path(job.masks, scan)
-    result = model.segment(image, read_mask(path, Geometry.of(image)) if path else None)
+    mask = read_mask(path, Geometry.of(image)) if path else None
+    wanted = {name: name in job.formats for name in ("confidence", "fractions")}
+    result = model.segment(image, mask, **wanted, unsure=job.unsure)
     write_outputs(result, scan.id, job, Origin(scan, image, model.fingerprint))
     write_mosaic(image, result, mosaic_path(job.out, scan.id), title=scan.id)
     return result

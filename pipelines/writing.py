@@ -8,7 +8,7 @@ from pathlib import Path
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.errors import InputError
-from medseg.io.labels import write_labels
+from medseg.io.labels import write_labels, write_shares
 from medseg.io.scan import Scan
 from medseg.io.slicer import write_seg_nrrd
 from medseg.model import Segmentation
@@ -19,11 +19,15 @@ SUFFIXES = {
     "mrb": ".mrb",
     "dicomseg": "_seg.dcm",
     "dicomseg-binary": "_seg_binary.dcm",
+    "confidence": "_confidence.nii.gz",
+    "fractions": "_fraction{}.nii.gz",
 }
-"""What follows the id of the scan, by format."""
+"""What follows the id of the scan, by format; {} stands for the number of each label."""
 DEFAULT_FORMATS = ("nifti", "seg.nrrd")
 FORMATS_OF_LABELS = DEFAULT_FORMATS
 """Formats that need nothing but the labels, so that they can be written again from them."""
+NAMELESS_FORMATS = ("confidence", "fractions")
+"""Formats that say nothing of names and colours: they hold as long as each number means the same."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class Origin:
     scan: Scan
     image: MetaTensor
     model: str
+
+
+def numbered(path: Path, number: int | str) -> Path:
+    """The path with `number` in place of the {} of its suffix."""
+    return path.with_name(str(number).join(path.name.rsplit("{}", 1)))
 
 
 def check_formats(scan: Scan, formats: tuple[str, ...]) -> None:
@@ -56,6 +65,12 @@ def write_format(name: str, result: Segmentation, path: Path, origin: Origin | N
         write_labels(result.labels, result.geometry, path, table=result.table)
     elif name == "seg.nrrd":
         write_seg_nrrd(result.labels, result.geometry, result.table, path)
+    elif name == "confidence" and result.confidence is not None:
+        write_shares(result.confidence, result.geometry, path)
+    elif name == "fractions" and result.fractions is not None:
+        # One file a label: 3D Slicer has no reader for 4-D NIfTI volumes of labels.
+        for number in result.fractions:
+            write_shares(result.fractions[number], result.geometry, numbered(path, number))
     elif origin is None:
         raise ValueError(f"{name} needs the scan that was segmented")
     elif name == "mrb":

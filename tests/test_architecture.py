@@ -14,7 +14,7 @@ FILES = sorted([*(ROOT / "medseg").rglob("*.py"), *(ROOT / "pipelines").rglob("*
 # Lower layers first; a module may import from its own layer and from those before it.
 LAYERS = (
     {"medseg", "medseg.errors", "medseg.config", "medseg.configs"},
-    {"medseg.geometry", "medseg.label_table", "medseg.devices", "medseg.histogram"},
+    {"medseg.geometry", "medseg.slabs", "medseg.label_table", "medseg.devices", "medseg.histogram"},
     {"medseg.io"},
     {"medseg.foreground", "medseg.fingerprint", "medseg.cleanup", "medseg.overlap", "medseg.distance"},
     {"medseg.preprocessing", "medseg.metrics", "medseg.evaluation"},
@@ -25,12 +25,14 @@ LAYERS = (
         "medseg.mixture",
         "medseg.fields",
         "medseg.bias",
+        "medseg.partial_volume",
         "medseg.tissues",
+        "medseg.evidence",
         "medseg.texture",
         "medseg.surroundings",
     },
     {"medseg.checkpoint", "medseg.training", "medseg.clustering"},
-    {"medseg.model", "medseg.model_folder", "medseg.fitting"},
+    {"medseg.certainty", "medseg.model", "medseg.model_folder", "medseg.fitting"},
     {"medseg.report"},
     {"medseg.pipelines", "medseg.__main__"},
 )
