@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   medseg train scans/ --model model/ --config brain_t1 --set clustering.n_clusters=4
   medseg segment more_scans/ --model model/ --out out2/
   medseg label model/ --name 3="white matter" --color 3=230,230,230 --merge 4,5 --out out/
+  medseg label model/ --cut 6 --out out/     six labels out of the same fit
 """
 
 
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_segment(commands)
     _add_label(commands)
+    _add_describe(commands)
     _add_evaluate(commands)
     _add_report(commands)
     _add_pacs(commands)
@@ -78,8 +80,8 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where label volumes go")
     parser.add_argument("--write", default="nifti,seg.nrrd", metavar="FORMATS",
-                        help="some of nifti,seg.nrrd,mrb,dicomseg,dicomseg-binary,confidence,fractions "
-                        "(default: two)")  # fmt: skip
+                        help="some of nifti,seg.nrrd,mrb,dicomseg,dicomseg-binary,confidence,fractions,"
+                        "finest (default: two)")  # fmt: skip
     unsure = "voxels whose label is less probable than P, such as 0.6, get no label (default: 0)"
     parser.add_argument("--unsure", type=_share, default=0.0, metavar="P", help=unsure)
 
@@ -161,8 +163,14 @@ def _add_label(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--color", action="append", default=[], metavar="3=R,G,B", help="0 to 255 each")
     parser.add_argument("--code", action="append", default=[], metavar="3=VALUE:MEANING", help="SNOMED CT code")
     parser.add_argument("--merge", action="append", default=[], metavar="4,5", help="5 becomes part of 4")
+    parser.add_argument("--cut", type=_count, metavar="N", help="labels that the hierarchy is cut to, 2 to 32")
     parser.add_argument("--out", type=Path, action="append", default=[], metavar="OUT",
                         help="outputs to rewrite (default: the folder that `run` made around MODEL)")  # fmt: skip
+
+
+def _add_describe(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _command(commands, "describe", "print the labels of a model and the tree that --cut cuts")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="model folder")
 
 
 def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]

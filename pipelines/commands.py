@@ -69,8 +69,20 @@ def label(args: argparse.Namespace) -> int:
     """Name, colour and merge labels."""
     from medseg.pipelines.labelling import Changes, relabel
 
-    changes = Changes.parse(names=args.name, colors=args.color, codes=args.code, merges=args.merge)
+    changes = Changes.parse(names=args.name, colors=args.color, codes=args.code, merges=args.merge, cut=args.cut)
     return int(relabel(args.model, changes, outputs=args.out))
+
+
+def describe(args: argparse.Namespace) -> int:
+    """Print what a model has learned."""
+    from medseg.cutting import describe_tree
+    from medseg.model import Model
+
+    model = Model.load(args.model, device="cpu")
+    print(model.describe())  # noqa: T201
+    if model.hierarchy is not None:
+        print(describe_tree(model))  # noqa: T201
+    return 0
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -100,6 +112,7 @@ def pacs(args: argparse.Namespace) -> int:
 
     query, server, formats = parse_query(args), connect(args), parse_formats(args.write)
     model = Model.load(args.model, device=args.device)
+    model.check(fractions="fractions" in formats, finest="finest" in formats)
     outcome = segment_pacs(server, query, model, Job(args.out, formats, unsure=args.unsure))
     finish(args.out, model, _quotable(args))
     write_report(args.out)
@@ -125,6 +138,7 @@ def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args:
 
     if not isinstance(model, Model) or not isinstance(job, Job):
         raise TypeError("expected a Model and a Job")
+    model.check(fractions="fractions" in job.formats, finest="finest" in job.formats)
     records = segment_scans(model, args.model or job.out / "model", scans, job, _options(args))
     finish(job.out, model, _quotable(args))
     page = write_report(job.out)
@@ -198,5 +212,5 @@ def _scans(args: argparse.Namespace) -> list[Scan]:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "inspect": inspect, "run": run, "train": train, "segment": segment,
-    "label": label, "evaluate": evaluate, "report": report, "pacs": pacs, "slicer": slicer,
+    "label": label, "describe": describe, "evaluate": evaluate, "report": report, "pacs": pacs, "slicer": slicer,
 }  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medseg.pipelines.cutting import check_can_follow, labels_after
 from medseg.pipelines.keys import model_key
 from medseg.pipelines.manifest import Record, read_records, write_record
 from medseg.pipelines.outputs import Job, output_path, paths_of_format, sizes_of, write_outputs
@@ -16,24 +17,30 @@ from medseg.pipelines.segmenting import finish
 from medseg.pipelines.writing import FORMATS_OF_LABELS, NAMELESS_FORMATS, SUFFIXES
 
 from medseg.errors import ConfigError
-from medseg.io.labels import read_labels
 from medseg.label_table import Code
 from medseg.model import Model, Segmentation
-from medseg.report.mosaic import rename_mosaic
+from medseg.report.mosaic import redraw_mosaic, rename_mosaic
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What the user wants: by label number; `merges` maps a label to the one it becomes part of."""
+    """What the user wants: by label number; `merges` maps a label to the one it becomes part of; `cut` comes first."""
 
     names: dict[int, str]
     colors: dict[int, tuple[int, int, int]]
     codes: dict[int, Code]
     merges: dict[int, int]
+    cut: int | None = None
 
     @classmethod
     def parse(
-        cls, *, names: Sequence[str], colors: Sequence[str], codes: Sequence[str], merges: Sequence[str]
+        cls,
+        *,
+        names: Sequence[str],
+        colors: Sequence[str],
+        codes: Sequence[str],
+        merges: Sequence[str],
+        cut: int | None = None,
     ) -> Changes:
         """From the words of the command line.
 
@@ -51,10 +58,12 @@ class Changes:
                 n: _code(n, value) for n, value in (_assignment(t, "--code", "3=389079005:White matter") for t in codes)
             },
             merges=merged,
+            cut=cut,
         )
 
     def apply(self, model: Model) -> Model:
         """The model under the changed label table."""
+        model = model if self.cut is None else model.cut_to(self.cut)
         model = model.relabelled(model.table, self.merges)
         table = model.table
         for number, name in self.names.items():
@@ -110,6 +119,7 @@ def relabel(folder: Path, changes: Changes, *, outputs: Sequence[Path] = ()) -> 
     folders = list(outputs) or [parent for parent in [folder.resolve().parent] if (parent / "run.json").is_file()]
     for out in folders:
         _check_made_by(before, out)
+        check_can_follow(out, before, model)
     model.save(folder)
     n_failed = sum(_rewrite(out, before, model) for out in folders)
     say(model.describe())
@@ -138,7 +148,7 @@ def _rewrite(out: Path, before: Model, model: Model) -> int:
         for n_done, record in enumerate(done, start=1):
             path = output_path(out, record.scan, "_seg.nii.gz")
             if path.is_file():
-                n_failed += not _rewrite_scan(out, path, record, before, model)
+                n_failed += not _rewrite_scan(out, record, before, model)
             else:
                 say(f"{record.scan}: {path.name} is gone, so its names cannot follow; segment it again")
                 n_failed += 1
@@ -148,17 +158,20 @@ def _rewrite(out: Path, before: Model, model: Model) -> int:
     return n_failed
 
 
-def _rewrite_scan(out: Path, path: Path, record: Record, before: Model, model: Model) -> bool:
+def _rewrite_scan(out: Path, record: Record, before: Model, model: Model) -> bool:
     """Rewrite what can follow from the labels; returns whether that is everything."""
-    labels, geometry = read_labels(path)
-    result = Segmentation(model.apply_merges(labels), geometry, model.table)
+    labels, geometry = labels_after(out, record.scan, before, model)
+    result = Segmentation(labels, geometry, model.table)
     files = {name: [p for p in paths_of_format(out, record.scan, name) if p.is_file()] for name in SUFFIXES}
     write_outputs(result, record.scan, Job(out, tuple(name for name in FORMATS_OF_LABELS if files[name])))
     mosaic = output_path(out / "report", record.scan, ".png")
     colors = [[(label.number, label.color) for label in x.table] for x in (before, model)]
     if mosaic.is_file() and colors[0] == colors[1]:
         rename_mosaic(mosaic, model.table, title=record.scan)
-    follow = FORMATS_OF_LABELS + (NAMELESS_FORMATS if before.groups == model.groups else ())
+    elif mosaic.is_file() and before.cut != model.cut:
+        redraw_mosaic(mosaic, result, title=record.scan)
+    same = before.groups == model.groups and before.cut == model.cut
+    follow = (*FORMATS_OF_LABELS, "finest", *(NAMELESS_FORMATS if same else ()))
     left = [path.name for name in SUFFIXES for path in files[name] if name not in follow]
     if left:
         say(f"{record.scan}: {', '.join(left)} cannot follow without the scan; segment it again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ SUFFIXES = {
     "dicomseg-binary": "_seg_binary.dcm",
     "confidence": "_confidence.nii.gz",
     "fractions": "_fraction{}.nii.gz",
+    "finest": "_finest.nii.gz",
 }
 """What follows the id of the scan, by format; {} stands for the number of each label."""
 DEFAULT_FORMATS = ("nifti", "seg.nrrd")
@@ -59,18 +61,40 @@ def check_formats(scan: Scan, formats: tuple[str, ...]) -> None:
         raise InputError(message, code="no_reference")
 
 
+def _write_confidence(result: Segmentation, path: Path) -> None:
+    if result.confidence is None:
+        raise ValueError("the confidence was not asked for when the scan was segmented")
+    write_shares(result.confidence, result.geometry, path)
+
+
+def _write_fractions(result: Segmentation, path: Path) -> None:
+    """One file a label: 3D Slicer has no reader for 4-D NIfTI volumes of labels."""
+    if result.fractions is None:
+        raise ValueError("the fractions were not asked for when the scan was segmented")
+    for number in result.fractions:
+        write_shares(result.fractions[number], result.geometry, numbered(path, number))
+
+
+def _write_finest(result: Segmentation, path: Path) -> None:
+    if result.finest is None:
+        raise ValueError("the finest labels were not asked for when the scan was segmented")
+    write_labels(result.finest, result.geometry, path)
+
+
+EXTRAS: dict[str, Callable[[Segmentation, Path], None]] = {
+    "confidence": _write_confidence, "fractions": _write_fractions, "finest": _write_finest,
+}  # fmt: skip
+"""What a segmentation holds only when it is asked for, by format: the arguments of `Model.segment`."""
+
+
 def write_format(name: str, result: Segmentation, path: Path, origin: Origin | None = None) -> None:
     """Write one format; all but `FORMATS_OF_LABELS` need to know the origin."""
     if name == "nifti":
         write_labels(result.labels, result.geometry, path, table=result.table)
     elif name == "seg.nrrd":
         write_seg_nrrd(result.labels, result.geometry, result.table, path)
-    elif name == "confidence" and result.confidence is not None:
-        write_shares(result.confidence, result.geometry, path)
-    elif name == "fractions" and result.fractions is not None:
-        # One file a label: 3D Slicer has no reader for 4-D NIfTI volumes of labels.
-        for number in result.fractions:
-            write_shares(result.fractions[number], result.geometry, numbered(path, number))
+    elif name in EXTRAS:
+        EXTRAS[name](result, path)
     elif origin is None:
         raise ValueError(f"{name} needs the scan that was segmented")
     elif name == "mrb":

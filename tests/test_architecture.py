@@ -32,7 +32,15 @@ LAYERS = (
         "medseg.surroundings",
     },
     {"medseg.checkpoint", "medseg.training", "medseg.clustering"},
-    {"medseg.certainty", "medseg.model", "medseg.model_folder", "medseg.fitting"},
+    {
+        "medseg.description",
+        "medseg.hierarchy",
+        "medseg.cutting",
+        "medseg.certainty",
+        "medseg.model",
+        "medseg.model_folder",
+        "medseg.fitting",
+    },
     {"medseg.report"},
     {"medseg.pipelines", "medseg.__main__"},
 )

@@ -108,6 +108,24 @@ def rename_mosaic(path: Path, table: LabelTable, *, title: str) -> None:
         _with_names(picture, table, title).save(temporary, format="PNG", optimize=True)
 
 
+def redraw_mosaic(path: Path, result: Segmentation, *, title: str) -> None:
+    """Lay other labels of the same voxels over the plain slices of a mosaic that `write_mosaic` made."""
+    with Image.open(path) as page:
+        picture = np.asarray(page.convert("RGB").crop((0, HEADER, page.width, HEADER + 3 * TILE))).copy()
+    voxels = torch.from_numpy(result.labels.astype(np.float32))[None]
+    labels = MetaTensor(voxels, affine=torch.tensor(result.geometry.affine))
+    shown = resample(labels, _display_grid(result), "nearest").as_tensor()[0].cpu().numpy().astype(np.int64)
+    for row, axis in enumerate((2, 1, 0)):
+        for column, index in enumerate(_slice_indices(shown, axis)):
+            top, left = row * TILE, 2 * column * TILE
+            plain = picture[top : top + TILE, left : left + TILE, 0]
+            plane = _tile(np.repeat(np.take(shown, index, axis)[..., None], 3, -1).astype(np.uint8))[..., 0]
+            colored = _blend(plain, plane.astype(np.int64), result.table)
+            picture[top : top + TILE, left + TILE : left + 2 * TILE] = colored
+    with whole_file(path) as temporary:
+        _with_names(Image.fromarray(picture), result.table, title).save(temporary, format="PNG", optimize=True)
+
+
 def _with_names(picture: Image.Image, table: LabelTable, title: str) -> Image.Image:
     """The picture with a title above and the label names below."""
     per_row = max(1, picture.width // 175)
