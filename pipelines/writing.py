@@ -68,7 +68,7 @@ def _write_confidence(result: Segmentation, path: Path) -> None:
 
 
 def _write_fractions(result: Segmentation, path: Path) -> None:
-    """One file a label: 3D Slicer has no reader for 4-D NIfTI volumes of labels."""
+    """One file a label: released versions of 3D Slicer do not open a 4-D NIfTI file as a set of volumes."""
     if result.fractions is None:
         raise ValueError("the fractions were not asked for when the scan was segmented")
     for number in result.fractions:
