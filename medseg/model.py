@@ -160,16 +160,19 @@ class Model:
         asked = confidence or fractions or unsure > 0 or tree is not None
         evidence = self.clusters.evidence(self.network, prepared) if asked else None
         scores = self.clusters.scores(self.network, prepared) if evidence is None else evidence.scores
+        description = None
+        if tree is not None and evidence is not None:
+            description = Description.of(evidence, prepared, self.config.clustering.surroundings_mm)
+        del prepared
         labels = labels_on(geometry, scores, inside)
-        del scores
+        where = inside if fractions else None
+        del scores, inside
         if self.cut is None:
             labels = self.apply_merges(labels)
         labels = clean(labels, geometry.spacing_mm, **self.config.cleanup.model_dump())
         leaves = None
-        if tree is not None and evidence is not None:
-            description = Description.of(evidence, prepared, self.config.clustering.surroundings_mm)
+        if tree is not None and description is not None:
             leaves = tree.leaves_on(geometry, description, labels, fitted_groups(self))
-        del prepared
         labels = labels_of(self, labels, leaves)
         if evidence is None:
             return Segmentation(labels, geometry, self.table)
@@ -178,7 +181,7 @@ class Model:
             labels[sure < unsure * ONE] = 0
             if leaves is not None:
                 leaves[labels == 0] = 0
-        shares = Fractions(geometry, evidence, inside, self.groups) if fractions else None
+        shares = None if where is None else Fractions(geometry, evidence, where, self.groups)
         return Segmentation(
             labels, geometry, self.table, sure if confidence else None, shares, leaves if finest else None
         )

@@ -17,13 +17,18 @@ from medseg.model import LabelArray, Model
 from medseg.slabs import look_up
 
 
+def only_merged(before: Model, model: Model) -> bool:
+    """Whether labels became parts of others at most: no other cut, and no merge undone by cutting again."""
+    return before.cut == model.cut and set(before.merged) <= set(model.merged)
+
+
 def check_can_follow(out: Path, before: Model, model: Model) -> None:
     """Refuse, before anything is changed, a cut that the label volumes of a folder do not hold.
 
     Raises:
         ConfigError: labels would have to be divided, and the finest ones were not written.
     """
-    if before.cut == model.cut:
+    if only_merged(before, model):
         return
     for record in read_records(out):
         if record.status == "done" and not _finest(out, record.scan).is_file() and _unions(before, model) is None:
@@ -36,7 +41,7 @@ def check_can_follow(out: Path, before: Model, model: Model) -> None:
 def labels_after(out: Path, scan_id: str, before: Model, model: Model) -> tuple[LabelArray, Geometry]:
     """The labels that a scan has under the changed model, from what the model `before` wrote of it."""
     labels, geometry = read_labels(output_path(out, scan_id, SUFFIXES["nifti"]))
-    if before.cut == model.cut:
+    if only_merged(before, model):
         return model.apply_merges(labels), geometry
     if _finest(out, scan_id).is_file():
         leaves, geometry = read_labels(_finest(out, scan_id))

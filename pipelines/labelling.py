@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.pipelines.cutting import check_can_follow, labels_after
+from medseg.pipelines.cutting import check_can_follow, labels_after, only_merged
 from medseg.pipelines.keys import model_key
 from medseg.pipelines.manifest import Record, read_records, write_record
 from medseg.pipelines.outputs import Job, output_path, paths_of_format, sizes_of, write_outputs
@@ -168,9 +168,9 @@ def _rewrite_scan(out: Path, record: Record, before: Model, model: Model) -> boo
     colors = [[(label.number, label.color) for label in x.table] for x in (before, model)]
     if mosaic.is_file() and colors[0] == colors[1]:
         rename_mosaic(mosaic, model.table, title=record.scan)
-    elif mosaic.is_file() and before.cut != model.cut:
+    elif mosaic.is_file() and model.cut is not None:
         redraw_mosaic(mosaic, result, title=record.scan)
-    same = before.groups == model.groups and before.cut == model.cut
+    same = before.groups == model.groups and only_merged(before, model)
     follow = (*FORMATS_OF_LABELS, "finest", *(NAMELESS_FORMATS if same else ()))
     left = [path.name for name in SUFFIXES for path in files[name] if name not in follow]
     if left:
