@@ -160,9 +160,8 @@ class Model:
         asked = confidence or fractions or unsure > 0 or tree is not None
         evidence = self.clusters.evidence(self.network, prepared) if asked else None
         scores = self.clusters.scores(self.network, prepared) if evidence is None else evidence.scores
-        description = None
-        if tree is not None and evidence is not None:
-            description = Description.of(evidence, prepared, self.config.clustering.surroundings_mm)
+        reach = self.config.clustering.surroundings_mm
+        description = Description.of(evidence, prepared, reach) if tree and evidence else None
         del prepared
         labels = labels_on(geometry, scores, inside)
         where = inside if fractions else None
@@ -171,16 +170,15 @@ class Model:
             labels = self.apply_merges(labels)
         labels = clean(labels, geometry.spacing_mm, **self.config.cleanup.model_dump())
         leaves = None
-        if tree is not None and description is not None:
+        if tree and description:
             leaves = tree.leaves_on(geometry, description, labels, fitted_groups(self))
         labels = labels_of(self, labels, leaves)
         if evidence is None:
             return Segmentation(labels, geometry, self.table)
         sure = confidence_on(geometry, evidence, labels, self.groups) if confidence or unsure > 0 else None
-        if sure is not None and unsure > 0:
-            labels[sure < unsure * ONE] = 0
-            if leaves is not None:
-                leaves[labels == 0] = 0
+        for volume in (labels, leaves) if sure is not None and unsure > 0 else ():
+            if volume is not None:
+                volume[sure < unsure * ONE] = 0
         shares = None if where is None else Fractions(geometry, evidence, where, self.groups)
         return Segmentation(
             labels, geometry, self.table, sure if confidence else None, shares, leaves if finest else None
