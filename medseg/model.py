@@ -176,8 +176,8 @@ class Model:
         if evidence is None:
             return Segmentation(labels, geometry, self.table)
         sure = confidence_on(geometry, evidence, labels, self.groups) if confidence or unsure > 0 else None
-        for volume in (labels, leaves) if sure is not None and unsure > 0 else ():
-            if volume is not None:
+        for volume in (labels, leaves) if unsure > 0 else ():
+            if volume is not None and sure is not None:
                 volume[sure < unsure * ONE] = 0
         shares = None if where is None else Fractions(geometry, evidence, where, self.groups)
         return Segmentation(
