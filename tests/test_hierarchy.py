@@ -151,6 +151,10 @@ def test_outputs_follow_a_cut_without_a_scan_and_nest(outputs, capsys):
     assert (out / "good000_finest.nii.gz").read_bytes() == made
     again = np.asarray(Image.open(out / "report" / "good000.png"))
     assert np.array_equal(again[: picture.shape[0]], picture)  # back at three labels, the picture is the first one
+    assert main(["label", str(out / "model"), "--merge", "1,2"]) == 0
+    assert set(np.unique(labels_in(out))) == {0, 1, 3}
+    assert main(["label", str(out / "model"), "--cut", "3"]) == 0  # cutting again undoes the merge
+    assert np.array_equal(labels_in(out), fitted)
     capsys.readouterr()
     assert main(["describe", str(out / "model")]) == 0
     said = capsys.readouterr().out
