@@ -6,13 +6,14 @@ PIP := $(BIN)/pip install --disable-pip-version-check --quiet --no-compile --con
 # The CPU build; on a machine with a GPU: make demo TORCH="torch==2.13.0 --index-url <the index for your CUDA>"
 TORCH ?= torch==2.13.0
 
-.PHONY: help env dev demo test test-slow lint wheel benchmark clean
+.PHONY: help env dev demo test test-slow lint wheel benchmark benchmark-confidence clean
 
 help:
 	@echo "make demo       install into $(VENV), segment the sample scans (at most 6 minutes on 2 cores)"
 	@echo "make test       install into $(VENV), run the tests (at most 10 minutes on 2 cores)"
 	@echo "make lint       ruff and mypy"
 	@echo "make wheel      build the wheel"
+	@echo "make benchmark-confidence  calibration, fractions and cuts, see docs/confidence.md"
 	@echo "make benchmark  score on real scans, see benchmarks/README.md (PARTS=\"ibsr ct\" for some, BENCH=\"--ablation --seeds 0 1 2\" for more)"
 
 env: $(VENV)/installed
@@ -63,6 +64,9 @@ wheel: dev
 
 benchmark: env .venv-peers/installed
 	$(BIN)/python -m benchmarks $(PARTS) --peers --peers-python .venv-peers/bin/python $(BENCH)
+
+benchmark-confidence: env .venv-peers/installed
+	$(BIN)/python -m benchmarks.confidence $(PARTS) --peers-python .venv-peers/bin/python $(BENCH)
 
 clean:
 	rm -rf $(VENV) demo out build dist *.egg-info

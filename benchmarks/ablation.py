@@ -33,7 +33,9 @@ class Tissues:
     def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
         """(K, I, J, K) scores, as `ScanTissues`."""
         normalised = normalise(prepared, self.config)
-        return ScanTissues(self.config).scores_of(Prepared(self.denoise(network, normalised), normalised.foreground))
+        mean = self.denoise(network, normalised)
+        noise_free = MetaTensor(torch.zeros_like(mean.as_tensor()), affine=mean.affine)
+        return ScanTissues(self.config).evidence_of(Prepared(mean, normalised.foreground), noise_free).scores
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing is learned but the network."""

@@ -15,13 +15,14 @@ from torch import Tensor
 from medseg.autoencoder import Autoencoder
 from medseg.config import ClusteringConfig
 from medseg.embedding import embed
+from medseg.evidence import Evidence, Intervals, Posteriors
 from medseg.geometry import Geometry
 from medseg.mixture import Features, Mixture, Projection
 from medseg.preprocessing import Prepared, continue_beyond, continued
 from medseg.store import Store
 from medseg.surroundings import composition, keep_bulk, smooth_posteriors
 from medseg.texture import arrays, learn_filters, log_energies, pool
-from medseg.tissues import scores_between, straighten, tissue_borders, to_contrast_units
+from medseg.tissues import straighten, tissue_means, to_contrast_units
 
 Array = npt.NDArray[np.float64]
 _N_TEXTURES = 6
@@ -33,6 +34,9 @@ class Clusters(Protocol):
 
     def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
         """(K, I, J, K) scores on the working grid; the best one is the label."""
+
+    def evidence(self, network: Autoencoder, prepared: Prepared) -> Evidence:
+        """The scores, and what they say of probabilities and fractions."""
 
     def tensors(self) -> dict[str, Tensor]:
         """What is saved; `load_clusters` reads it."""
@@ -72,17 +76,21 @@ class ScanTissues:
 
     def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
         """(K, I, J, K) scores, linear in the denoised intensity."""
-        normalised = normalise(prepared, self.config)
-        mean = embed(network, normalised.image, normalised.foreground).mean
-        return self.scores_of(Prepared(mean, normalised.foreground))
+        return self.evidence(network, prepared).scores
 
-    def scores_of(self, denoised: Prepared) -> MetaTensor:
-        """(K, I, J, K) scores of a normalised scan that holds noise-free intensities."""
+    def evidence(self, network: Autoencoder, prepared: Prepared) -> Intervals:
+        """The intervals, with the noise that the network's posterior leaves in the intensities."""
+        normalised = normalise(prepared, self.config)
+        found = embed(network, normalised.image, normalised.foreground)
+        return self.evidence_of(Prepared(found.mean, normalised.foreground), found.sd)
+
+    def evidence_of(self, denoised: Prepared, sd: MetaTensor) -> Intervals:
+        """The intervals of a normalised scan that holds noise-free intensities, known to within `sd`."""
         (mean, inside), n_tissues = denoised, self.config.n_clusters
         if self.config.bias_mm is not None:
             mean = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.bias_mm)
-        borders = tissue_borders(mean, inside, n_tissues)
-        return scores_between(continued(self._smooth(Prepared(mean, inside)), inside), borders)
+        means, histogram = tissue_means(mean, inside, n_tissues)
+        return Intervals(continued(self._smooth(Prepared(mean, inside)), inside), sd, inside, means, histogram)
 
     def _smooth(self, denoised: Prepared) -> MetaTensor:
         """Over less than a voxel: what is finer than the scanner's resolution is no tissue."""
@@ -173,8 +181,15 @@ class CohortTissues:
 
     def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
         """(K, I, J, K) posteriors, continued a little beyond the foreground; half precision, as K of them are kept."""
-        inside = arrays(prepared)[1]
+        return self._scores_of(_features(network, prepared, self.config, self.filters, self.textures), prepared)
+
+    def evidence(self, network: Autoencoder, prepared: Prepared) -> Posteriors:
+        """The posteriors and the features that they come from."""
         rows = _features(network, prepared, self.config, self.filters, self.textures)
+        return Posteriors(self._scores_of(rows, prepared), lambda: rows)
+
+    def _scores_of(self, rows: Features, prepared: Prepared) -> MetaTensor:
+        inside = arrays(prepared)[1]
         posteriors = self._tissue_posteriors(rows, prepared)
         for tissue in self.divisions if self.config.bulk_share else ():
             posteriors = keep_bulk(posteriors, inside, tissue, self.config.bulk_share)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from monai.data.meta_tensor import MetaTensor
 from medseg.autoencoder import Autoencoder, loss
 from medseg.clustering import fit_clusters, normalise
 from medseg.config import Config
+from medseg.description import Description, Sample
 from medseg.devices import choose_device, memory_gb, seed_everything
 from medseg.embedding import white_noise
 from medseg.errors import InputError
 from medseg.fingerprint import ScanFingerprint
 from medseg.geometry import Geometry
+from medseg.hierarchy import N_SAMPLES, Hierarchy
 from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
@@ -165,11 +167,16 @@ def _digest(config: Config, fingerprints: Sequence[ScanFingerprint]) -> str:
 
 
 def describe_labels(model: Model, prepared: Sequence[Prepared]) -> Model:
-    """Fill the label table with each label's mean intensity and median volume in the training scans."""
-    n_labels = model.config.clustering.n_clusters
+    """Fill the label table with each label's mean intensity and median volume in the training scans; grow the tree."""
+    config, seed = model.config.clustering, model.config.training.seed
+    n_labels = config.n_clusters
     volumes, totals, counts = [], torch.zeros(n_labels), torch.zeros(n_labels)
+    samples = []
     for item in prepared:
-        best = model.clusters.scores(model.network, item).as_tensor().argmax(dim=0)
+        evidence = model.clusters.evidence(model.network, item)
+        best = evidence.scores.as_tensor().argmax(dim=0)
+        description = Description.of(evidence, item, config.surroundings_mm)
+        samples.append(Sample.of(description, best, item, max(1, N_SAMPLES // len(prepared)), seed))
         inside = item.foreground.as_tensor()[0] > 0
         found = torch.bincount(best[inside], minlength=n_labels).float()
         totals += torch.bincount(best[inside], weights=item.image.as_tensor()[0][inside], minlength=n_labels)
@@ -180,4 +187,6 @@ def describe_labels(model: Model, prepared: Sequence[Prepared]) -> Model:
     for number, volume in enumerate(torch.stack(volumes).median(dim=0).values, start=1):
         mean = low + (high - low) * float(totals[number - 1] / counts[number - 1].clamp_min(1))
         table = table.replace(number, mean_intensity=round(mean, 4), volume_ml=round(float(volume), 3))
-    return model.relabelled(table, {})
+    tree = Hierarchy.fit(samples, n_labels, seed=seed)
+    tree = tree.described([x.mean_intensity or 0.0 for x in table], [x.volume_ml or 0.0 for x in table])
+    return replace(model.relabelled(table, {}), hierarchy=tree)

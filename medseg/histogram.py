@@ -107,15 +107,15 @@ def pure_tissue_means(histogram: Histogram, n_tissues: int) -> Array:
     span = max(float(middle[-1] - middle[0]), 1e-6)
     # On clean images two tissues would share one sharp peak; k-means keeps them apart.
     least = _LEAST_GAP * np.maximum(np.diff(middle), 1e-3 * span)
-    pseudo = np.r_[0.0, np.full(n_tissues - 1, _PURE_SHARE), np.zeros(2 * (n_tissues - 1))]
+    pseudo = pseudo_shares(n_tissues)
 
     def unpack(free: Array) -> tuple[Array, Array]:
         means = free[0] + np.r_[0, np.cumsum(least + np.exp(free[1:n_tissues]))]
         return means, 0.01 * span + np.exp(free[n_tissues:])
 
     def cost(free: Array) -> float:
-        likelihood = _partial_volume_likelihoods(histogram.centres, *unpack(free))
-        shares = _shares(likelihood, histogram.shares, pseudo, n_tissues)
+        likelihood = partial_volume_likelihoods(histogram.centres, *unpack(free))
+        shares = mixing_shares(likelihood, histogram.shares, pseudo, n_tissues)
         fit = histogram.shares @ np.log(likelihood @ shares + 1e-12) + pseudo @ np.log(shares + 1e-9)
         log_sds = free[n_tissues:]
         return float(-fit + 0.5 * _TIE * ((log_sds - log_sds.mean()) ** 2).sum())
@@ -143,8 +143,13 @@ def _peaks(histogram: Histogram, means: Array) -> Array:
     return np.array([histogram.centres[np.argmax(histogram.shares * (nearest == k))] for k in range(len(means))])
 
 
-def _partial_volume_likelihoods(values: Array, means: Array, sds: Array) -> Array:
-    """(B, 3K - 2): K pure tissues, then the two halves of the way between each pair of neighbours."""
+def pseudo_shares(n_tissues: int) -> Array:
+    """(3K - 2,) pseudo shares of the components of `partial_volume_likelihoods`."""
+    return np.asarray(np.r_[0.0, np.full(n_tissues - 1, _PURE_SHARE), np.zeros(2 * (n_tissues - 1))])
+
+
+def partial_volume_likelihoods(values: Array, means: Array, sds: Array) -> Array:
+    """(B, 3K - 2) of (B,) values: K pure tissues, then the two halves of the way between each pair of neighbours."""
     columns = [
         np.exp(-0.5 * ((values - m) / s) ** 2) / (s * np.sqrt(2 * np.pi)) for m, s in zip(means, sds, strict=True)
     ]
@@ -155,7 +160,7 @@ def _partial_volume_likelihoods(values: Array, means: Array, sds: Array) -> Arra
     return np.stack(columns, axis=-1)
 
 
-def _shares(likelihood: Array, histogram: Array, pseudo: Array, n_tissues: int, n_rounds: int = 12) -> Array:
+def mixing_shares(likelihood: Array, histogram: Array, pseudo: Array, n_tissues: int, n_rounds: int = 12) -> Array:
     """EM of the components' shares with pseudo counts."""
     shares: Array = np.r_[np.full(n_tissues, 2.0), np.ones(likelihood.shape[1] - n_tissues)]
     shares /= shares.sum()

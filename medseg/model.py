@@ -21,16 +21,21 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.autoencoder import Autoencoder
+from medseg.certainty import ONE, Fractions, Groups, confidence_on
 from medseg.cleanup import clean, count_values
 from medseg.clustering import Clusters
 from medseg.config import Config
+from medseg.cutting import fitted_groups, groups_of, labels_of, table_of_cut
+from medseg.description import Description
 from medseg.errors import ConfigError
 from medseg.fingerprint import ScanFingerprint
 from medseg.geometry import Geometry, resample
+from medseg.hierarchy import Hierarchy
 from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
 from medseg.notebook import labels_html
 from medseg.preprocessing import Plan
+from medseg.slabs import look_up
 from medseg.training import TrainingRecord
 
 LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -40,11 +45,20 @@ SLAB_VOXELS = 8_000_000
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Labels of one scan on its native grid: (I, J, K), 0 is the background."""
+    """Labels of one scan on its native grid: (I, J, K), 0 is the background.
+
+    Attributes:
+        confidence: (I, J, K) probability that the label is right, 255 for 1; None unless asked for.
+        fractions: by label number, (I, J, K) share of the voxel that it holds, 255 for 1; None unless asked for.
+        finest: (I, J, K) leaf of the hierarchy, of which every cut's labels are unions; None unless asked for.
+    """
 
     labels: LabelArray
     geometry: Geometry
     table: LabelTable
+    confidence: npt.NDArray[np.uint8] | None = None
+    fractions: Fractions | None = None
+    finest: npt.NDArray[np.uint8] | None = None
 
     def volumes_mm3(self) -> dict[int, float]:
         """Volume of every label of the table, 0 for those that do not occur."""
@@ -63,6 +77,8 @@ class Model:
     Attributes:
         merged: label number -> the label it became part of.
         fingerprints: of the training scans; no path, no name.
+        hierarchy: the tree over the labels; None in models of older versions.
+        cut: number of labels that the tree is cut to; None for the fitted labels as they are.
     """
 
     config: Config
@@ -74,6 +90,8 @@ class Model:
     fingerprints: tuple[ScanFingerprint, ...]
     record: TrainingRecord
     created: str
+    hierarchy: Hierarchy | None = None
+    cut: int | None = None
 
     @staticmethod
     def fit(scans: Sequence[Scan | Path | str | MetaTensor], config: Config | None = None, **options: Any) -> Model:
@@ -107,48 +125,101 @@ class Model:
         for value in (self.plan, self.config.clustering, self.config.cleanup):
             digest.update(json.dumps(value.model_dump(mode="json"), sort_keys=True).encode())
         digest.update(json.dumps(sorted(self.merged.items())).encode())
+        digest.update(b"" if self.cut is None else f"cut {self.cut}".encode())
         for name, weight in sorted({**self.network.state_dict(), **self.clusters.tensors()}.items()):
             digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def segment(self, image: MetaTensor, mask: MetaTensor | None = None) -> Segmentation:
+    def segment(
+        self,
+        image: MetaTensor,
+        mask: MetaTensor | None = None,
+        *,
+        confidence: bool = False,
+        fractions: bool = False,
+        unsure: float = 0.0,
+        finest: bool = False,
+    ) -> Segmentation:
         """Label a native (1, I, J, K) image, only inside `mask` (1, I, J, K) when given, else inside the body.
 
         Scores travel from the working grid to the native one, labels are born there, slab by slab.
 
+        Args:
+            confidence: whether to say how probable each voxel's label is; the labels stay the same.
+            fractions: whether to say how much of each label a voxel holds; the labels stay the same.
+            unsure: voxels of less confidence lose their label, after cleanup; 0: none.
+            finest: whether to name the leaf of the hierarchy that each voxel belongs to.
+
         Raises:
+            ConfigError: what is asked for does not exist in this model (`check`).
             InputError: there is no foreground, or nothing but one intensity in it.
         """
+        self.check(fractions=fractions, finest=finest)
         foreground = self.plan.foreground_of(image, mask)
         prepared = self.plan.prepare(image, foreground)
         inside = (foreground.as_tensor()[0] > 0).cpu().numpy()
         del foreground  # four bytes a voxel, of a scan that may have hundreds of millions
         geometry = Geometry.of(image)
-        labels = labels_on(geometry, self.clusters.scores(self.network, prepared), inside)
-        del prepared, inside
-        labels = self.apply_merges(labels)
-        chosen = self.config.cleanup
-        labels = clean(
-            labels,
-            geometry.spacing_mm,
-            min_volume_mm3=chosen.min_volume_mm3,
-            max_hole_mm3=chosen.max_hole_mm3,
-            keep_largest=chosen.keep_largest,
-            connectivity=chosen.connectivity,
+        tree = self.hierarchy if finest or self._is_divided else None
+        asked = confidence or fractions or unsure > 0 or tree is not None
+        evidence = self.clusters.evidence(self.network, prepared) if asked else None
+        scores = self.clusters.scores(self.network, prepared) if evidence is None else evidence.scores
+        reach = self.config.clustering.surroundings_mm
+        description = Description.of(evidence, prepared, reach) if tree and evidence else None
+        del prepared
+        labels = labels_on(geometry, scores, inside)
+        where = inside if fractions else None
+        del scores, inside
+        if self.cut is None:
+            labels = self.apply_merges(labels)
+        labels = clean(labels, geometry.spacing_mm, **self.config.cleanup.model_dump())
+        leaves = None
+        if tree and description:
+            leaves = tree.leaves_on(geometry, description, labels, fitted_groups(self))
+        labels = labels_of(self, labels, leaves)
+        if evidence is None:
+            return Segmentation(labels, geometry, self.table)
+        sure = confidence_on(geometry, evidence, labels, self.groups) if confidence or unsure > 0 else None
+        for volume in (labels, leaves) if unsure > 0 else ():
+            if volume is not None and sure is not None:
+                volume[sure < unsure * ONE] = 0
+        shares = None if where is None else Fractions(geometry, evidence, where, self.groups)
+        return Segmentation(
+            labels, geometry, self.table, sure if confidence else None, shares, leaves if finest else None
         )
-        return Segmentation(labels, geometry, self.table)
+
+    def check(self, *, fractions: bool = False, finest: bool = False) -> None:
+        """Refuse, before any work, what this model cannot give.
+
+        Raises:
+            ConfigError: the leaves of a model without hierarchy, or fractions of labels finer than the fitted ones.
+        """
+        if finest and self.hierarchy is None:
+            raise ConfigError("this model has no hierarchy (it was made by an older medseg); train it again")
+        if fractions and self._is_divided:
+            raise ConfigError(
+                f"fractions exist for the {self.config.clustering.n_clusters} fitted labels and unions of them, found "
+                f"a cut of {self.cut}; cut to fewer or leave fractions out"
+            )
+
+    @property
+    def _is_divided(self) -> bool:
+        """Whether there are labels finer than the fitted ones."""
+        return self.cut is not None and self.cut > self.config.clustering.n_clusters
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Which fitted labels each label of the table is made of, or, when it is finer, is a part of."""
+        return groups_of(self)
 
     def apply_merges(self, labels: LabelArray) -> LabelArray:
         """The label map with merged labels replaced by what they became part of."""
         if not self.merged:
             return labels
-        lookup = np.arange(max(int(labels.max()), *self.merged) + 1, dtype=labels.dtype)
+        lookup = np.arange(max(int(labels.max()), *self.merged) + 1)
         for source, target in self.merged.items():
             lookup[source] = target
-        merged = np.empty_like(labels)
-        for plane, source_plane in zip(merged, labels, strict=True):  # indexing widens to eight bytes a voxel
-            plane[...] = lookup[source_plane]
-        return merged
+        return look_up(lookup, labels)
 
     def relabelled(self, table: LabelTable, merges: dict[int, int]) -> Model:
         """The same model under another label table; `merges` (from -> into) are added to those made before.
@@ -162,6 +233,16 @@ class Model:
             table[source], table[target]
         merged = {source: merges.get(target, target) for source, target in {**self.merged, **merges}.items()}
         return replace(self, table=table.without(list(merges)), merged=merged)
+
+    def cut_to(self, n_labels: int) -> Model:
+        """The same fit with another number of labels; merges are undone, names stay with labels that stay the same.
+
+        Raises:
+            ConfigError: the model has no hierarchy, or no such cut.
+        """
+        self.check(finest=True)
+        table = table_of_cut(self, n_labels)
+        return replace(self, table=table, merged={}, cut=n_labels)
 
     def describe(self) -> str:
         """A few lines for people."""

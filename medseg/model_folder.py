@@ -17,6 +17,7 @@ from medseg.config import Config
 from medseg.devices import choose_device
 from medseg.errors import ModelError
 from medseg.fingerprint import ScanFingerprint
+from medseg.hierarchy import Hierarchy
 from medseg.io.atomic import recover_folder, whole_folder
 from medseg.io.labels import write_color_table
 from medseg.label_table import LabelTable
@@ -24,7 +25,8 @@ from medseg.model import Model
 from medseg.preprocessing import Plan
 from medseg.training import TrainingRecord
 
-FORMAT = 1
+FORMAT = 2
+"""1: no hierarchy; still read."""
 MARKER = "model.json"
 
 
@@ -43,6 +45,7 @@ class _Facts(BaseModel):
     merged: dict[int, int]
     training: TrainingRecord
     fingerprints: tuple[ScanFingerprint, ...]
+    cut: int | None = None
 
 
 def save_model(model: Model, folder: Path) -> None:
@@ -58,11 +61,14 @@ def save_model(model: Model, folder: Path) -> None:
         merged=model.merged,
         training=model.record,
         fingerprints=model.fingerprints,
+        cut=model.cut,
     )
     with whole_folder(folder, marker=MARKER) as temporary:
         save_weights(model.network, temporary / "autoencoder.safetensors")
         tensors = {name: value.detach().cpu().contiguous() for name, value in model.clusters.tensors().items()}
         save_file(tensors, temporary / "clusters.safetensors")
+        if model.hierarchy is not None:
+            save_file(model.hierarchy.tensors(), temporary / "hierarchy.safetensors")
         write_color_table(model.table, temporary / "labels.ctbl")
         (temporary / MARKER).write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
@@ -79,6 +85,7 @@ def load_model(folder: Path, *, device: str = "auto") -> Model:
     try:
         load_weights(network, folder / "autoencoder.safetensors")
         clusters = load_clusters(load_file(folder / "clusters.safetensors"), facts.config.clustering)
+        tree = Hierarchy.from_tensors(load_file(folder / "hierarchy.safetensors")) if facts.format > 1 else None
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError):
         raise ModelError(
             f"{folder}: the weights are missing or damaged, or belong to another model.json; copy the folder again"
@@ -93,6 +100,8 @@ def load_model(folder: Path, *, device: str = "auto") -> Model:
         fingerprints=facts.fingerprints,
         record=facts.training,
         created=facts.created,
+        hierarchy=tree,
+        cut=facts.cut,
     )
 
 

@@ -99,10 +99,14 @@ def _piecewise(values: Tensor, fields: list[Tensor], means: npt.NDArray[np.float
     return out
 
 
-def tissue_borders(mean: MetaTensor, foreground: MetaTensor, n_tissues: int) -> npt.NDArray[np.float64]:
-    """(K - 1,) intensities half way between the pure tissues of a denoised (1, I, J, K) image, ascending."""
-    values = mean.as_tensor()[foreground.as_tensor() > 0].cpu().numpy()
-    means = pure_tissue_means(Histogram.of(values), n_tissues)
+def tissue_means(mean: MetaTensor, foreground: MetaTensor, n_tissues: int) -> tuple[npt.NDArray[np.float64], Histogram]:
+    """(K,) ascending intensities of the pure tissues of a denoised (1, I, J, K) image, and its histogram."""
+    histogram = Histogram.of(mean.as_tensor()[foreground.as_tensor() > 0].cpu().numpy())
+    return pure_tissue_means(histogram, n_tissues), histogram
+
+
+def borders_between(means: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(K,) ascending means -> (K - 1,) intensities half way between them."""
     return np.asarray((means[1:] + means[:-1]) / 2)
 
 

@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   medseg train scans/ --model model/ --config brain_t1 --set clustering.n_clusters=4
   medseg segment more_scans/ --model model/ --out out2/
   medseg label model/ --name 3="white matter" --color 3=230,230,230 --merge 4,5 --out out/
+  medseg label model/ --cut 6 --out out/     six labels out of the same fit
 """
 
 
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_segment(commands)
     _add_label(commands)
+    _add_describe(commands)
     _add_evaluate(commands)
     _add_report(commands)
     _add_pacs(commands)
@@ -84,7 +86,10 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where label volumes go")
     parser.add_argument("--write", default="nifti,seg.nrrd", metavar="FORMATS",
-                        help="some of nifti,seg.nrrd,mrb,dicomseg,dicomseg-binary (default: two)")  # fmt: skip
+                        help="some of nifti,seg.nrrd,mrb,dicomseg,dicomseg-binary,confidence,fractions,"
+                        "finest (default: two)")  # fmt: skip
+    unsure = "voxels whose label is less probable than P, such as 0.6, get no label (default: 0)"
+    parser.add_argument("--unsure", type=_share, default=0.0, metavar="P", help=unsure)
 
 
 def _add_batch(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +116,13 @@ def _positive(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"found {text}, expected a number of at least 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a probability of at least 0 and below 1")
     return value
 
 
@@ -163,8 +175,14 @@ def _add_label(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--from", dest="source", type=Path, metavar="labels.yaml", help="all of these from a file, "
                         "such as the one that report.html saves")  # fmt: skip
     parser.add_argument("--save", type=Path, metavar="labels.yaml", help="keep names, colours, codes and merges")
+    parser.add_argument("--cut", type=_count, metavar="N", help="labels that the hierarchy is cut to, 2 to 32")
     parser.add_argument("--out", type=Path, action="append", default=[], metavar="OUT",
                         help="outputs to rewrite (default: the folder that `run` made around MODEL)")  # fmt: skip
+
+
+def _add_describe(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _command(commands, "describe", "print the labels of a model and the tree that --cut cuts")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="model folder")
 
 
 def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]

@@ -53,7 +53,7 @@ def segment(args: argparse.Namespace) -> int:
     formats = parse_formats(args.write)
     model = Model.load(args.model, device=args.device)
     scans, bids = _scans(args), bids_desc(args, model.config)
-    return _segment_and_report(model, scans, Job(args.out, formats, args.masks, bids), args)
+    return _segment_and_report(model, scans, Job(args.out, formats, args.masks, bids, args.unsure), args)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     folder = args.model or args.out / "model"
     options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
     model = train_model(scans, folder, config, reuse=True, **options)
-    job = Job(args.out, formats, args.masks, bids_desc(args, config))
+    job = Job(args.out, formats, args.masks, bids_desc(args, config), args.unsure)
     return _segment_and_report(model, scans, job, args)
 
 
@@ -80,7 +80,7 @@ def label(args: argparse.Namespace) -> int:
 
     from medseg.model import Model
 
-    changes = Changes.parse(names=args.name, colors=args.color, codes=args.code, merges=args.merge)
+    changes = Changes.parse(names=args.name, colors=args.color, codes=args.code, merges=args.merge, cut=args.cut)
     if args.source is not None:
         changes = read_label_file(args.source).followed_by(changes)
     code = 0 if changes.is_empty else int(relabel(args.model, changes, outputs=args.out))
@@ -90,6 +90,18 @@ def label(args: argparse.Namespace) -> int:
         write_label_file(model, args.save)
         say(f"labels: {args.save}")
     return code
+
+
+def describe(args: argparse.Namespace) -> int:
+    """Print what a model has learned."""
+    from medseg.cutting import describe_tree
+    from medseg.model import Model
+
+    model = Model.load(args.model, device="cpu")
+    print(model.describe())  # noqa: T201
+    if model.hierarchy is not None:
+        print(describe_tree(model))  # noqa: T201
+    return 0
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -121,7 +133,8 @@ def pacs(args: argparse.Namespace) -> int:
 
     query, server, formats = parse_query(args), connect(args), parse_formats(args.write)
     model = Model.load(args.model, device=args.device)
-    outcome = segment_pacs(server, query, model, Job(args.out, formats))
+    model.check(fractions="fractions" in formats, finest="finest" in formats)
+    outcome = segment_pacs(server, query, model, Job(args.out, formats, unsure=args.unsure))
     finish(args.out, model, _quotable(args))
     write_report(args.out)
     say_summary(outcome)
@@ -146,6 +159,7 @@ def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args:
 
     if not isinstance(model, Model) or not isinstance(job, Job):
         raise TypeError("expected a Model and a Job")
+    model.check(fractions="fractions" in job.formats, finest="finest" in job.formats)
     records = segment_scans(model, args.model or job.out / "model", scans, job, _options(args))
     finish(job.out, model, _quotable(args))
     if job.bids:
@@ -182,7 +196,7 @@ def _options(args: argparse.Namespace) -> Options:
 def _quotable(args: argparse.Namespace) -> list[str]:
     """The command without the paths of the scans, for run.json."""
     words = ["medseg", str(args.command)]
-    for name in ("config", "write", "layout", "device"):
+    for name in ("config", "write", "layout", "unsure", "device"):
         if hasattr(args, name):
             words += [f"--{name}", str(getattr(args, name))]
     words += [f"--{name.replace('_', '-')}" for name in ("keep_names", "regrid") if getattr(args, name, False)]
@@ -223,5 +237,5 @@ def _scans(args: argparse.Namespace) -> list[Scan]:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "inspect": inspect, "run": run, "train": train, "segment": segment,
-    "label": label, "evaluate": evaluate, "report": report, "pacs": pacs, "slicer": slicer,
+    "label": label, "describe": describe, "evaluate": evaluate, "report": report, "pacs": pacs, "slicer": slicer,
 }  # fmt: skip

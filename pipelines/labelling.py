@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medseg.pipelines.cutting import check_can_follow, labels_after, only_merged
 from medseg.pipelines.keys import model_key
 from medseg.pipelines.manifest import Record, read_records, write_record
 from medseg.pipelines.outputs import job_of, output_path, sizes_of, viewer_path, write_outputs
 from medseg.pipelines.progress import bar, say
 from medseg.pipelines.reporting import write_report
 from medseg.pipelines.segmenting import finish
-from medseg.pipelines.writing import FORMATS_OF_LABELS, SUFFIXES
+from medseg.pipelines.writing import FORMATS_OF_LABELS, NAMELESS_FORMATS, SUFFIXES
 
 from medseg.errors import ConfigError
-from medseg.io.labels import read_labels
 from medseg.label_table import Code
 from medseg.model import Model, Segmentation
 from medseg.report.mosaic import redraw_mosaic
@@ -25,16 +25,23 @@ from medseg.report.viewer_volumes import renew_labels
 
 @dataclass(frozen=True)
 class Changes:
-    """What the user wants: by label number; `merges` maps a label to the one it becomes part of."""
+    """What the user wants: by label number; `merges` maps a label to the one it becomes part of; `cut` comes first."""
 
     names: dict[int, str]
     colors: dict[int, tuple[int, int, int]]
     codes: dict[int, Code]
     merges: dict[int, int]
+    cut: int | None = None
 
     @classmethod
     def parse(
-        cls, *, names: Sequence[str], colors: Sequence[str], codes: Sequence[str], merges: Sequence[str]
+        cls,
+        *,
+        names: Sequence[str],
+        colors: Sequence[str],
+        codes: Sequence[str],
+        merges: Sequence[str],
+        cut: int | None = None,
     ) -> Changes:
         """From the words of the command line.
 
@@ -52,21 +59,23 @@ class Changes:
                 n: _code(n, value) for n, value in (_assignment(t, "--code", "3=389079005:White matter") for t in codes)
             },
             merges=merged,
+            cut=cut,
         )
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is to change."""
-        return not (self.names or self.colors or self.codes or self.merges)
+        return not (self.names or self.colors or self.codes or self.merges or self.cut)
 
     def followed_by(self, later: Changes) -> Changes:
         """These changes and then `later`, which wins where both speak."""
         return Changes(self.names | later.names, self.colors | later.colors, self.codes | later.codes,
-                       self.merges | later.merges)  # fmt: skip
+                       self.merges | later.merges, later.cut or self.cut)  # fmt: skip
 
     def apply(self, model: Model) -> Model:
         """The model under the changed label table."""
         merges = {source: target for source, target in self.merges.items() if model.merged.get(source) != target}
+        model = model if self.cut is None else model.cut_to(self.cut)
         model = model.relabelled(model.table, merges)
         table = model.table
         for number, name in self.names.items():
@@ -122,6 +131,7 @@ def relabel(folder: Path, changes: Changes, *, outputs: Sequence[Path] = ()) -> 
     folders = list(outputs) or [parent for parent in [folder.resolve().parent] if (parent / "run.json").is_file()]
     for out in folders:
         _check_made_by(before, out)
+        check_can_follow(out, before, model)
     model.save(folder)
     n_failed = sum(_rewrite(out, before, model) for out in folders)
     if not folders:
@@ -149,7 +159,7 @@ def _rewrite(out: Path, before: Model, model: Model) -> int:
         for n_done, record in enumerate(done, start=1):
             path = job_of(out, (), record.outputs).path(record.scan, "nifti")
             if path.is_file():
-                n_failed += not _rewrite_scan(out, path, record, before, model)
+                n_failed += not _rewrite_scan(out, record, before, model)
             else:
                 say(f"{record.scan}: {path.name} is gone, so its names cannot follow; segment it again")
                 n_failed += 1
@@ -159,26 +169,27 @@ def _rewrite(out: Path, before: Model, model: Model) -> int:
     return n_failed
 
 
-def _rewrite_scan(out: Path, path: Path, record: Record, before: Model, model: Model) -> bool:
+def _rewrite_scan(out: Path, record: Record, before: Model, model: Model) -> bool:
     """Rewrite what can follow from the labels; returns whether that is everything."""
-    labels, geometry = read_labels(path)
-    result = Segmentation(model.apply_merges(labels), geometry, model.table)
     job = job_of(out, (), record.outputs)
-    is_there = {name: job.path(record.scan, name).is_file() for name in SUFFIXES}
-    follow = tuple(name for name in FORMATS_OF_LABELS if is_there[name])
-    write_outputs(result, record.scan, replace(job, formats=follow))
+    labels, geometry = labels_after(job, record.scan, before, model)
+    result = Segmentation(labels, geometry, model.table)
+    files = {name: [p for p in job.paths(record.scan, name) if p.is_file()] for name in SUFFIXES}
+    rewritten = tuple(name for name in FORMATS_OF_LABELS if files[name])
+    write_outputs(result, record.scan, replace(job, formats=rewritten))
     mosaic = output_path(out / "report", record.scan, ".png")
     if mosaic.is_file() and not redraw_mosaic(mosaic, result, title=record.scan):
         say(f"{record.scan}: its picture has another layout and keeps the old names and colours; segment it again")
     viewed = viewer_path(out, record.scan)
-    if viewed.is_file() and before.merged != model.merged:
+    if viewed.is_file() and (before.merged, before.cut) != (model.merged, model.cut):
         renew_labels(viewed, result.labels, geometry)
-    left = [job.path(record.scan, name).name for name in SUFFIXES
-            if is_there[name] and name not in FORMATS_OF_LABELS]  # fmt: skip
+    same = before.groups == model.groups and only_merged(before, model)
+    follow = (*FORMATS_OF_LABELS, "finest", *(NAMELESS_FORMATS if same else ()))
+    left = [path.name for name in SUFFIXES for path in files[name] if name not in follow]
     if left:
         say(f"{record.scan}: {', '.join(left)} cannot follow without the scan; segment it again")
     key = "" if left else record.key.replace(model_key(before), model_key(model))
-    there = tuple(name for name in SUFFIXES if is_there[name])
+    there = tuple(name for name in SUFFIXES if files[name])
     sizes = sizes_of(record.scan, replace(job, formats=there))
     write_record(out, replace(record, volumes_mm3=result.volumes_mm3(), key=key, outputs=sizes))
     return not left

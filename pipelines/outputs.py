@@ -19,16 +19,18 @@ from medseg.report.viewer_volumes import FOLDER
 
 @dataclass(frozen=True)
 class Job:
-    """What to do with every scan: where outputs go, in which formats, inside which masks.
+    """What to do with every scan: where outputs go, in which formats, inside which masks, how sure labels must be.
 
     Attributes:
         bids: ``desc`` of the names of a BIDS derivative, such as ``k6``; empty for the plain layout.
+        unsure: least confidence of a label; 0: any.
     """
 
     out: Path
     formats: tuple[str, ...] = DEFAULT_FORMATS
     masks: Path | None = None
     bids: str = ""
+    unsure: float = 0.0
 
     def path(self, scan_id: str, name: str) -> Path:
         """Where the output of a scan in the format `name` lies."""
@@ -36,6 +38,15 @@ class Job:
             return output_path(self.out, scan_id, SUFFIXES[name])
         ending = SUFFIXES[name].replace("_seg", "", 1)
         return output_path(self.out, derivative_stem(scan_id, self.bids), f"_dseg{ending}")
+
+    def paths(self, scan_id: str, name: str) -> list[Path]:
+        """Where a format of a scan lies; of a format with one file a label, the files that are there."""
+        path = self.path(scan_id, name)
+        if "{}" not in SUFFIXES[name]:
+            return [path]
+        before, after = map(re.escape, path.name.rsplit("{}", 1))
+        there = path.parent.iterdir() if path.parent.is_dir() else iter(())
+        return sorted(found for found in there if re.fullmatch(rf"{before}\d+{after}", found.name))
 
     def sidecars(self, scan_id: str) -> tuple[Path, Path] | None:
         """Where the lookup table and the facts of a label map lie in a BIDS derivative."""
@@ -115,7 +126,7 @@ def write_outputs(result: Segmentation, scan_id: str, job: Job, origin: Origin |
 
 
 def _paths_of(scan_id: str, job: Job) -> list[Path]:
-    labels = [job.path(scan_id, name) for name in job.formats]
+    labels = [path for name in job.formats for path in job.paths(scan_id, name)]
     return [*labels, *(job.sidecars(scan_id) or ()), mosaic_path(job.out, scan_id), viewer_path(job.out, scan_id)]
 
 

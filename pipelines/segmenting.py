@@ -17,7 +17,7 @@ from medseg.pipelines.keys import content_of, known_to_be_done, proven_to_be_don
 from medseg.pipelines.manifest import Record, locked, read_records, record_path, write_manifest, write_record
 from medseg.pipelines.outputs import Job, mask_path, mosaic_path, remove_halves, sizes_of, viewer_path, write_outputs
 from medseg.pipelines.resources import forget_peak_memory, peak_memory_mb
-from medseg.pipelines.writing import Origin, check_formats
+from medseg.pipelines.writing import EXTRAS, Origin, check_formats
 
 from medseg import __version__
 from medseg.errors import InputError
@@ -77,7 +77,9 @@ def segment_one(model: Model, scan: Scan, job: Job) -> Segmentation:
     check_formats(scan, job.formats)
     image = read_scan(scan)
     path = mask_path(job.masks, scan)
-    result = model.segment(image, read_mask(path, Geometry.of(image)) if path else None)
+    mask = read_mask(path, Geometry.of(image)) if path else None
+    wanted = {name: name in job.formats for name in EXTRAS}
+    result = model.segment(image, mask, **wanted, unsure=job.unsure)
     write_outputs(result, scan.id, job, Origin(scan, image, model.fingerprint))
     write_mosaic(image, result, mosaic_path(job.out, scan.id), title=scan.id)
     if viewer() is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.errors import InputError
-from medseg.io.labels import write_labels
+from medseg.io.labels import write_labels, write_shares
 from medseg.io.scan import Scan
 from medseg.io.slicer import write_seg_nrrd
 from medseg.model import Segmentation
@@ -19,11 +20,16 @@ SUFFIXES = {
     "mrb": ".mrb",
     "dicomseg": "_seg.dcm",
     "dicomseg-binary": "_seg_binary.dcm",
+    "confidence": "_confidence.nii.gz",
+    "fractions": "_fraction{}.nii.gz",
+    "finest": "_finest.nii.gz",
 }
-"""What follows the id of the scan, by format."""
+"""What follows the id of the scan, by format; {} stands for the number of each label."""
 DEFAULT_FORMATS = ("nifti", "seg.nrrd")
 FORMATS_OF_LABELS = DEFAULT_FORMATS
 """Formats that need nothing but the labels, so that they can be written again from them."""
+NAMELESS_FORMATS = ("confidence", "fractions")
+"""Formats that say nothing of names and colours: they hold as long as each number means the same."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,11 @@ class Origin:
     scan: Scan
     image: MetaTensor
     model: str
+
+
+def numbered(path: Path, number: int | str) -> Path:
+    """The path with `number` in place of the {} of its suffix."""
+    return path.with_name(str(number).join(path.name.rsplit("{}", 1)))
 
 
 def check_formats(scan: Scan, formats: tuple[str, ...]) -> None:
@@ -50,12 +61,40 @@ def check_formats(scan: Scan, formats: tuple[str, ...]) -> None:
         raise InputError(message, code="no_reference")
 
 
+def _write_confidence(result: Segmentation, path: Path) -> None:
+    if result.confidence is None:
+        raise ValueError("the confidence was not asked for when the scan was segmented")
+    write_shares(result.confidence, result.geometry, path)
+
+
+def _write_fractions(result: Segmentation, path: Path) -> None:
+    """One file a label: released versions of 3D Slicer do not open a 4-D NIfTI file as a set of volumes."""
+    if result.fractions is None:
+        raise ValueError("the fractions were not asked for when the scan was segmented")
+    for number in result.fractions:
+        write_shares(result.fractions[number], result.geometry, numbered(path, number))
+
+
+def _write_finest(result: Segmentation, path: Path) -> None:
+    if result.finest is None:
+        raise ValueError("the finest labels were not asked for when the scan was segmented")
+    write_labels(result.finest, result.geometry, path)
+
+
+EXTRAS: dict[str, Callable[[Segmentation, Path], None]] = {
+    "confidence": _write_confidence, "fractions": _write_fractions, "finest": _write_finest,
+}  # fmt: skip
+"""What a segmentation holds only when it is asked for, by format: the arguments of `Model.segment`."""
+
+
 def write_format(name: str, result: Segmentation, path: Path, origin: Origin | None = None) -> None:
     """Write one format; all but `FORMATS_OF_LABELS` need to know the origin."""
     if name == "nifti":
         write_labels(result.labels, result.geometry, path, table=result.table)
     elif name == "seg.nrrd":
         write_seg_nrrd(result.labels, result.geometry, result.table, path)
+    elif name in EXTRAS:
+        EXTRAS[name](result, path)
     elif origin is None:
         raise ValueError(f"{name} needs the scan that was segmented")
     elif name == "mrb":

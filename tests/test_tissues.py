@@ -16,7 +16,7 @@ from medseg.mixture import Mixture, Projection
 from medseg.preprocessing import Prepared
 from medseg.surroundings import composition, keep_bulk, smooth_posteriors
 from medseg.texture import learn_filters, log_energies
-from medseg.tissues import scores_between, straighten, tissue_borders, to_contrast_units
+from medseg.tissues import borders_between, scores_between, straighten, tissue_means, to_contrast_units
 
 RNG = np.random.default_rng(0)
 SHAPE = (40, 44, 36)
@@ -138,7 +138,8 @@ def test_scores_choose_the_interval_and_stay_linear():
 def test_borders_lie_half_way_between_pure_tissues():
     labels = blobs(2)
     mean = image_of(np.array([0.0, 1.0, 3.0])[labels] + RNG.normal(0, 0.05, SHAPE))
-    assert np.allclose(tissue_borders(mean, image_of(np.ones(SHAPE)), 3), (0.5, 2.0), atol=0.1)
+    means, _ = tissue_means(mean, image_of(np.ones(SHAPE)), 3)
+    assert np.allclose(borders_between(means), (0.5, 2.0), atol=0.1)
 
 
 def test_mixture_equals_scikit_learn():

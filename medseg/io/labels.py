@@ -93,6 +93,15 @@ def write_labels(
         image.to_stream(stream)
 
 
+def write_shares(shares: npt.NDArray[np.uint8], geometry: Geometry, path: Path) -> None:
+    """Write an (I, J, K) map of bytes as NIfTI whose slope of 1/255 makes every reader show 0 to 1."""
+    image = nib.Nifti1Image(shares, geometry.affine, _header(shares, geometry))
+    image.header.set_slope_inter(1 / 255, 0.0)
+    image.header.set_intent("none")
+    with whole_file(path) as temporary, _deterministic_stream(temporary) as stream:
+        image.to_stream(stream)
+
+
 def read_labels(path: Path) -> tuple[LabelArray, Geometry]:
     """Read an (I, J, K) label map and its grid from a NIfTI file; trailing axes of length one are dropped.
 
