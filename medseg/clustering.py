@@ -29,8 +29,12 @@ _N_COMPOSITIONS = 6
 class Clusters(Protocol):
     """What a model needs of either kind."""
 
-    def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
-        """(K, I, J, K) scores on the working grid; the best one is the label."""
+    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
+        """(K, I, J, K) scores on the working grid; the best one is the label.
+
+        Args:
+            normalised: what `normalise` makes of `prepared`, when it is there already.
+        """
 
     def tensors(self) -> dict[str, Tensor]:
         """What is saved; `load_clusters` reads it."""
@@ -63,9 +67,9 @@ class ScanTissues:
 
     config: ClusteringConfig
 
-    def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
+    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
         """(K, I, J, K) scores, linear in the denoised intensity."""
-        normalised = normalise(prepared, self.config)
+        normalised = normalised or normalise(prepared, self.config)
         mean = embed(network, normalised.image, normalised.foreground).mean
         return self.scores_of(Prepared(mean, normalised.foreground))
 
@@ -155,7 +159,7 @@ class CohortTissues:
         spacing = Geometry.of(prepared.image).spacing_mm
         return composition(posteriors, arrays(prepared)[1], self.config.surroundings_mm, spacing)
 
-    def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
+    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:  # noqa: ARG002
         """(K, I, J, K) posteriors, continued a little beyond the foreground."""
         inside = arrays(prepared)[1]
         rows = _features(network, prepared, self.config, self.filters, self.textures)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,8 +22,10 @@ from medseg.geometry import Geometry
 from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
+from medseg.measuring import measure
 from medseg.model import Model
 from medseg.preprocessing import Plan, Prepared, foreground_of
+from medseg.quality import QualityReference
 from medseg.training import Loss, train
 
 Source = Scan | Path | str | MetaTensor
@@ -101,7 +103,7 @@ def fit_model(
         record=record,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    return describe_labels(model, cohort.prepared)
+    return describe_labels(model, cohort.prepared, normalised)
 
 
 def _read_fingerprints(
@@ -154,12 +156,20 @@ def _digest(config: Config, fingerprints: Sequence[ScanFingerprint]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def describe_labels(model: Model, prepared: Sequence[Prepared]) -> Model:
-    """Fill the label table with each label's mean intensity and median volume in the training scans."""
+def describe_labels(model: Model, prepared: Sequence[Prepared], normalised: Sequence[Prepared]) -> Model:
+    """Fill the label table with each label's mean intensity and median volume, and learn what quality is usual.
+
+    Args:
+        prepared: the training scans on the working grid.
+        normalised: the same as the network sees them.
+    """
     n_labels = model.config.clustering.n_clusters
     volumes, totals, counts = [], torch.zeros(n_labels), torch.zeros(n_labels)
-    for item in prepared:
-        best = model.clusters.scores(model.network, item).as_tensor().argmax(dim=0)
+    measures = []
+    for item, seen in zip(prepared, normalised, strict=True):
+        scores = model.clusters.scores(model.network, item, seen)
+        measures.append(measure(model.network, item, seen, scores))
+        best = scores.as_tensor().argmax(dim=0)
         inside = item.foreground.as_tensor()[0] > 0
         found = torch.bincount(best[inside], minlength=n_labels).float()
         totals += torch.bincount(best[inside], weights=item.image.as_tensor()[0][inside], minlength=n_labels)
@@ -170,4 +180,5 @@ def describe_labels(model: Model, prepared: Sequence[Prepared]) -> Model:
     for number, volume in enumerate(torch.stack(volumes).median(dim=0).values, start=1):
         mean = low + (high - low) * float(totals[number - 1] / counts[number - 1].clamp_min(1))
         table = table.replace(number, mean_intensity=round(mean, 4), volume_ml=round(float(volume), 3))
+    model = replace(model, quality=QualityReference.fit(measures, n_labels))
     return model.relabelled(table, {})

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,16 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg.autoencoder import Autoencoder
 from medseg.cleanup import clean, count_values
-from medseg.clustering import Clusters
+from medseg.clustering import Clusters, normalise
 from medseg.config import Config
 from medseg.errors import ConfigError
 from medseg.fingerprint import ScanFingerprint
 from medseg.geometry import Geometry, resample
 from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
+from medseg.measuring import measure
 from medseg.preprocessing import Plan
+from medseg.quality import Flag, QualityReference
 from medseg.training import TrainingRecord
 
 LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -39,11 +41,18 @@ SLAB_VALUES = 40_000_000
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Labels of one scan on its native grid: (I, J, K), 0 is the background."""
+    """Labels of one scan on its native grid: (I, J, K), 0 is the background.
+
+    Attributes:
+        quality: measures of the scan by their name in `medseg.quality`.
+        flags: those that are unlike the training scans'.
+    """
 
     labels: LabelArray
     geometry: Geometry
     table: LabelTable
+    quality: Mapping[str, float] = field(default_factory=dict)
+    flags: tuple[Flag, ...] = ()
 
     def volumes_mm3(self) -> dict[int, float]:
         """Volume of every label of the table, 0 for those that do not occur."""
@@ -59,6 +68,7 @@ class Model:
     Attributes:
         merged: label number -> the label it became part of.
         fingerprints: of the training scans; no path, no name.
+        quality: what is usual in the training scans; None for models of versions that did not keep it.
     """
 
     config: Config
@@ -70,6 +80,7 @@ class Model:
     fingerprints: tuple[ScanFingerprint, ...]
     record: TrainingRecord
     created: str
+    quality: QualityReference | None = None
 
     @staticmethod
     def fit(scans: Sequence[Scan | Path | str | MetaTensor], config: Config | None = None, **options: Any) -> Model:
@@ -120,8 +131,12 @@ class Model:
         inside = (foreground.as_tensor()[0] > 0).cpu().numpy()
         del foreground  # four bytes a voxel, of a scan that may have hundreds of millions
         geometry = Geometry.of(image)
-        labels = labels_on(geometry, self.clusters.scores(self.network, prepared), inside)
-        del prepared, inside
+        normalised = normalise(prepared, self.config.clustering)
+        scores = self.clusters.scores(self.network, prepared, normalised)
+        quality = measure(self.network, prepared, normalised, scores)
+        flags = self.quality.flags(quality, len(scores)) if self.quality else ()
+        labels = labels_on(geometry, scores, inside)
+        del prepared, normalised, scores, inside
         labels = self.apply_merges(labels)
         chosen = self.config.cleanup
         labels = clean(
@@ -132,7 +147,7 @@ class Model:
             keep_largest=chosen.keep_largest,
             connectivity=chosen.connectivity,
         )
-        return Segmentation(labels, geometry, self.table)
+        return Segmentation(labels, geometry, self.table, quality, flags)
 
     def apply_merges(self, labels: LabelArray) -> LabelArray:
         """The label map with merged labels replaced by what they became part of."""

@@ -22,6 +22,7 @@ from medseg.io.labels import write_color_table
 from medseg.label_table import LabelTable
 from medseg.model import Model
 from medseg.preprocessing import Plan
+from medseg.quality import QualityReference
 from medseg.training import TrainingRecord
 
 FORMAT = 1
@@ -43,6 +44,7 @@ class _Facts(BaseModel):
     merged: dict[int, int]
     training: TrainingRecord
     fingerprints: tuple[ScanFingerprint, ...]
+    quality: QualityReference | None = None
 
 
 def save_model(model: Model, folder: Path) -> None:
@@ -58,6 +60,7 @@ def save_model(model: Model, folder: Path) -> None:
         merged=model.merged,
         training=model.record,
         fingerprints=model.fingerprints,
+        quality=model.quality,
     )
     with whole_folder(folder, marker=MARKER) as temporary:
         save_weights(model.network, temporary / "autoencoder.safetensors")
@@ -93,6 +96,7 @@ def load_model(folder: Path, *, device: str = "auto") -> Model:
         fingerprints=facts.fingerprints,
         record=facts.training,
         created=facts.created,
+        quality=facts.quality,
     )
 
 

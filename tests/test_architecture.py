@@ -29,6 +29,7 @@ LAYERS = (
         "medseg.texture",
         "medseg.surroundings",
     },
+    {"medseg.quality", "medseg.measuring"},
     {"medseg.checkpoint", "medseg.training", "medseg.clustering"},
     {"medseg.model", "medseg.model_folder", "medseg.fitting"},
     {"medseg.report"},

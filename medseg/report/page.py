@@ -12,7 +12,7 @@ from medseg.report.drawing import ml, training_curve
 from medseg.report.facts import facts_list
 from medseg.report.labels_part import labels_table
 from medseg.report.markup import Cell, column, number_cell, row, section, source_hash, table, text_cell
-from medseg.report.oddness import ODD_Z, Odd, odd_volumes
+from medseg.report.oddness import Odd, flagged, odd_shares
 from medseg.report.outcome import Outcome, ScanRow
 from medseg.report.thumbnails import mosaic_of, thumbnail
 
@@ -22,12 +22,12 @@ MAX_PICTURES_BYTES = 40_000_000
 
 def render_page(out: Path, outcome: Outcome) -> str:
     """The whole page; pictures come from the mosaics below `out`."""
-    odd = odd_volumes(outcome)
+    odd = odd_shares(outcome)
     style, script = (files("medseg.report").joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
     policy = f"default-src 'none'; img-src data:; style-src {source_hash(style)}; script-src {source_hash(script)}"
     parts = (
         section("refused", "Not segmented", _refused(outcome)),
-        section("odd", "Look at these first", _look_first(outcome, odd)),
+        section("odd", "Look at these first", _look_first(outcome)),
         section("labels", "Labels", labels_table(out, outcome, odd)),
         section("scans", "All scans", _scans(out, outcome, odd)),
         section("training", "Training", _training(outcome)),
@@ -38,18 +38,18 @@ def render_page(out: Path, outcome: Outcome) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>medseg report</title>'
         f'<style>{style}</style></head>\n<body><a class="skip" href="#scans">To all scans</a><main>\n'
-        f"<h1>medseg report</h1>\n{_summary(outcome, odd)}{''.join(parts)}</main>\n"
+        f"<h1>medseg report</h1>\n{_summary(outcome)}{''.join(parts)}</main>\n"
         '<footer class="muted">Not a medical device. For research.</footer>\n'
         f"<script>{script}</script></body></html>\n"
     )
 
 
-def _summary(outcome: Outcome, odd: dict[tuple[int, int], Odd]) -> str:
+def _summary(outcome: Outcome) -> str:
     counts = Counter(scan.status for scan in outcome.scans)
-    n_odd = len({place for place, _ in odd})
+    n_odd = sum(bool(scan.flags) for scan in outcome.scans)
     items = [f"<li><b>{counts['done']}</b> segmented</li>"]
     items += [f'<li class="bad"><b>{counts[s]}</b> {escape(s)}</li>' for s in sorted(counts) if s != "done"]
-    items += [f'<li class="odd"><b>{n_odd}</b> unlike the others</li>'] if n_odd else []
+    items += [f'<li class="odd"><b>{n_odd}</b> unlike the training scans</li>'] if n_odd else []
     items.append(f"<li><b>{len(outcome.labels)}</b> labels</li>")
     scans = "scan" if len(outcome.scans) == 1 else "scans"
     return (
@@ -75,20 +75,16 @@ def _why(scan: ScanRow) -> Cell:
     return Cell(f"{code}{escape(sentence)}", f"{scan.code} {sentence}".strip(), "why")
 
 
-def _look_first(outcome: Outcome, odd: dict[tuple[int, int], Odd]) -> str:
-    if not odd:
-        return ""
-    names = {label.number: label.name for label in outcome.labels}
-    ordered = sorted(odd.values(), key=lambda found: -abs(found.z))
+def _look_first(outcome: Outcome) -> str:
     items = "".join(
-        f'<li><a href="#scan-{found.scan}">{escape(outcome.scans[found.scan].name)}</a>: {escape(names[found.number])} '
-        f"{ml(found.volume_ml)} ml, others {ml(found.median_ml)} ml (robust z {found.z:+.1f})</li>\n"
-        for found in ordered
+        f'<li><a href="#scan-{place}">{escape(outcome.scans[place].name)}</a>: {escape(flag)}</li>\n'
+        for place, flag in flagged(outcome)
     )
-    return (
-        f'<p class="muted">A volume further from the median of all scans than {ODD_Z} robust standard deviations '
-        f'(1.4826 times the median absolute deviation).</p>\n<ul class="look">{items}</ul>'
+    said = (
+        '<p class="muted">Further from the training scans than 19 of 20 good scans would be (docs/quality_control.md). '
+        "Labels are there all the same.</p>\n"
     )
+    return f'{said}<ul class="look">{items}</ul>' if items else ""
 
 
 def _scans(out: Path, outcome: Outcome, odd: dict[tuple[int, int], Odd]) -> str:
@@ -111,7 +107,7 @@ def _volume(scan: ScanRow, number: int, odd: Odd | None) -> Cell:
     volume = scan.volumes_ml.get(number)
     if volume is None or odd is None:
         return number_cell(volume, ml(volume or 0.0))
-    side, sign = ("more", "▲") if odd.z > 0 else ("less", "▼")
+    side, sign = ("more", "▲") if odd.is_more else ("less", "▼")
     mark = f'<span aria-hidden="true">{sign} </span>{ml(volume)}<span class="hidden"> (far {side} than others)</span>'
     return Cell(mark, f"{volume:.6g}", "number odd")
 
