@@ -14,7 +14,7 @@ not depend on the window that it is computed in.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -190,6 +190,10 @@ class Embedding(NamedTuple):
     sd: MetaTensor
 
 
+Compute = Callable[[Autoencoder, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+"""(network, (2, I, J, K) window, (V,) flat voxels, noise) -> (V,) means and (V,) standard deviations."""
+
+
 @torch.no_grad()
 def embed(
     network: Autoencoder,
@@ -198,6 +202,7 @@ def embed(
     *,
     noise: float | None = None,
     window_voxels: int = WINDOW_VOXELS,
+    compute: Compute | None = None,
 ) -> Embedding:
     """What the network makes of a whole volume, tile by tile, exact at tile borders.
 
@@ -208,6 +213,7 @@ def embed(
         image: (1, I, J, K) on the working grid.
         foreground: (1, I, J, K) of 0 and 1.
         noise: standard deviation of the scan's white noise in the unit of `image`; None: measured.
+        compute: what to find at the voxels of a window; None: the noise-free intensity.
     """
     device = next(network.parameters()).device
     inside = foreground.as_tensor()[0] > 0
@@ -228,7 +234,7 @@ def embed(
         patch = padded[(slice(None), *window)].to(device)
         where = torch.zeros(patch.shape[1:], dtype=torch.bool)
         where[inner] = wanted
-        found = _denoise(network, patch, torch.nonzero(where.flatten())[:, 0].to(device), noise)
+        found = (compute or _denoise)(network, patch, torch.nonzero(where.flatten())[:, 0].to(device), noise)
         mean[place][wanted], sd[place][wanted] = (part.cpu() for part in found)
     return Embedding(MetaTensor(mean[None], affine=image.affine), MetaTensor(sd[None], affine=image.affine))
 

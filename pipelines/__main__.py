@@ -78,7 +78,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where label volumes go")
     parser.add_argument("--write", default="nifti,seg.nrrd", metavar="FORMATS",
-                        help="some of nifti,seg.nrrd,mrb,dicomseg,dicomseg-binary (default: two)")  # fmt: skip
+                        help="some of nifti,seg.nrrd,mrb,dicomseg,dicomseg-binary,anomaly (default: two)")  # fmt: skip
 
 
 def _add_batch(parser: argparse.ArgumentParser) -> None:

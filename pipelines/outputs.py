@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.pipelines.writing import DEFAULT_FORMATS, SUFFIXES, Origin, write_format
+from medseg.pipelines.writing import DEFAULT_FORMATS, MAPS, SUFFIXES, Origin, write_format
 
 from medseg.errors import ConfigError, InputError
 from medseg.io.atomic import remove_leftovers, scratch_folder
@@ -71,7 +71,8 @@ def mosaic_path(out: Path, scan_id: str) -> Path:
 def write_outputs(result: Segmentation, scan_id: str, job: Job, origin: Origin | None = None) -> None:
     """Write the label volume in the formats asked for."""
     for name in job.formats:
-        write_format(name, result, output_path(job.out, scan_id, SUFFIXES[name]), origin)
+        if name not in MAPS:
+            write_format(name, result, output_path(job.out, scan_id, SUFFIXES[name]), origin)
 
 
 def _paths_of(scan_id: str, job: Job) -> list[Path]:

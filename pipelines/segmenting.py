@@ -23,15 +23,17 @@ from medseg.pipelines.manifest import (
     write_quality,
     write_record,
 )
-from medseg.pipelines.outputs import Job, mask_path, mosaic_path, remove_halves, sizes_of, write_outputs
+from medseg.pipelines.outputs import Job, mask_path, mosaic_path, output_path, remove_halves, sizes_of, write_outputs
 from medseg.pipelines.resources import forget_peak_memory, peak_memory_mb
-from medseg.pipelines.writing import Origin, check_formats
+from medseg.pipelines.writing import SUFFIXES, Origin, check_formats
 
 from medseg import __version__
+from medseg.anomaly import UNIT, anomaly_of
 from medseg.errors import InputError
 from medseg.geometry import Geometry
 from medseg.io.atomic import remove_leftovers, write_text_whole
 from medseg.io.labels import write_color_table
+from medseg.io.maps import write_map
 from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
 from medseg.model import Model, Segmentation
@@ -83,8 +85,11 @@ def segment_one(model: Model, scan: Scan, job: Job) -> Segmentation:
     check_formats(scan, job.formats)
     image = read_scan(scan)
     path = mask_path(job.masks, scan)
-    result = model.segment(image, read_mask(path, Geometry.of(image)) if path else None)
+    mask = read_mask(path, Geometry.of(image)) if path else None
+    result = model.segment(image, mask)
     write_outputs(result, scan.id, job, Origin(scan, image, model.fingerprint))
+    if "anomaly" in job.formats:
+        write_map(anomaly_of(model, image, mask), output_path(job.out, scan.id, SUFFIXES["anomaly"]), unit=UNIT)
     write_mosaic(image, result, mosaic_path(job.out, scan.id), title=scan.id)
     return result
 

@@ -19,11 +19,15 @@ SUFFIXES = {
     "mrb": ".mrb",
     "dicomseg": "_seg.dcm",
     "dicomseg-binary": "_seg_binary.dcm",
+    "anomaly": "_anomaly.nii.gz",
 }
 """What follows the id of the scan, by format."""
 DEFAULT_FORMATS = ("nifti", "seg.nrrd")
 FORMATS_OF_LABELS = DEFAULT_FORMATS
 """Formats that need nothing but the labels, so that they can be written again from them."""
+
+MAPS = ("anomaly",)
+"""Formats that are made of the image and the model, not of the labels."""
 
 
 @dataclass(frozen=True)

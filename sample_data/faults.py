@@ -17,7 +17,7 @@ Fault = Callable[[MetaTensor, int], MetaTensor]
 
 
 def person(seed: int, spacing_mm: float = 4.0) -> MetaTensor:
-    """A phantom of its own size (5 % a direction), scale of intensity, noise, shading and place in the field of view."""
+    """A phantom of its own size (5 % a direction), scale of intensity, noise, shading and place."""
     randomness = np.random.default_rng([seed, 1])
     shape = (int(156 / spacing_mm), int(172 / spacing_mm), int(148 / spacing_mm))
     size = np.exp(0.05 * randomness.standard_normal(3))
@@ -64,7 +64,7 @@ def inverted(image: MetaTensor, _seed: int) -> MetaTensor:
     return _with(np.where(inside, np.maximum(1.02 * top - voxels, 0.01 * top), 0), image.affine.numpy())
 
 
-def ghosting(image: MetaTensor, seed: int, n_positions: int = 6, shift_mm: float = 12.0) -> MetaTensor:
+def ghosting(image: MetaTensor, seed: int, n_positions: int = 24, shift_mm: float = 12.0) -> MetaTensor:
     """Heavy motion: parts of k-space acquired at other positions, along one axis; the mask stays.
 
     Shaw et al., "MRI k-space motion artefact augmentation", MIDL 2019, with shifts only.
@@ -74,10 +74,8 @@ def ghosting(image: MetaTensor, seed: int, n_positions: int = 6, shift_mm: float
     axis = 1
     lines = voxels.shape[axis]
     spectrum = np.fft.fft(voxels, axis=axis)
-    position = np.repeat(randomness.uniform(-shift_mm, shift_mm, n_positions * 4), -(-lines // (4 * n_positions)))[
-        :lines
-    ]
-    position /= Geometry.of(image).spacing_mm[axis]
+    shifts = randomness.uniform(-shift_mm, shift_mm, n_positions) / Geometry.of(image).spacing_mm[axis]
+    position = np.repeat(shifts, -(-lines // n_positions))[:lines]
     phase = np.exp(-2j * np.pi * np.fft.fftfreq(lines) * position)
     moved = np.abs(np.fft.ifft(spectrum * phase.reshape(1, -1, 1), axis=axis))
     return _with(np.where(voxels != voxels[0, 0, 0], moved, voxels), image.affine.numpy())

@@ -88,8 +88,8 @@ def write_labels(
         raise ValueError(f"{path.name}: a NIfTI label map must end in .nii.gz or .nii")
     array = as_labels(labels, force_uint16=force_uint16)
     check_label_map(array, geometry, table)
-    image = nib.Nifti1Image(array, geometry.affine, _header(array, geometry))
-    with whole_file(path) as temporary, _deterministic_stream(temporary) as stream:
+    image = nib.Nifti1Image(array, geometry.affine, nifti_header(array, geometry))
+    with whole_file(path) as temporary, deterministic_stream(temporary) as stream:
         image.to_stream(stream)
 
 
@@ -129,7 +129,8 @@ def write_color_table(table: LabelTable, path: Path) -> None:
     write_text_whole(path, "\n".join(lines) + "\n")
 
 
-def _header(labels: LabelArray, geometry: Geometry) -> nib.Nifti1Header:
+def nifti_header(labels: npt.NDArray[np.generic], geometry: Geometry) -> nib.Nifti1Header:
+    """A label map's header, both forms as `geometry` says."""
     header = nib.Nifti1Header()
     header.set_data_dtype(labels.dtype)
     header.set_data_shape(labels.shape)
@@ -155,7 +156,7 @@ def _places(form: npt.NDArray[np.float64], geometry: Geometry) -> bool:
 
 
 @contextmanager
-def _deterministic_stream(path: Path) -> Iterator[IOBase]:
+def deterministic_stream(path: Path) -> Iterator[IOBase]:
     """A binary stream into `path`, compressed by suffix, whose gzip header holds neither name nor time."""
     with path.open("wb") as raw:
         if path.suffix != ".gz":
