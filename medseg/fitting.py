@@ -78,7 +78,7 @@ def fit_model(
     network = Autoencoder(config.autoencoder, plan.channels)
     normalised = [normalise(item, config.clustering) for item in cohort.prepared]
     noise = float(np.median([white_noise(item.image, item.foreground) for item in normalised]))
-    network.start_from(_sample(normalised), noise)
+    network.start_from(sample_intensities(normalised), noise)
     watch.on_stage("training")
     record = train(
         network.to(computing),
@@ -141,7 +141,7 @@ def _read(scan: Source, masks: Callable[[Source], Path | None]) -> tuple[MetaTen
     return image, None if path is None else read_mask(path, Geometry.of(image))
 
 
-def _sample(prepared: Sequence[Prepared], n_values: int = 200_000) -> torch.Tensor:
+def sample_intensities(prepared: Sequence[Prepared], n_values: int = 200_000) -> torch.Tensor:
     """Foreground intensities, the same number of every scan."""
     parts = []
     for item in prepared:

@@ -70,7 +70,7 @@ def _add_masks(parser: argparse.ArgumentParser) -> None:
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", default="generic", help="generic, brain_t1, body_ct, lung_mr, smoke, or a YAML file"
+        "--config", default="generic", help="generic, brain_t1, body_ct, lung_mr, habitats, smoke, or a YAML file"
     )
     parser.add_argument("--set", action="append", default=[], metavar="a.b=value", help="change one setting")
 

@@ -42,27 +42,32 @@ def train(args: argparse.Namespace) -> int:
 
 def segment(args: argparse.Namespace) -> int:
     """Segment with a fitted model."""
+    from medseg.pipelines.habitats import check_habitats
     from medseg.pipelines.outputs import Job, parse_formats
 
     from medseg.model import Model
 
     formats = parse_formats(args.write)
-    model = Model.load(args.model, device=args.device)
-    return _segment_and_report(model, _scans(args), Job(args.out, formats, args.masks), args)
+    model, job = Model.load(args.model, device=args.device), Job(args.out, formats, args.masks)
+    check_habitats(model.config, job)
+    return _segment_and_report(model, _scans(args), job, args)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, segment, report."""
+    from medseg.pipelines.habitats import check_habitats, judge_habitats
     from medseg.pipelines.outputs import Job, check_writable, parse_formats
     from medseg.pipelines.training import train_model
 
     formats = parse_formats(args.write)
-    config = _config(args)
+    config, job = _config(args), Job(args.out, formats, args.masks)
+    check_habitats(config, job)
     scans = _scans(args)
     check_writable(args.out)
     folder = args.model or args.out / "model"
     model = train_model(scans, folder, config, masks=args.masks, device=args.device, reuse=True)
-    return _segment_and_report(model, scans, Job(args.out, formats, args.masks), args)
+    model = judge_habitats(model, folder, scans, job)
+    return _segment_and_report(model, scans, job, args)
 
 
 def label(args: argparse.Namespace) -> int:
@@ -117,6 +122,7 @@ def slicer(args: argparse.Namespace) -> int:
 
 def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args: argparse.Namespace) -> int:
     from medseg.pipelines.batch import segment_scans
+    from medseg.pipelines.habitats import write_habitats
     from medseg.pipelines.outputs import Job
     from medseg.pipelines.reporting import write_report
     from medseg.pipelines.segmenting import finish
@@ -127,6 +133,7 @@ def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args:
         raise TypeError("expected a Model and a Job")
     records = segment_scans(model, args.model or job.out / "model", scans, job, _options(args))
     finish(job.out, model, _quotable(args))
+    write_habitats(model, scans, records, job)
     page = write_report(job.out)
     n_done = sum(record.status == "done" for record in records)
     for record in records:

@@ -31,7 +31,7 @@ LAYERS = (
     },
     {"medseg.quality", "medseg.measuring"},
     {"medseg.checkpoint", "medseg.training", "medseg.clustering"},
-    {"medseg.model", "medseg.model_folder", "medseg.fitting", "medseg.anomaly"},
+    {"medseg.model", "medseg.model_folder", "medseg.fitting", "medseg.anomaly", "medseg.habitats"},
     {"medseg.report"},
     {"medseg.pipelines", "medseg.__main__"},
 )
