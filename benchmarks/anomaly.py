@@ -21,7 +21,7 @@ from scipy import ndimage
 from sklearn.metrics import average_precision_score
 
 from benchmarks.quality_control import coarse
-from medseg import Model, find_scans, load_config, read_scan
+from medseg import Model, find_scans, load_config
 from medseg.anomaly import anomaly_of
 from medseg.geometry import Geometry, resample
 from sample_data.benchmark_phantoms import INTENSITIES, mni_phantom
@@ -74,10 +74,10 @@ def phantoms(out: Path) -> None:
 def glioma(shared: Path, out: Path) -> None:
     """Each series alone, fitted on itself: there is no other patient."""
     flair, t1 = (
-        read_scan(next(s for s in find_scans(shared / "dicom" / "study") if s.paths[0].parts[-2].find(part) > 0))
+        coarse(next(s for s in find_scans(shared / "dicom" / "study") if part in s.paths[0].parts[-2]), 1.4)
         for part in ("FLAIR", "T1")
     )
-    config = load_config("generic", ["training.max_steps=100"])
+    config = load_config("generic", ["training.max_steps=100", "clustering.texture=0", "clustering.n_clusters=3"])
     models = {name: Model.fit([image], config, device="cpu") for name, image in (("FLAIR", flair), ("T1", t1))}
     inside = models["FLAIR"].plan.foreground_of(flair).as_tensor()[0].numpy() > 0
     lesion = bright_lesion(flair.as_tensor()[0].numpy(), inside)
@@ -97,7 +97,7 @@ def bright_lesion(values: npt.NDArray[np.float32], inside: Bools) -> Bools:
     """The largest component brighter than the median by four robust standard deviations, away from the border."""
     centre = np.median(values[inside])
     spread = 1.4826 * np.median(np.abs(values[inside] - centre))
-    deep = ndimage.binary_erosion(inside, np.ones((3, 3, 1)), iterations=12)
+    deep = ndimage.binary_erosion(inside, np.ones((3, 3, 1)), iterations=6)
     components, n = ndimage.label(ndimage.binary_opening((values > centre + 4 * spread) & deep))
     sizes = np.bincount(components.ravel())[1:]
     return components == 1 + int(sizes.argmax()) if n else np.zeros(values.shape, dtype=bool)
@@ -120,10 +120,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder that holds data/")
     parser.add_argument("--out", type=Path, default=Path("out"), help="phantoms and pictures")
+    parser.add_argument("--only", choices=["phantoms", "glioma"])
     args = parser.parse_args()
     print("| set | lesion | anomaly | intensity | share of the foreground |\n|---|---|---|---|---|", flush=True)
-    phantoms(args.out)
-    glioma(args.shared / "data", args.out)
+    if args.only != "glioma":
+        phantoms(args.out)
+    if args.only != "phantoms":
+        glioma(args.shared / "data", args.out)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from monai.data.meta_tensor import MetaTensor
 from medseg import Model, load_config, read_scan
 from medseg.errors import InputError
 from medseg.geometry import Geometry
+from medseg.io.scan import Scan
 from sample_data.faults import FAULTS, another_body_part, person
 
 STEPS = "training.max_steps=60"
@@ -47,7 +48,7 @@ class Count:
     measures: Counter[str] = field(default_factory=Counter)
 
 
-def coarse(path: Path, spacing_mm: float = 2.0) -> MetaTensor:
+def coarse(path: Path | Scan, spacing_mm: float = 2.0) -> MetaTensor:
     """Every n-th voxel of a scan, so that they lie about `spacing_mm` apart; nothing is smoothed."""
     image = read_scan(path)
     steps = [max(1, round(spacing_mm / s)) for s in Geometry.of(image).spacing_mm]

@@ -61,7 +61,7 @@ def test_every_case_has_its_row_and_fractions_sum_to_one(out):
     rows = rows_of(out / "habitats.csv")
     assert [row["scan"] for row in rows] == [f"case{n}" for n in range(4)]
     for row in rows:
-        labels, geometry = read_labels(out / f"{row['scan']}_seg.nii.gz")
+        labels, _ = read_labels(out / f"{row['scan']}_seg.nii.gz")
         assert int(row["n_voxels"]) == (labels > 0).sum() < 600
         names = [name[: -len("_fraction")] for name in row if name.endswith("_fraction")]
         assert len(names) == 3
