@@ -22,14 +22,14 @@ from sample_data.faults import person
 
 @pytest.fixture(scope="module")
 def segmented(tmp_path_factory):
-    """A scan with a small dark ball inside the brightest tissue, segmented by a model that never saw such a thing."""
+    """A scan with a dark ball deep inside the second tissue, segmented by a model that never saw such a thing."""
     folder = tmp_path_factory.mktemp("anomaly")
     Model.fit([person(1), person(2)], load_config("smoke"), device="cpu").save(folder / "model")
     image = person(3)
     voxels = image.as_tensor().clone()
     i, j, k = np.meshgrid(*(np.arange(n) for n in image.shape[1:]), indexing="ij")
-    ball = (i - 15) ** 2 + (j - 24) ** 2 + (k - 20) ** 2 <= 1
-    voxels[0][torch.from_numpy(ball)] = 0.1 * float(voxels[0][torch.from_numpy(ball)].mean())
+    ball = (i - 25) ** 2 + (j - 19) ** 2 + (k - 22) ** 2 <= 2**2
+    voxels[0][torch.from_numpy(ball)] = 0.3 * float(voxels[0][torch.from_numpy(ball)].mean())
     write_nifti(MetaTensor(voxels, affine=image.affine), folder / "scans" / "a.nii.gz")
     out = folder / "out"
     words = ["segment", folder / "scans", "--model", folder / "model", "--out", out, "--write", "nifti,anomaly"]
