@@ -1,4 +1,4 @@
-"""The anomaly map: it lies on the scan, names its unit, and lights up where something was planted."""
+"""The anomaly map lies on the scan and names its unit; whether it finds lesions is for `benchmarks.anomaly`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 from conftest import write_nifti
 from medseg.pipelines.__main__ import main
 from monai.data.meta_tensor import MetaTensor
-from sklearn.metrics import average_precision_score
 
 from medseg import Model, load_config
 from medseg.anomaly import UNIT, scales_of
@@ -34,11 +33,11 @@ def segmented(tmp_path_factory):
     out = folder / "out"
     words = ["segment", folder / "scans", "--model", folder / "model", "--out", out, "--write", "nifti,anomaly"]
     assert main([*map(str, words), "--workers", "0", "--device", "cpu"]) == 0
-    return out, Geometry.of(image), ball
+    return out, Geometry.of(image)
 
 
 def test_the_map_lies_on_the_scan_and_names_its_unit(segmented):
-    out, geometry, _ = segmented
+    out, geometry = segmented
     found = nib.load(out / "a_anomaly.nii.gz")
     assert Geometry(found.shape, found.affine).is_close(geometry)
     assert found.get_data_dtype() == np.int16
@@ -48,13 +47,6 @@ def test_the_map_lies_on_the_scan_and_names_its_unit(segmented):
     assert values[labels == 0].max() == 0
     assert values.min() >= 0
     assert 0.2 < np.median(values[labels > 0]) < 3  # robust standard deviations
-
-
-def test_it_lights_up_where_something_was_planted(segmented):
-    out, _, ball = segmented
-    values, labels = (np.asarray(nib.load(out / f"a_{x}.nii.gz").dataobj) for x in ("anomaly", "seg"))
-    inside = labels > 0
-    assert average_precision_score(ball[inside], values[inside]) > 10 * ball[inside].mean()
 
 
 def test_measures_and_flags_are_written(segmented):
