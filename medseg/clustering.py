@@ -32,10 +32,14 @@ _N_COMPOSITIONS = 6
 class Clusters(Protocol):
     """What a model needs of either kind."""
 
-    def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
-        """(K, I, J, K) scores on the working grid; the best one is the label."""
+    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
+        """(K, I, J, K) scores on the working grid; the best one is the label.
 
-    def evidence(self, network: Autoencoder, prepared: Prepared) -> Evidence:
+        Args:
+            normalised: what `normalise` makes of `prepared`, when it is there already.
+        """
+
+    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Evidence:
         """The scores, and what they say of probabilities and fractions."""
 
     def tensors(self) -> dict[str, Tensor]:
@@ -74,13 +78,13 @@ class ScanTissues:
 
     config: ClusteringConfig
 
-    def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
+    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
         """(K, I, J, K) scores, linear in the denoised intensity."""
-        return self.evidence(network, prepared).scores
+        return self.evidence(network, prepared, normalised).scores
 
-    def evidence(self, network: Autoencoder, prepared: Prepared) -> Intervals:
+    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Intervals:
         """The intervals, with the noise that the network's posterior leaves in the intensities."""
-        normalised = normalise(prepared, self.config)
+        normalised = normalised or normalise(prepared, self.config)
         found = embed(network, normalised.image, normalised.foreground)
         return self.evidence_of(Prepared(found.mean, normalised.foreground), found.sd)
 
@@ -179,11 +183,11 @@ class CohortTissues:
         spacing = Geometry.of(prepared.image).spacing_mm
         return composition(posteriors, arrays(prepared)[1], self.config.surroundings_mm, spacing)
 
-    def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
+    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
         """(K, I, J, K) posteriors, continued a little beyond the foreground; half precision, as K of them are kept."""
-        return self._scores_of(_features(network, prepared, self.config, self.filters, self.textures), prepared)
+        return self.evidence(network, prepared, normalised).scores
 
-    def evidence(self, network: Autoencoder, prepared: Prepared) -> Posteriors:
+    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Posteriors:  # noqa: ARG002
         """The posteriors and the features that they come from."""
         rows = _features(network, prepared, self.config, self.filters, self.textures)
         return Posteriors(self._scores_of(rows, prepared), lambda: rows)

@@ -31,6 +31,8 @@ class PreprocessingConfig(_Section):
         window_hu: Hounsfield units that become 0 and 1 (CT).
         percentiles: intensity percentiles inside the foreground that become 0 and 1 (MR).
         foreground: ``auto`` finds the body, ``nonzero`` takes voxels that are not 0, ``all`` takes everything.
+        range_of: where the percentiles are taken: inside the ``mask`` when there is one, or in the foreground of the
+            whole ``scan``, so that a region that lacks its darkest part is not stretched to have one.
     """
 
     modality: Literal["auto", "CT", "MR"] = "auto"
@@ -40,6 +42,7 @@ class PreprocessingConfig(_Section):
     window_hu: tuple[float, float] = (-1000.0, 1000.0)
     percentiles: tuple[float, float] = (0.5, 99.5)
     foreground: Literal["auto", "nonzero", "all"] = "auto"
+    range_of: Literal["mask", "scan"] = "mask"
 
     @model_validator(mode="before")
     @classmethod
@@ -158,6 +161,23 @@ class CleanupConfig(_Section):
     connectivity: Literal[6, 18, 26] = 6
 
 
+class HabitatsConfig(_Section):
+    """How often the clustering of given regions is repeated, to tell which clusters would be found again.
+
+    Attributes:
+        n_seeds: times that network and clusters are fitted anew from another seed.
+        n_bootstraps: times that the clusters are fitted to cases drawn with replacement.
+    """
+
+    n_seeds: int = Field(0, ge=0)
+    n_bootstraps: int = Field(0, ge=0)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether habitats are what a run is for."""
+        return self.n_seeds + self.n_bootstraps > 0
+
+
 class Config(_Section):
     """Every setting of a run; files in ``configs/`` spell all of them out."""
 
@@ -166,6 +186,7 @@ class Config(_Section):
     training: TrainingConfig = TrainingConfig()
     clustering: ClusteringConfig = ClusteringConfig()
     cleanup: CleanupConfig = CleanupConfig()
+    habitats: HabitatsConfig = HabitatsConfig()
 
 
 def config_names() -> list[str]:

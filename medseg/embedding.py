@@ -8,7 +8,7 @@ pooled fine level of every tile, the coarse levels are computed once for the who
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -36,6 +36,11 @@ class Embedding(NamedTuple):
     sd: MetaTensor
 
 
+Compute = Callable[[Autoencoder, Tensor, tuple[Tensor, Tensor], Tensor, float], tuple[Tensor, Tensor]]
+"""(network, standardised intensities of a window, features of its voxels, (V,) flat voxels, noise) -> (V,) means and
+(V,) standard deviations."""
+
+
 class _Tile(NamedTuple):
     """Where a tile lies in the volume, its window with the halo, and the tile inside that window."""
 
@@ -53,6 +58,7 @@ def embed(
     noise: float | None = None,
     window_voxels: int = WINDOW_VOXELS,
     tile_voxels: int = TILE_VOXELS,
+    compute: Compute | None = None,
 ) -> Embedding:
     """What the network makes of a whole volume; the result depends on neither bound.
 
@@ -62,6 +68,7 @@ def embed(
         noise: standard deviation of the scan's white noise in the unit of `image`; None: measured.
         window_voxels: volumes up to this size are computed in one piece.
         tile_voxels: bound on a tile with its halo of larger ones.
+        compute: what to find at the voxels of a window; None: the noise-free intensity.
     """
     found_noise = white_noise(image, foreground) if noise is None else noise
     noise = max(found_noise, 0.01 * float(network.scale))
@@ -81,7 +88,8 @@ def embed(
         fine, around = network.near(patch)
         pooled = network.far(functional.avg_pool3d(fine, 2)) if far is None else far[_cells(tile.window)]
         rows = torch.nonzero(where.flatten())[:, 0].to(patch.device)
-        found = _denoise(network, patch[0, 0].flatten(), network.joined(fine, around, pooled), rows, noise)
+        features = network.joined(fine, around, pooled)
+        found = (compute or _denoise)(network, patch[0, 0].flatten(), features, rows, noise)
         mean[tile.place][wanted], sd[tile.place][wanted] = (part.cpu() for part in found)
     return Embedding(MetaTensor(mean[None], affine=image.affine), MetaTensor(sd[None], affine=image.affine))
 

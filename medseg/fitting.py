@@ -25,9 +25,11 @@ from medseg.hierarchy import N_SAMPLES, Hierarchy
 from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
+from medseg.measuring import measure
 from medseg.model import Model
 from medseg.patches import PatchSampler
 from medseg.preprocessing import Plan, Prepared, foreground_of
+from medseg.quality import QualityReference
 from medseg.store import Store
 from medseg.training import Group, Loss, train
 
@@ -85,7 +87,7 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     network = Autoencoder(config.autoencoder, plan.channels)
     normalised = [_kept(normalise(item, config.clustering), store) for item in cohort.prepared]
     noise = float(np.median([white_noise(item.image, item.foreground) for item in normalised]))
-    network.start_from(_sample(normalised), noise)
+    network.start_from(sample_intensities(normalised), noise)
     watch.on_stage("training")
     record = train(
         network.to(computing),
@@ -109,7 +111,7 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
         record=record,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    return describe_labels(model, cohort.prepared)
+    return describe_labels(model, cohort.prepared, normalised)
 
 
 def _read_fingerprints(
@@ -151,7 +153,7 @@ def _read(scan: Source, masks: Callable[[Source], Path | None]) -> tuple[MetaTen
     return image, None if path is None else read_mask(path, Geometry.of(image))
 
 
-def _sample(prepared: Sequence[Prepared], n_values: int = 200_000) -> torch.Tensor:
+def sample_intensities(prepared: Sequence[Prepared], n_values: int = 200_000) -> torch.Tensor:
     """Foreground intensities, the same number of every scan."""
     parts = []
     for item in prepared:
@@ -166,15 +168,22 @@ def _digest(config: Config, fingerprints: Sequence[ScanFingerprint]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def describe_labels(model: Model, prepared: Sequence[Prepared]) -> Model:
-    """Fill the label table with each label's mean intensity and median volume in the training scans; grow the tree."""
+def describe_labels(model: Model, prepared: Sequence[Prepared], normalised: Sequence[Prepared]) -> Model:
+    """Fill the label table with each label's mean intensity and median volume, grow the tree, learn what is usual.
+
+    Args:
+        prepared: the training scans on the working grid.
+        normalised: the same as the network sees them.
+    """
     config, seed = model.config.clustering, model.config.training.seed
     n_labels = config.n_clusters
     volumes, totals, counts = [], torch.zeros(n_labels), torch.zeros(n_labels)
-    samples = []
-    for item in prepared:
-        evidence = model.clusters.evidence(model.network, item)
-        best = evidence.scores.as_tensor().argmax(dim=0)
+    samples, measures = [], []
+    for item, seen in zip(prepared, normalised, strict=True):
+        evidence = model.clusters.evidence(model.network, item, seen)
+        scores = evidence.scores
+        measures.append(measure(model.network, item, seen, scores))
+        best = scores.as_tensor().argmax(dim=0)
         description = Description.of(evidence, item, config.surroundings_mm)
         samples.append(Sample.of(description, best, item, max(1, N_SAMPLES // len(prepared)), seed))
         inside = item.foreground.as_tensor()[0] > 0
@@ -189,4 +198,5 @@ def describe_labels(model: Model, prepared: Sequence[Prepared]) -> Model:
         table = table.replace(number, mean_intensity=round(mean, 4), volume_ml=round(float(volume), 3))
     tree = Hierarchy.fit(samples, n_labels, seed=seed)
     tree = tree.described([x.mean_intensity or 0.0 for x in table], [x.volume_ml or 0.0 for x in table])
-    return replace(model.relabelled(table, {}), hierarchy=tree)
+    usual = QualityReference.fit(measures, n_labels)
+    return replace(model.relabelled(table, {}), hierarchy=tree, quality=usual)

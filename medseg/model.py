@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from monai.data.meta_tensor import MetaTensor
 from medseg.autoencoder import Autoencoder
 from medseg.certainty import ONE, Fractions, Groups, confidence_on
 from medseg.cleanup import clean, count_values
-from medseg.clustering import Clusters
+from medseg.clustering import Clusters, normalise
 from medseg.config import Config
 from medseg.cutting import fitted_groups, groups_of, labels_of, table_of_cut
 from medseg.description import Description
@@ -33,8 +33,10 @@ from medseg.geometry import Geometry, resample
 from medseg.hierarchy import Hierarchy
 from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
+from medseg.measuring import measure
 from medseg.notebook import labels_html
 from medseg.preprocessing import Plan
+from medseg.quality import Flag, QualityReference
 from medseg.slabs import look_up
 from medseg.training import TrainingRecord
 
@@ -51,6 +53,8 @@ class Segmentation:
         confidence: (I, J, K) probability that the label is right, 255 for 1; None unless asked for.
         fractions: by label number, (I, J, K) share of the voxel that it holds, 255 for 1; None unless asked for.
         finest: (I, J, K) leaf of the hierarchy, of which every cut's labels are unions; None unless asked for.
+        quality: measures of the scan by their name in `medseg.quality`.
+        flags: those that are unlike the training scans'.
     """
 
     labels: LabelArray
@@ -59,6 +63,8 @@ class Segmentation:
     confidence: npt.NDArray[np.uint8] | None = None
     fractions: Fractions | None = None
     finest: npt.NDArray[np.uint8] | None = None
+    quality: Mapping[str, float] = field(default_factory=dict)
+    flags: tuple[Flag, ...] = ()
 
     def volumes_mm3(self) -> dict[int, float]:
         """Volume of every label of the table, 0 for those that do not occur."""
@@ -79,6 +85,7 @@ class Model:
         fingerprints: of the training scans; no path, no name.
         hierarchy: the tree over the labels; None in models of older versions.
         cut: number of labels that the tree is cut to; None for the fitted labels as they are.
+        quality: what is usual in the training scans; None for models of versions that did not keep it.
     """
 
     config: Config
@@ -92,6 +99,7 @@ class Model:
     created: str
     hierarchy: Hierarchy | None = None
     cut: int | None = None
+    quality: QualityReference | None = None
 
     @staticmethod
     def fit(scans: Sequence[Scan | Path | str | MetaTensor], config: Config | None = None, **options: Any) -> Model:
@@ -160,32 +168,36 @@ class Model:
         inside = (foreground.as_tensor()[0] > 0).cpu().numpy()
         del foreground  # four bytes a voxel, of a scan that may have hundreds of millions
         geometry = Geometry.of(image)
+        normalised = normalise(prepared, self.config.clustering)
+        evidence = self.clusters.evidence(self.network, prepared, normalised)
+        scores = evidence.scores
+        quality = measure(self.network, prepared, normalised, scores)
+        flags = self.quality.flags(quality, len(scores)) if self.quality else ()
         tree = self.hierarchy if finest or self._is_divided else None
-        asked = confidence or fractions or unsure > 0 or tree is not None
-        evidence = self.clusters.evidence(self.network, prepared) if asked else None
-        scores = self.clusters.scores(self.network, prepared) if evidence is None else evidence.scores
         reach = self.config.clustering.surroundings_mm
-        description = Description.of(evidence, prepared, reach) if tree and evidence else None
-        del prepared
+        description = Description.of(evidence, prepared, reach) if tree else None
+        del prepared, normalised
         labels = labels_on(geometry, scores, inside)
-        where = inside if fractions else None
+        shares = Fractions(geometry, evidence, inside, self.groups) if fractions else None
         del scores, inside
         if self.cut is None:
             labels = self.apply_merges(labels)
         labels = clean(labels, geometry.spacing_mm, **self.config.cleanup.model_dump())
-        leaves = None
-        if tree and description:
-            leaves = tree.leaves_on(geometry, description, labels, fitted_groups(self))
+        leaves = tree.leaves_on(geometry, description, labels, fitted_groups(self)) if tree and description else None
         labels = labels_of(self, labels, leaves)
-        if evidence is None:
-            return Segmentation(labels, geometry, self.table)
         sure = confidence_on(geometry, evidence, labels, self.groups) if confidence or unsure > 0 else None
         for volume in (labels, leaves) if unsure > 0 else ():
             if volume is not None and sure is not None:
                 volume[sure < unsure * ONE] = 0
-        shares = None if where is None else Fractions(geometry, evidence, where, self.groups)
         return Segmentation(
-            labels, geometry, self.table, sure if confidence else None, shares, leaves if finest else None
+            labels,
+            geometry,
+            self.table,
+            sure if confidence else None,
+            shares,
+            leaves if finest else None,
+            quality,
+            flags,
         )
 
     def check(self, *, fractions: bool = False, finest: bool = False) -> None:

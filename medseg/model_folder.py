@@ -23,6 +23,7 @@ from medseg.io.labels import write_color_table
 from medseg.label_table import LabelTable
 from medseg.model import Model
 from medseg.preprocessing import Plan
+from medseg.quality import QualityReference
 from medseg.training import TrainingRecord
 
 FORMAT = 2
@@ -46,6 +47,7 @@ class _Facts(BaseModel):
     training: TrainingRecord
     fingerprints: tuple[ScanFingerprint, ...]
     cut: int | None = None
+    quality: QualityReference | None = None
 
 
 def save_model(model: Model, folder: Path) -> None:
@@ -62,6 +64,7 @@ def save_model(model: Model, folder: Path) -> None:
         training=model.record,
         fingerprints=model.fingerprints,
         cut=model.cut,
+        quality=model.quality,
     )
     with whole_folder(folder, marker=MARKER) as temporary:
         save_weights(model.network, temporary / "autoencoder.safetensors")
@@ -102,6 +105,7 @@ def load_model(folder: Path, *, device: str = "auto") -> Model:
         created=facts.created,
         hierarchy=tree,
         cut=facts.cut,
+        quality=facts.quality,
     )
 
 

@@ -62,6 +62,7 @@ class Plan(BaseModel):
     patch_size: int
     batch_size: int
     channels: int
+    range_of: Literal["mask", "scan"] = "mask"
 
     @classmethod
     def fit(cls, fingerprints: Sequence[ScanFingerprint], config: Config, memory_gb: float = 0.0) -> Plan:
@@ -83,6 +84,7 @@ class Plan(BaseModel):
             patch_size=patch_size,
             batch_size=config.training.batch_size or _planned_batch_size(patch_size, memory_gb),
             channels=config.autoencoder.channels or (24 if memory_gb >= 16 else 16),
+            range_of=chosen.range_of,
         )
 
     def foreground_of(self, image: MetaTensor, mask: MetaTensor | None = None) -> MetaTensor:
@@ -93,6 +95,8 @@ class Plan(BaseModel):
         """The intensities of this scan that become 0 and 1."""
         if self.window_hu is not None:
             return self.window_hu
+        if self.range_of == "scan":
+            foreground = foreground_of(image, None, self.foreground)
         inside = image.as_tensor()[foreground.as_tensor() > 0]
         low, high = percentiles_of(inside, self.percentiles)
         if high > low >= 0:

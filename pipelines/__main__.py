@@ -77,7 +77,7 @@ def _add_masks(parser: argparse.ArgumentParser) -> None:
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", default="generic", help="generic, brain_t1, body_ct, lung_mr, smoke, or a YAML file"
+        "--config", default="generic", help="generic, brain_t1, body_ct, lung_mr, habitats, smoke, or a YAML file"
     )
     parser.add_argument("--set", action="append", default=[], metavar="a.b=value", help="change one setting")
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write event files of the training there")
@@ -87,7 +87,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where label volumes go")
     parser.add_argument("--write", default="nifti,seg.nrrd", metavar="FORMATS",
                         help="some of nifti,seg.nrrd,mrb,dicomseg,dicomseg-binary,confidence,fractions,"
-                        "finest (default: two)")  # fmt: skip
+                        "finest,anomaly (default: two)")  # fmt: skip
     unsure = "voxels whose label is less probable than P, such as 0.6, get no label (default: 0)"
     parser.add_argument("--unsure", type=_share, default=0.0, metavar="P", help=unsure)
 

@@ -46,29 +46,35 @@ def train(args: argparse.Namespace) -> int:
 
 def segment(args: argparse.Namespace) -> int:
     """Segment with a fitted model."""
+    from medseg.pipelines.habitats import check_habitats
     from medseg.pipelines.outputs import Job, parse_formats
 
     from medseg.model import Model
 
     formats = parse_formats(args.write)
     model = Model.load(args.model, device=args.device)
-    scans, bids = _scans(args), bids_desc(args, model.config)
-    return _segment_and_report(model, scans, Job(args.out, formats, args.masks, bids, args.unsure), args)
+    scans = _scans(args)
+    job = Job(args.out, formats, args.masks, bids_desc(args, model.config), args.unsure)
+    check_habitats(model.config, job)
+    return _segment_and_report(model, scans, job, args)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, segment, report."""
+    from medseg.pipelines.habitats import check_habitats, judge_habitats
     from medseg.pipelines.outputs import Job, check_writable, parse_formats
     from medseg.pipelines.training import train_model
 
     formats = parse_formats(args.write)
     config = _config(args)
+    job = Job(args.out, formats, args.masks, bids_desc(args, config), args.unsure)
+    check_habitats(config, job)
     scans = _scans(args)
     check_writable(args.out)
     folder = args.model or args.out / "model"
     options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
     model = train_model(scans, folder, config, reuse=True, **options)
-    job = Job(args.out, formats, args.masks, bids_desc(args, config), args.unsure)
+    model = judge_habitats(model, folder, scans, job)
     return _segment_and_report(model, scans, job, args)
 
 
@@ -151,6 +157,7 @@ def slicer(args: argparse.Namespace) -> int:
 
 def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args: argparse.Namespace) -> int:
     from medseg.pipelines.batch import segment_scans
+    from medseg.pipelines.habitats import write_habitats
     from medseg.pipelines.outputs import Job
     from medseg.pipelines.reporting import write_report
     from medseg.pipelines.segmenting import finish
@@ -164,6 +171,7 @@ def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args:
     finish(job.out, model, _quotable(args))
     if job.bids:
         write_dataset(job.out, args.scans, version=__version__)
+    write_habitats(model, scans, records, job)
     page = write_report(job.out)
     n_done = sum(record.status == "done" for record in records)
     for record in records:

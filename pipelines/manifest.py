@@ -25,6 +25,8 @@ class Record:
         status: ``done``, ``refused`` (the scan) or ``failed`` (the machine or the method).
         reason: reason code and sentence, empty when done.
         volumes_mm3: volume of each label by its number.
+        quality: measures of the scan by name.
+        flags: what is unlike the training scans, in words.
         key: fingerprint of content, model and settings; a done scan with the same key is not done again.
         stamp: names, sizes and times of the scan's files; while it is the same, their content is not read again.
         outputs: size in bytes of every file written for the scan, by its name relative to OUT.
@@ -39,6 +41,8 @@ class Record:
     key: str = ""
     stamp: str = ""
     outputs: dict[str, int] = field(default_factory=dict)
+    quality: dict[str, float] = field(default_factory=dict)
+    flags: list[str] = field(default_factory=list)
 
 
 def write_record(out: Path, record: Record) -> None:
@@ -68,18 +72,31 @@ def read_records(out: Path) -> list[Record]:
 
 
 def write_manifest(out: Path, records: Iterable[Record], table: LabelTable) -> None:
-    """Write ``manifest.csv``: scan, status, reason, seconds, peak memory, volume of each label in mm3."""
+    """Write ``manifest.csv``: scan, status, reason, flags, seconds, peak memory, volume of each label in mm3."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     numbers = [label.number for label in table]
     volumes = [f"{label.number} {label.name} mm3" for label in table]
-    writer.writerow(["scan", "status", "reason", "seconds", "peak_memory_mb", *volumes])
+    writer.writerow(["scan", "status", "reason", "flags", "seconds", "peak_memory_mb", *volumes])
     for record in records:
-        row: Sequence[object] = (record.scan, record.status, record.reason, f"{record.seconds:.1f}",
-                                 f"{record.peak_memory_mb:.0f}")  # fmt: skip
+        row: Sequence[object] = (record.scan, record.status, record.reason, "; ".join(record.flags),
+                                 f"{record.seconds:.1f}", f"{record.peak_memory_mb:.0f}")  # fmt: skip
         done = record.status == "done"
         writer.writerow([*row, *(f"{record.volumes_mm3.get(n, 0.0):.1f}" if done else "" for n in numbers)])
     write_text_whole(out / "manifest.csv", text.getvalue())
+
+
+def write_quality(out: Path, records: Iterable[Record]) -> None:
+    """Write ``quality.csv``: every measure of every scan that was segmented, and how many of them are flagged."""
+    kept = [record for record in records if record.status == "done" and record.quality]
+    names = list(dict.fromkeys(name for record in kept for name in record.quality))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["scan", "n_flags", *names])
+    for record in kept:
+        values = [f"{record.quality[name]:.6g}" if name in record.quality else "" for name in names]
+        writer.writerow([record.scan, len(record.flags), *values])
+    write_text_whole(out / "quality.csv", text.getvalue())
 
 
 def record_path(out: Path, scan: str) -> Path:

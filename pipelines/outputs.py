@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.pipelines.writing import DEFAULT_FORMATS, SUFFIXES, Origin, write_format
+from medseg.pipelines.writing import DEFAULT_FORMATS, MAPS, SUFFIXES, Origin, write_format
 
 from medseg.errors import ConfigError, InputError
 from medseg.io.atomic import remove_leftovers, scratch_folder
@@ -116,7 +116,8 @@ def viewer_path(out: Path, scan_id: str) -> Path:
 def write_outputs(result: Segmentation, scan_id: str, job: Job, origin: Origin | None = None) -> None:
     """Write the label volume in the formats asked for."""
     for name in job.formats:
-        write_format(name, result, job.path(scan_id, name), origin)
+        if name not in MAPS:
+            write_format(name, result, job.path(scan_id, name), origin)
     sidecars = job.sidecars(scan_id)
     if sidecars is not None:
         write_lookup(result.table, sidecars[0])

@@ -141,10 +141,13 @@ def _segment_series(pacs: Pacs, series: Series, model: Model, job: Job) -> list[
 def _segment_and_store(pacs: Pacs, scan: Scan, model: Model, job: Job, folder: Path) -> Record:
     started = time.monotonic()
     volumes: dict[int, float] = {}
+    quality: dict[str, float] = {}
+    flags: list[str] = []
     try:
         result = segment_one(model, scan, job)
         store_segmentation(pacs, result, scan, model, folder)
         status, reason, volumes = "done", "", result.volumes_mm3()
+        quality, flags = dict(result.quality), [str(flag) for flag in result.flags]
     except InputError as error:
         status, reason = "refused", f"{error.code}: {error}"
     except PacsError as error:
@@ -152,7 +155,8 @@ def _segment_and_store(pacs: Pacs, scan: Scan, model: Model, job: Job, folder: P
     except (OSError, MemoryError) as error:
         _LOG.warning("%s: %s", scan.id, type(error).__name__)
         status, reason = "failed", f"machine: {type(error).__name__}; free space or memory and run again"
-    return Record(scan.id, status, reason, time.monotonic() - started, peak_memory_mb(), volumes)
+    seconds = time.monotonic() - started
+    return Record(scan.id, status, reason, seconds, peak_memory_mb(), volumes, quality=quality, flags=flags)
 
 
 def store_segmentation(pacs: Pacs, result: Segmentation, scan: Scan, model: Model, folder: Path) -> Kind:

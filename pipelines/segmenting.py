@@ -14,16 +14,26 @@ from typing import Any
 import torch
 from medseg.pipelines.crash_log import describe, raised_in, remove_log, write_log
 from medseg.pipelines.keys import content_of, known_to_be_done, proven_to_be_done, settings_key, stamp_of
-from medseg.pipelines.manifest import Record, locked, read_records, record_path, write_manifest, write_record
+from medseg.pipelines.manifest import (
+    Record,
+    locked,
+    read_records,
+    record_path,
+    write_manifest,
+    write_quality,
+    write_record,
+)
 from medseg.pipelines.outputs import Job, mask_path, mosaic_path, remove_halves, sizes_of, viewer_path, write_outputs
 from medseg.pipelines.resources import forget_peak_memory, peak_memory_mb
 from medseg.pipelines.writing import EXTRAS, Origin, check_formats
 
 from medseg import __version__
+from medseg.anomaly import UNIT, anomaly_of
 from medseg.errors import InputError
 from medseg.geometry import Geometry
 from medseg.io.atomic import remove_leftovers, write_text_whole
 from medseg.io.labels import write_color_table
+from medseg.io.maps import write_map
 from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
 from medseg.model import Model, Segmentation
@@ -68,7 +78,7 @@ def _segment(model: Model, scan: Scan, job: Job, started: float) -> Record:
     seconds = time.monotonic() - started
     return Record(
         scan.id, "done", "", seconds, peak_memory_mb(), result.volumes_mm3(), f"{settings}-{content}",
-        stamp, sizes_of(scan.id, job),
+        stamp, sizes_of(scan.id, job), dict(result.quality), [str(flag) for flag in result.flags],
     )  # fmt: skip
 
 
@@ -81,6 +91,8 @@ def segment_one(model: Model, scan: Scan, job: Job) -> Segmentation:
     wanted = {name: name in job.formats for name in EXTRAS}
     result = model.segment(image, mask, **wanted, unsure=job.unsure)
     write_outputs(result, scan.id, job, Origin(scan, image, model.fingerprint))
+    if "anomaly" in job.formats:
+        write_map(anomaly_of(model, image, mask), job.path(scan.id, "anomaly"), unit=UNIT)
     write_mosaic(image, result, mosaic_path(job.out, scan.id), title=scan.id)
     if viewer() is not None:
         write_viewer_volume(image, result.labels, viewer_path(job.out, scan.id))
@@ -114,10 +126,11 @@ def keep_log(out: Path, record: Record, details: list[str]) -> None:
 
 
 def finish(out: Path, model: Model, command: Sequence[str]) -> list[Record]:
-    """Write what concerns the whole folder: manifest, colour table, run.json."""
+    """Write what concerns the whole folder: manifest, quality table, colour table, run.json."""
     with locked(out):
         records: list[Record] = read_records(out)
         write_manifest(out, records, model.table)
+        write_quality(out, records)
         write_color_table(model.table, out / "labels.ctbl")
         write_text_whole(out / "run.json", json.dumps(run_facts(model, command), indent=1) + "\n")
     return records

@@ -23,13 +23,17 @@ SUFFIXES = {
     "confidence": "_confidence.nii.gz",
     "fractions": "_fraction{}.nii.gz",
     "finest": "_finest.nii.gz",
+    "anomaly": "_anomaly.nii.gz",
 }
 """What follows the id of the scan, by format; {} stands for the number of each label."""
 DEFAULT_FORMATS = ("nifti", "seg.nrrd")
 FORMATS_OF_LABELS = DEFAULT_FORMATS
 """Formats that need nothing but the labels, so that they can be written again from them."""
-NAMELESS_FORMATS = ("confidence", "fractions")
+NAMELESS_FORMATS = ("confidence", "fractions", "anomaly")
 """Formats that say nothing of names and colours: they hold as long as each number means the same."""
+
+MAPS = ("anomaly",)
+"""Formats that are made of the image and the model, not of the labels."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ LAYERS = (
         "medseg.surroundings",
     },
     {"medseg.embedding"},
+    {"medseg.quality", "medseg.measuring"},
     {"medseg.checkpoint", "medseg.training", "medseg.clustering"},
     {
         "medseg.description",
@@ -50,6 +51,8 @@ LAYERS = (
         "medseg.model_folder",
         "medseg.fitting",
         "medseg.suggestions",
+        "medseg.anomaly",
+        "medseg.habitats",
     },
     {"medseg.report"},
     {"medseg.pipelines", "medseg.__main__"},

@@ -18,7 +18,7 @@ from medseg.label_table import Code, LabelTable
 from medseg.model import Segmentation
 from medseg.report import page as page_module
 from medseg.report.mosaic import write_mosaic
-from medseg.report.oddness import odd_volumes, robust_z
+from medseg.report.oddness import flagged, odd_shares
 from medseg.report.outcome import read_outcome
 from medseg.report.thumbnails import label_alone, mosaic_of, thumbnail
 from medseg.report.write import write_report
@@ -75,12 +75,20 @@ def mosaic(tmp_path_factory, table):
     return path
 
 
-def write_out(out, rows, *, mosaic=None, table=None, run=True):
-    """An output folder as `medseg segment` leaves it."""
+FLAGS = ("label 3 share 61.5 %, expected 31 to 44.2 %", "extent left to right 71 mm, expected 120 to 160 mm")
+
+
+def write_out(out, rows, *, mosaic=None, table=None, run=True, flags=None):
+    """An output folder as `medseg segment` leaves it; without `flags` as versions left it that had none."""
     out.mkdir(parents=True, exist_ok=True)
     table = table or LabelTable.default(3)
     header = ["scan,status,reason,seconds,peak_memory_mb", *(f'"{x.number} {x.name} mm3"' for x in table)]
-    lines = [",".join('"{}"'.format(str(cell).replace('"', '""')) for cell in row) for row in rows]
+    if flags is not None:
+        header[0] = "scan,status,reason,flags,seconds,peak_memory_mb"
+        listed = [(*row[:3], "; ".join(flags.get(row[0], ())), *row[3:]) for row in rows]
+    else:
+        listed = rows
+    lines = [",".join('"{}"'.format(str(cell).replace('"', '""')) for cell in row) for row in listed]
     (out / "manifest.csv").write_text("\n".join([",".join(header), *lines]) + "\n")
     colors = [f"{x.number} {'_'.join(x.name.split())} {' '.join(map(str, x.color))} 255" for x in table]
     (out / "labels.ctbl").write_text("\n".join(["# a comment", "0 background 0 0 0 0", *colors]) + "\n")
@@ -107,7 +115,7 @@ def out(tmp_path, mosaic, table):
         ("broken", "failed", "out_of_memory: not enough memory", 9.0, 100, "", "", ""),
         ("odd reason", "refused", "no code here", 0.1, 100, "", "", ""),
     ]
-    out = write_out(tmp_path / "out", rows, mosaic=mosaic, table=table)
+    out = write_out(tmp_path / "out", rows, mosaic=mosaic, table=table, flags={"site1/scan5": FLAGS})
     described = table.replace(1, mean_intensity=-612.5, volume_ml=1.0)
     model = {"config": CONFIG, "plan": {"modality": "CT"}, "labels": described.model_dump(mode="json"),
              "training": {"losses": [2.0, 1.0, 0.5], "n_steps": 75, "ended_early": False}}  # fmt: skip
@@ -141,17 +149,21 @@ def test_the_odd_scan_is_marked_and_its_row_can_be_reached(out):
     assert len([x for x in page.all("path") if x.get("class") == "odd-dot"]) == 1
 
 
-def test_robust_z_against_the_definition():
-    values = [10.0, 11.0, 12.0, 13.0, 14.0, 40.0]  # median 12.5, absolute deviations .5 .5 1.5 1.5 2.5 27.5
-    assert robust_z(values) == pytest.approx([(x - 12.5) / (1.4826 * 1.5) for x in values])
-    assert robust_z([1.0, 1.0, 1.0, 9.0]) == [0.0] * 4  # too few scans
-    assert robust_z([1.0] * 5 + [9.0]) == [0.0] * 6  # no spread to measure by
+def test_flags_are_told_in_words_and_the_label_is_marked(out):
+    outcome = read_outcome(out)
+    assert flagged(outcome) == [(5, FLAGS[0]), (5, FLAGS[1])]
+    assert [(odd.number, odd.is_more) for odd in odd_shares(outcome).values()] == [(3, True)]
+    texts = " ".join(Page(write_report(out).read_text("utf-8")).texts)
+    assert all(flag in texts for flag in FLAGS)
+    assert "far more than others" in texts
 
 
-def test_few_scans_are_never_odd(tmp_path):
-    out = write_out(tmp_path / "out", [done(f"s{n}", 1, 2, 900 if n == 3 else 3 + n) for n in range(4)])
-    assert odd_volumes(read_outcome(out)) == {}
-    assert "Look at these first" not in write_report(out).read_text("utf-8")
+def test_without_flags_nothing_is_odd(tmp_path):
+    rows = [done(f"s{n}", 1, 2, 900 if n == 3 else 3 + n) for n in range(8)]
+    for name, flags in (("none", {}), ("before", None)):
+        out = write_out(tmp_path / name, rows, flags=flags)
+        assert odd_shares(read_outcome(out)) == {}
+        assert "Look at these first" not in write_report(out).read_text("utf-8")
 
 
 def test_the_page_needs_nothing_from_elsewhere(out):

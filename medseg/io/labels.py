@@ -88,17 +88,17 @@ def write_labels(
         raise ValueError(f"{path.name}: a NIfTI label map must end in .nii.gz or .nii")
     array = as_labels(labels, force_uint16=force_uint16)
     check_label_map(array, geometry, table)
-    image = nib.Nifti1Image(array, geometry.affine, _header(array, geometry))
-    with whole_file(path) as temporary, _deterministic_stream(temporary) as stream:
+    image = nib.Nifti1Image(array, geometry.affine, nifti_header(array, geometry))
+    with whole_file(path) as temporary, deterministic_stream(temporary) as stream:
         image.to_stream(stream)
 
 
 def write_shares(shares: npt.NDArray[np.uint8], geometry: Geometry, path: Path) -> None:
     """Write an (I, J, K) map of bytes as NIfTI whose slope of 1/255 makes every reader show 0 to 1."""
-    image = nib.Nifti1Image(shares, geometry.affine, _header(shares, geometry))
+    image = nib.Nifti1Image(shares, geometry.affine, nifti_header(shares, geometry))
     image.header.set_slope_inter(1 / 255, 0.0)
     image.header.set_intent("none")
-    with whole_file(path) as temporary, _deterministic_stream(temporary) as stream:
+    with whole_file(path) as temporary, deterministic_stream(temporary) as stream:
         image.to_stream(stream)
 
 
@@ -138,7 +138,8 @@ def write_color_table(table: LabelTable, path: Path) -> None:
     write_text_whole(path, "\n".join(lines) + "\n")
 
 
-def _header(labels: LabelArray, geometry: Geometry) -> nib.Nifti1Header:
+def nifti_header(labels: npt.NDArray[np.generic], geometry: Geometry) -> nib.Nifti1Header:
+    """A label map's header, both forms as `geometry` says."""
     header = nib.Nifti1Header()
     header.set_data_dtype(labels.dtype)
     header.set_data_shape(labels.shape)
@@ -164,7 +165,7 @@ def _places(form: npt.NDArray[np.float64], geometry: Geometry) -> bool:
 
 
 @contextmanager
-def _deterministic_stream(path: Path) -> Iterator[IOBase]:
+def deterministic_stream(path: Path) -> Iterator[IOBase]:
     """A binary stream into `path`, compressed by suffix, whose gzip header holds neither name nor time."""
     with path.open("wb") as raw:
         if path.suffix != ".gz":

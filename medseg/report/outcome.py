@@ -24,6 +24,7 @@ class ScanRow:
     Attributes:
         code: reason code, such as ``gantry_tilt``; empty when the scan was segmented.
         volumes_ml: by label number; empty unless the scan was segmented.
+        flags: what is unlike the training scans.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ScanRow:
     seconds: float | None
     memory_mb: float | None
     volumes_ml: dict[int, float]
+    flags: tuple[str, ...] = ()
 
     @property
     def is_done(self) -> bool:
@@ -96,6 +98,7 @@ def _scan_row(cells: dict[str, str], columns: dict[int, tuple[str, str]]) -> Sca
         name=cells.get("scan", ""), status=cells.get("status", ""), code=code, reason=sentence,
         seconds=_number(cells.get("seconds", "")), memory_mb=_number(cells.get("peak_memory_mb", "")),
         volumes_ml={number: mm3 / 1000 for number, mm3 in volumes.items() if mm3 is not None},
+        flags=tuple(flag for flag in cells.get("flags", "").split("; ") if flag),
     )  # fmt: skip
 
 

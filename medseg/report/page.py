@@ -12,7 +12,7 @@ from medseg.report.drawing import ml, training_curve
 from medseg.report.facts import facts_list
 from medseg.report.labels_part import labels_table, naming_form
 from medseg.report.markup import Cell, column, number_cell, row, section, source_hash, table, text_cell
-from medseg.report.oddness import ODD_Z, Odd, odd_volumes
+from medseg.report.oddness import Odd, flagged, odd_shares
 from medseg.report.outcome import Outcome, ScanRow
 from medseg.report.thumbnails import mosaic_of, thumbnail
 from medseg.report.viewer_part import GET_IT, ScanView, dialog, scan_view, scripts, view_button
@@ -27,7 +27,7 @@ def render_page(out: Path, outcome: Outcome, *, single_file: bool = False) -> st
     Args:
         single_file: the viewer and its volumes stand inside the page rather than beside it, and nothing is linked.
     """
-    odd = odd_volumes(outcome)
+    odd = odd_shares(outcome)
     view = scan_view(out, outcome, single_file=single_file)
     style, script = (files("medseg.report").joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
     policy = (
@@ -36,7 +36,7 @@ def render_page(out: Path, outcome: Outcome, *, single_file: bool = False) -> st
     policy += view.sources() if view else ""
     parts = (
         section("refused", "Not segmented", _refused(outcome)),
-        section("odd", "Look at these first", _look_first(outcome, odd)),
+        section("odd", "Look at these first", _look_first(outcome)),
         section("labels", "Labels", labels_table(out, outcome, odd) + naming_form(outcome)),
         section("scans", "All scans", _scans(out, outcome, odd, view)),
         section("training", "Training", _training(outcome)),
@@ -47,19 +47,19 @@ def render_page(out: Path, outcome: Outcome, *, single_file: bool = False) -> st
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>medseg report</title>'
         f'<style>{style}</style></head>\n<body><a class="skip" href="#scans">To all scans</a><main>\n'
-        f"<h1>medseg report</h1>\n{_summary(outcome, odd)}{''.join(parts)}</main>\n"
+        f"<h1>medseg report</h1>\n{_summary(outcome)}{''.join(parts)}</main>\n"
         '<footer class="muted">Not a medical device. For research.</footer>\n'
-        f"{dialog(view, outcome, _notes(outcome, odd)) if view else ''}<script>{script}</script>"
+        f"{dialog(view, outcome, _notes(outcome)) if view else ''}<script>{script}</script>"
         f"{scripts(view, out, outcome) if view else ''}</body></html>\n"
     )
 
 
-def _summary(outcome: Outcome, odd: dict[tuple[int, int], Odd]) -> str:
+def _summary(outcome: Outcome) -> str:
     counts = Counter(scan.status for scan in outcome.scans)
-    n_odd = len({place for place, _ in odd})
+    n_odd = sum(bool(scan.flags) for scan in outcome.scans)
     items = [f"<li><b>{counts['done']}</b> segmented</li>"]
     items += [f'<li class="bad"><b>{counts[s]}</b> {escape(s)}</li>' for s in sorted(counts) if s != "done"]
-    items += [f'<li class="odd"><b>{n_odd}</b> unlike the others</li>'] if n_odd else []
+    items += [f'<li class="odd"><b>{n_odd}</b> unlike the training scans</li>'] if n_odd else []
     items.append(f"<li><b>{len(outcome.labels)}</b> labels</li>")
     scans = "scan" if len(outcome.scans) == 1 else "scans"
     return (
@@ -85,30 +85,24 @@ def _why(scan: ScanRow) -> Cell:
     return Cell(f"{code}{escape(sentence)}", f"{scan.code} {sentence}".strip(), "why")
 
 
-def _notes(outcome: Outcome, odd: dict[tuple[int, int], Odd]) -> dict[int, list[str]]:
-    """What the scan view says of each odd scan."""
-    names = {label.number: label.name for label in outcome.labels}
+def _notes(outcome: Outcome) -> dict[int, list[str]]:
+    """What the scan view says of each scan that is unlike the training scans."""
     notes: dict[int, list[str]] = {}
-    for found in odd.values():
-        text = f"{names[found.number]} {ml(found.volume_ml)} ml, others {ml(found.median_ml)} ml"
-        notes.setdefault(found.scan, []).append(text)
+    for place, flag in flagged(outcome):
+        notes.setdefault(place, []).append(flag)
     return notes
 
 
-def _look_first(outcome: Outcome, odd: dict[tuple[int, int], Odd]) -> str:
-    if not odd:
-        return ""
-    names = {label.number: label.name for label in outcome.labels}
-    ordered = sorted(odd.values(), key=lambda found: -abs(found.z))
+def _look_first(outcome: Outcome) -> str:
     items = "".join(
-        f'<li><a href="#scan-{found.scan}">{escape(outcome.scans[found.scan].name)}</a>: {escape(names[found.number])} '
-        f"{ml(found.volume_ml)} ml, others {ml(found.median_ml)} ml (robust z {found.z:+.1f})</li>\n"
-        for found in ordered
+        f'<li><a href="#scan-{place}">{escape(outcome.scans[place].name)}</a>: {escape(flag)}</li>\n'
+        for place, flag in flagged(outcome)
     )
-    return (
-        f'<p class="muted">A volume further from the median of all scans than {ODD_Z} robust standard deviations '
-        f'(1.4826 times the median absolute deviation).</p>\n<ul class="look">{items}</ul>'
+    said = (
+        '<p class="muted">Further from the training scans than 19 of 20 good scans would be (docs/quality_control.md). '
+        "Labels are there all the same.</p>\n"
     )
+    return f'{said}<ul class="look">{items}</ul>' if items else ""
 
 
 def _scans(out: Path, outcome: Outcome, odd: dict[tuple[int, int], Odd], view: ScanView | None) -> str:
@@ -132,7 +126,7 @@ def _volume(scan: ScanRow, number: int, odd: Odd | None) -> Cell:
     volume = scan.volumes_ml.get(number)
     if volume is None or odd is None:
         return number_cell(volume, ml(volume or 0.0))
-    side, sign = ("more", "▲") if odd.z > 0 else ("less", "▼")
+    side, sign = ("more", "▲") if odd.is_more else ("less", "▼")
     mark = f'<span aria-hidden="true">{sign} </span>{ml(volume)}<span class="hidden"> (far {side} than others)</span>'
     return Cell(mark, f"{volume:.6g}", "number odd")
 

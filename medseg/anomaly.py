@@ -1,0 +1,107 @@
+"""How unexpected every voxel is given its surroundings: an anomaly volume, found without a single example.
+
+The blind-spot network predicts every voxel from what lies around it; the anomaly is the distance of the voxel from
+this prediction. With one voxel hidden, little but what is as small as a voxel can surprise: a lesion is predicted by
+the rest of itself. So the scan is looked at on grids 2 and 4 times as coarse too, up to voxels of 4 mm (scale space:
+Lindeberg, IJCV 30:79, 1998). Each scale is brought to robust standard deviations of the scan's own foreground, so that
+the coarser ones, on which the network was not trained, compare with the finest; the anomaly is their root mean square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.data.meta_tensor import MetaTensor
+from torch import Tensor
+from torch.nn import functional
+
+from medseg.autoencoder import MIN_LOG_SD, Autoencoder
+from medseg.clustering import normalise
+from medseg.embedding import embed
+from medseg.geometry import Geometry, resample
+from medseg.model import Model
+from medseg.preprocessing import Prepared, continued
+
+COARSEST_MM = 4.0
+"""Largest voxel of the grids that the scan is looked at on."""
+SMOOTH_MM = 2.0
+"""Standard deviation of the smoothing of the anomaly."""
+UNIT = "robust sd of the prediction error"
+_ROWS = 1 << 18
+_LEAST_VOXELS = 64
+"""Coarser grids with fewer foreground voxels than this are left out."""
+
+
+def anomaly_of(model: Model, image: MetaTensor, mask: MetaTensor | None = None) -> MetaTensor:
+    """(1, I, J, K) anomaly of a native image on its own grid, 0 outside the foreground.
+
+    Raises:
+        InputError: there is no foreground, or nothing but one intensity in it.
+    """
+    foreground = model.plan.foreground_of(image, mask)
+    normalised = normalise(model.plan.prepare(image, foreground), model.config.clustering)
+    found = anomaly(model.network, normalised)
+    native = resample(continued(found, normalised.foreground), Geometry.of(image)).as_tensor()
+    return MetaTensor(native * (foreground.as_tensor() > 0), affine=image.affine)
+
+
+def scales_of(spacing_mm: Sequence[float]) -> list[int]:
+    """How many times as coarse the grids are: 1, 2, 4, as long as their voxels stay below `COARSEST_MM`."""
+    return [scale for scale in (1, 2, 4) if scale == 1 or scale * max(spacing_mm) <= 1.05 * COARSEST_MM]
+
+
+def anomaly(network: Autoencoder, normalised: Prepared) -> MetaTensor:
+    """(1, I, J, K) robust standard deviations on the working grid, 0 or more; 0 outside the foreground."""
+    grid = Geometry.of(normalised.image)
+    inside = normalised.foreground.as_tensor() > 0
+    total, n_scales = torch.zeros(inside.shape), 0
+    for scale in scales_of(grid.spacing_mm):
+        coarse = _coarser(normalised, scale)
+        if int((coarse.foreground.as_tensor() > 0).sum()) < _LEAST_VOXELS and scale > 1:
+            continue
+        error = continued(prediction_error(network, coarse), coarse.foreground)
+        total += resample(error, grid).as_tensor() ** 2
+        n_scales += 1
+    weight = inside.float()
+    parts = MetaTensor(torch.cat([(total / n_scales).sqrt() * weight, weight]), affine=normalised.image.affine)
+    smooth, around = resample(parts, grid, sigma=[SMOOTH_MM / spacing for spacing in grid.spacing_mm]).as_tensor()
+    return MetaTensor(smooth[None] / around.clamp_min(1e-3) * inside, affine=normalised.image.affine)
+
+
+def prediction_error(network: Autoencoder, normalised: Prepared) -> MetaTensor:
+    """(1, I, J, K) signed distance of each voxel from its prediction, in robust standard deviations of the scan's."""
+    expected = embed(network, normalised.image, normalised.foreground, noise=0.0, compute=_predict)
+    inside = normalised.foreground.as_tensor() > 0
+    error = (normalised.image.as_tensor() - expected.mean.as_tensor()) / expected.sd.as_tensor().clamp_min(1e-6)
+    values = error[inside]
+    centre = values.median()
+    spread = 1.4826 * (values - centre).abs().median()
+    return MetaTensor((error - centre) / spread.clamp_min(1e-6) * inside, affine=normalised.image.affine)
+
+
+def _predict(
+    network: Autoencoder, _x: Tensor, features: tuple[Tensor, Tensor], where: Tensor, _noise: float
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of what the surroundings alone say, at (V,) flat voxels of a window."""
+    variances = network.log_sds.clamp_min(MIN_LOG_SD).exp() ** 2
+    found = []
+    for rows in where.split(_ROWS):
+        prior = network.log_prior(*(part[rows] for part in features)).float().exp()
+        mean = prior @ network.means
+        found.append((mean, (prior @ (variances + network.means**2) - mean**2).clamp_min(0).sqrt()))
+    mean, sd = (torch.cat(part) for part in zip(*found, strict=True))
+    return network.centre + network.scale * mean, network.scale * sd
+
+
+def _coarser(prepared: Prepared, scale: int) -> Prepared:
+    """Mean of the foreground over blocks of `scale` voxels; a block that is half foreground belongs to it."""
+    if scale == 1:
+        return prepared
+    inside = prepared.foreground.as_tensor()
+    sizes = [p for n in reversed(inside.shape[1:]) for p in (0, -n % scale)]
+    share = functional.avg_pool3d(functional.pad(inside, sizes)[None], scale)[0]
+    total = functional.avg_pool3d(functional.pad(prepared.image.as_tensor() * inside, sizes)[None], scale)[0]
+    affine = torch.tensor(Geometry.of(prepared.image).lattice((scale, scale, scale)).affine)
+    kept = (share >= 0.5).float()
+    return Prepared(MetaTensor(total / share.clamp_min(1e-6) * kept, affine=affine), MetaTensor(kept, affine=affine))
