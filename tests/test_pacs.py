@@ -122,7 +122,7 @@ class FakeModel:
     fingerprint = "0123456789abcdef"
     table = LabelTable.default(3)
 
-    def segment(self, image, mask=None):
+    def segment(self, image, mask=None, **_):
         geometry = Geometry.of(image)
         return Segmentation(phantom(geometry)[1], geometry, self.table)
 
