@@ -8,6 +8,7 @@ patches that it would have seen. Under torchrun every process draws its own patc
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from medseg.autoencoder import Autoencoder
 from medseg.checkpoint import TrainingState, load_checkpoint, save_checkpoint
@@ -80,8 +82,14 @@ def joined_group() -> Iterator[Group]:
     if not dist.is_torchelastic_launched():
         yield Group()
         return
+    store, rank, size = next(rendezvous("env://"))
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":
+        # torchrun may hand the store of the run before to a restart, with addresses where nobody listens any more.
+        name = f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        store = dist.PrefixStore(name, store)  # type: ignore[attr-defined]
     # gloo for the objects on the CPU, nccl for gradients on GPUs.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield Group.current()
     finally:
