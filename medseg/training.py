@@ -8,7 +8,6 @@ patches that it would have seen. Under torchrun every process draws its own patc
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -77,16 +76,19 @@ class Group:
 
 
 @contextmanager
-def joined_group() -> Iterator[Group]:
-    """Join the processes that torchrun started, or be alone."""
+def joined_group(attempt: str = "") -> Iterator[Group]:
+    """Join the processes that torchrun started, or be alone.
+
+    Args:
+        attempt: what all processes of this start have in common and none of the start before; torchrun may hand the
+            store of that one to a restart, with addresses where nobody listens any more. Empty: not known.
+    """
     if not dist.is_torchelastic_launched():
         yield Group()
         return
     store, rank, size = next(rendezvous("env://"))
-    if os.environ.get("GROUP_WORLD_SIZE") == "1":
-        # torchrun may hand the store of the run before to a restart, with addresses where nobody listens any more.
-        name = f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-        store = dist.PrefixStore(name, store)  # type: ignore[attr-defined]
+    if attempt:
+        store = dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
     # gloo for the objects on the CPU, nccl for gradients on GPUs.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)

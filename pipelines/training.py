@@ -90,7 +90,9 @@ def train_model(
             say(f"model folder {folder} was fitted with these settings: taken as it is")
             shutil.rmtree(_checkpoint(folder), ignore_errors=True)
             return known
-    with joined_group() as group:
+    # Of several nodes each counts its own restarts, so that there the number says nothing.
+    alone = os.environ.get("GROUP_WORLD_SIZE") == "1"
+    with joined_group(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}" if alone else "") as group:
         if group.size > 1:
             device = f"cuda:{os.environ['LOCAL_RANK']}" if choose_device(device).type == "cuda" else "cpu"
         if group.rank > 0:
