@@ -25,9 +25,9 @@ def confidence_on(geometry: Geometry, evidence: Evidence, labels: Labels, groups
     """Probability that each voxel's label is the right one, (I, J, K), 0 where there is no label."""
     n_fitted = 1 + max(max(members) for members in groups.values())
     confidence = np.zeros(geometry.shape, dtype=np.uint8)
-    for planes, grid in filled_slabs(geometry, labels, n_fitted + 2, SLAB_VALUES):
+    for place, grid in filled_slabs(geometry, labels, n_fitted + 2, SLAB_VALUES):
         probabilities = evidence.probabilities(grid).cpu().numpy()
-        part, out = labels[..., planes], confidence[..., planes]
+        part, out = labels[place], confidence[place]
         for number, members in groups.items():
             here = part == number
             found = sum(probabilities[member - 1][here] for member in members)
@@ -60,11 +60,11 @@ class Fractions:
         Fraction k is rounded as the difference of two rounded sums, so that no rounding error is left over.
         """
         fraction = np.zeros(self.geometry.shape, dtype=np.uint8)
-        for planes, grid in filled_slabs(self.geometry, self.inside, 4, SLAB_VALUES):
+        for place, grid in filled_slabs(self.geometry, self.inside, 4, SLAB_VALUES):
             total = np.zeros(grid.shape, dtype=np.int16)
             for member in self.groups[number]:
                 total += self._summed(member, grid) - self._summed(member - 1, grid)
-            fraction[..., planes] = np.where(self.inside[..., planes], np.clip(total, 0, ONE), 0)
+            fraction[place] = np.where(self.inside[place], np.clip(total, 0, ONE), 0)
         return fraction
 
     def _summed(self, number: int, grid: Geometry) -> npt.NDArray[np.int16]:

@@ -64,7 +64,7 @@ class Intervals:
     means: Array
     histogram: Histogram
 
-    @property
+    @cached_property
     def scores(self) -> MetaTensor:
         """Linear in u."""
         return scores_between(self.intensity, borders_between(self.means))

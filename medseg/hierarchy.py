@@ -152,9 +152,9 @@ class Hierarchy:
             groups: number in `labels` -> the fitted labels that it is made of.
         """
         leaves = np.zeros(geometry.shape, dtype=np.uint8)
-        for planes, grid in filled_slabs(geometry, labels, 2 * len(self.shift), SLAB_VALUES):
+        for place, grid in filled_slabs(geometry, labels, 2 * len(self.shift), SLAB_VALUES):
             features = description.on(grid)
-            part, out = labels[..., planes], leaves[..., planes]
+            part, out = labels[place], leaves[place]
             for number, members in groups.items():
                 here = part == number
                 if here.any():

@@ -28,6 +28,7 @@ from medseg.config import Config
 from medseg.cutting import fitted_groups, groups_of, labels_of, table_of_cut
 from medseg.description import Description
 from medseg.errors import ConfigError
+from medseg.evidence import Evidence
 from medseg.fingerprint import ScanFingerprint
 from medseg.geometry import Geometry, resample
 from medseg.hierarchy import Hierarchy
@@ -35,9 +36,9 @@ from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
 from medseg.measuring import measure
 from medseg.notebook import labels_html
-from medseg.preprocessing import Plan
+from medseg.preprocessing import Plan, Prepared
 from medseg.quality import Flag, QualityReference
-from medseg.slabs import look_up
+from medseg.slabs import filled_slabs, look_up
 from medseg.training import TrainingRecord
 
 LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -167,38 +168,40 @@ class Model:
         prepared = self.plan.prepare(image, foreground)
         inside = (foreground.as_tensor()[0] > 0).cpu().numpy()
         del foreground  # four bytes a voxel, of a scan that may have hundreds of millions
-        geometry = Geometry.of(image)
-        normalised = normalise(prepared, self.config.clustering)
-        evidence = self.clusters.evidence(self.network, prepared, normalised)
-        scores = evidence.scores
-        quality = measure(self.network, prepared, normalised, scores)
-        flags = self.quality.flags(quality, len(scores)) if self.quality else ()
-        tree = self.hierarchy if finest or self._is_divided else None
-        reach = self.config.clustering.surroundings_mm
-        description = Description.of(evidence, prepared, reach) if tree else None
-        del prepared, normalised
-        labels = labels_on(geometry, scores, inside)
-        shares = Fractions(geometry, evidence, inside, self.groups) if fractions else None
-        del scores, inside
-        if self.cut is None:
-            labels = self.apply_merges(labels)
-        labels = clean(labels, geometry.spacing_mm, **self.config.cleanup.model_dump())
+        geometry, tree = Geometry.of(image), self.hierarchy if finest or self._is_divided else None
+        seen, quality, description = self._see(prepared, is_described=tree is not None)
+        del prepared
+        labels = self._fitted_labels(geometry, seen.scores, inside)
+        evidence = seen if confidence or fractions or unsure > 0 else None
+        shares = Fractions(geometry, evidence, inside, self.groups) if evidence and fractions else None
+        del seen, inside
         leaves = tree.leaves_on(geometry, description, labels, fitted_groups(self)) if tree and description else None
         labels = labels_of(self, labels, leaves)
-        sure = confidence_on(geometry, evidence, labels, self.groups) if confidence or unsure > 0 else None
-        for volume in (labels, leaves) if unsure > 0 else ():
-            if volume is not None and sure is not None:
-                volume[sure < unsure * ONE] = 0
-        return Segmentation(
-            labels,
-            geometry,
-            self.table,
-            sure if confidence else None,
-            shares,
-            leaves if finest else None,
-            quality,
-            flags,
-        )
+        sure = None
+        if evidence and (confidence or unsure > 0):
+            sure = confidence_on(geometry, evidence, labels, self.groups)
+            for volume in (labels, leaves):
+                if volume is not None:
+                    volume[sure < unsure * ONE] = 0
+        flags = self.quality.flags(quality, self.config.clustering.n_clusters) if self.quality else ()
+        kept = sure if confidence else None
+        leaves = leaves if finest else None
+        return Segmentation(labels, geometry, self.table, kept, shares, leaves, quality, flags)
+
+    def _see(self, prepared: Prepared, *, is_described: bool) -> tuple[Evidence, dict[str, float], Description | None]:
+        """Evidence and measures of a scan on the working grid, and what the hierarchy needs of it when asked for."""
+        normalised = normalise(prepared, self.config.clustering)
+        evidence = self.clusters.evidence(self.network, prepared, normalised)
+        quality = measure(self.network, prepared, normalised, evidence.scores)
+        reach = self.config.clustering.surroundings_mm
+        return evidence, quality, Description.of(evidence, prepared, reach) if is_described else None
+
+    def _fitted_labels(self, geometry: Geometry, scores: MetaTensor, inside: npt.NDArray[np.bool_]) -> LabelArray:
+        """Labels of the fit on the native grid, merged unless the hierarchy is cut, and cleaned."""
+        labels = labels_on(geometry, scores, inside)
+        if self.cut is None:
+            labels = self.apply_merges(labels)
+        return clean(labels, geometry.spacing_mm, **self.config.cleanup.model_dump())
 
     def check(self, *, fractions: bool = False, finest: bool = False) -> None:
         """Refuse, before any work, what this model cannot give.
@@ -270,31 +273,16 @@ class Model:
 def labels_on(geometry: Geometry, scores: MetaTensor, inside: npt.NDArray[np.bool_]) -> LabelArray:
     """Resample (K, ...) scores onto `geometry` and take the best: (I, J, K), 1..K inside, 0 outside.
 
-    One label at a time and slab by slab, only in the box around `inside`: memory does not grow with K.
+    One label at a time and slab by slab: memory does not grow with K.
     """
     labels = np.zeros(geometry.shape, dtype=np.uint8 if len(scores) < 256 else np.uint16)
     score_of = [MetaTensor(channel[None], affine=scores.affine) for channel in scores.as_tensor()]
-    (i, j, k), shape = _box_of(inside)
-    planes = max(1, SLAB_VOXELS // max(1, shape[0] * shape[1]))
-    for start in range(k, k + shape[2], planes):
-        n_planes = min(planes, k + shape[2] - start)
-        slab = geometry.crop((i, j, start), (*shape[:2], n_planes))
-        best = resample(score_of[0], slab, slab_voxels=SLAB_VOXELS).as_tensor()[0]
+    for place, grid in filled_slabs(geometry, inside, 1, SLAB_VOXELS):
+        best = resample(score_of[0], grid, slab_voxels=SLAB_VOXELS).as_tensor()[0]
         found = torch.ones(best.shape, dtype=torch.uint8 if labels.dtype == np.uint8 else torch.int32)
         for number in range(1, len(score_of)):
-            score = resample(score_of[number], slab, slab_voxels=SLAB_VOXELS).as_tensor()[0]
+            score = resample(score_of[number], grid, slab_voxels=SLAB_VOXELS).as_tensor()[0]
             found.masked_fill_((score > best).cpu(), number + 1)
             torch.maximum(best, score, out=best)
-        place = (slice(i, i + shape[0]), slice(j, j + shape[1]), slice(start, start + n_planes))
         labels[place] = np.where(inside[place], found.numpy(), 0)
     return labels
-
-
-def _box_of(inside: npt.NDArray[np.bool_]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """First voxel and shape of the smallest box around everything inside; an empty one when nothing is."""
-    filled = [np.flatnonzero(inside.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    if not filled[0].size:
-        return (0, 0, 0), (0, 0, 0)
-    i, j, k = (int(part[0]) for part in filled)
-    n_i, n_j, n_k = (int(part[-1]) + 1 - int(part[0]) for part in filled)
-    return (i, j, k), (n_i, n_j, n_k)

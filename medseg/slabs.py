@@ -10,27 +10,31 @@ import numpy.typing as npt
 from medseg.geometry import Geometry
 
 Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Place = tuple[slice, slice, slice]
 
 
 def filled_slabs(
     geometry: Geometry, inside: npt.NDArray[np.generic], values_each: int, most_values: int
-) -> Iterator[tuple[slice, Geometry]]:
-    """Slabs across the k axis from the first plane with anything in (I, J, K) `inside` to the last.
+) -> Iterator[tuple[Place, Geometry]]:
+    """Slabs across the k axis of the smallest box around everything in (I, J, K) `inside`.
 
     Args:
         values_each: values that a voxel needs.
         most_values: values in a slab, one plane at least.
 
     Yields:
-        The planes and their grid.
+        Where the slab lies, and its grid.
     """
-    filled = np.flatnonzero(inside.any(axis=(0, 1)))
-    if not filled.size:
+    filled = [np.flatnonzero(inside.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    if not filled[0].size:
         return
-    planes = max(1, most_values // (values_each * geometry.shape[0] * geometry.shape[1]))
-    for start in range(int(filled[0]), int(filled[-1]) + 1, planes):
-        stop = min(start + planes, int(filled[-1]) + 1)
-        yield slice(start, stop), geometry.crop((0, 0, start), (*geometry.shape[:2], stop - start))
+    first, stop = [int(part[0]) for part in filled], [int(part[-1]) + 1 for part in filled]
+    shape = [b - a for a, b in zip(first, stop, strict=True)]
+    planes = max(1, most_values // (values_each * shape[0] * shape[1]))
+    for start in range(first[2], stop[2], planes):
+        end = min(start + planes, stop[2])
+        place = (slice(first[0], stop[0]), slice(first[1], stop[1]), slice(start, end))
+        yield place, geometry.crop((first[0], first[1], start), (shape[0], shape[1], end - start))
 
 
 def look_up(lookup: npt.NDArray[np.integer], labels: Labels) -> Labels:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from medseg.pipelines.manifest import Record
-from medseg.pipelines.outputs import Job, mask_path, output_path
+from medseg.pipelines.outputs import Job, mask_path
 from medseg.pipelines.progress import bar, say
-from medseg.pipelines.writing import SUFFIXES
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.config import Config
@@ -120,7 +119,7 @@ def write_habitats(model: Model, scans: Sequence[Scan], records: Sequence[Record
 
 def _row(model: Model, scan: Scan, job: Job, numbers: Sequence[int]) -> list[object]:
     image = read_scan(scan)
-    labels, geometry = read_labels(output_path(job.out, scan.id, SUFFIXES["nifti"]))
+    labels, geometry = read_labels(job.path(scan.id, "nifti"))
     low, high = model.plan.intensity_range(image, _region(image, scan, job))
     values = image.as_tensor()[0].numpy()
     total = int((labels > 0).sum())

@@ -74,8 +74,8 @@ class Changes:
 
     def apply(self, model: Model) -> Model:
         """The model under the changed label table."""
-        merges = {source: target for source, target in self.merges.items() if model.merged.get(source) != target}
         model = model if self.cut is None else model.cut_to(self.cut)
+        merges = {source: target for source, target in self.merges.items() if model.merged.get(source) != target}
         model = model.relabelled(model.table, merges)
         table = model.table
         for number, name in self.names.items():

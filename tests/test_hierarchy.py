@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cohorts import manifest, small_grid, write_cohort
 from medseg.pipelines.__main__ import main
+from medseg.pipelines.labelling import Changes
 from PIL import Image
 
 from medseg import ConfigError, Model, read_labels
@@ -182,3 +183,11 @@ def test_names_stay_with_labels_that_stay_the_same(model):
     names = [label.name for label in named.cut_to(2).table]
     assert sorted(names)[0] in ("fluid", "label 1")
     assert ("fluid" in names) != ("white" in names)  # one of the outer two was joined with the middle one
+
+
+def test_merges_given_with_a_cut_are_made_in_it(model):
+    """Cutting undoes what was merged before, also when the same labels are to be merged again."""
+    merged = model.relabelled(model.table, {2: 1})
+    changes = Changes(names={}, colors={}, codes={}, merges={2: 1}, cut=3)
+    assert changes.apply(merged).merged == {2: 1}
+    assert merged.cut_to(3).merged == {}

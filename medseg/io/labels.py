@@ -88,9 +88,7 @@ def write_labels(
         raise ValueError(f"{path.name}: a NIfTI label map must end in .nii.gz or .nii")
     array = as_labels(labels, force_uint16=force_uint16)
     check_label_map(array, geometry, table)
-    image = nib.Nifti1Image(array, geometry.affine, nifti_header(array, geometry))
-    with whole_file(path) as temporary, deterministic_stream(temporary) as stream:
-        image.to_stream(stream)
+    _write(nib.Nifti1Image(array, geometry.affine, nifti_header(array, geometry)), path)
 
 
 def write_shares(shares: npt.NDArray[np.uint8], geometry: Geometry, path: Path) -> None:
@@ -98,6 +96,10 @@ def write_shares(shares: npt.NDArray[np.uint8], geometry: Geometry, path: Path) 
     image = nib.Nifti1Image(shares, geometry.affine, nifti_header(shares, geometry))
     image.header.set_slope_inter(1 / 255, 0.0)
     image.header.set_intent("none")
+    _write(image, path)
+
+
+def _write(image: nib.Nifti1Image, path: Path) -> None:
     with whole_file(path) as temporary, deterministic_stream(temporary) as stream:
         image.to_stream(stream)
 

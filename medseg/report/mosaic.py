@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from medseg.geometry import Geometry, resample
 from medseg.io.atomic import whole_file
 from medseg.label_table import LabelTable
-from medseg.model import Segmentation
+from medseg.model import LabelArray, Segmentation
 
 Pixels = npt.NDArray[np.uint8]
 N_SLICES = 4
@@ -31,7 +31,7 @@ def write_mosaic(image: MetaTensor, result: Segmentation, path: Path, *, title: 
     (patient's right on the left). Intensities run from percentile 1 to 99.5 of the labelled voxels.
     """
     grid = _display_grid(result)
-    shown = _labels_on(grid, result)
+    shown = labels_at(grid, result.labels, result.geometry)
     grey = to_grey(resample(image, grid).as_tensor()[0].cpu().numpy(), shown > 0)
     colored = _blend(grey, shown, result.table)
     rows = []
@@ -113,7 +113,7 @@ def redraw_mosaic(path: Path, result: Segmentation, *, title: str) -> bool:
     if picture.shape[1] != 2 * N_SLICES * TILE or picture.shape[0] < HEADER + 3 * TILE:
         return False
     tiles = picture[HEADER : HEADER + 3 * TILE].copy()
-    shown = _labels_on(_display_grid(result), result)
+    shown = labels_at(_display_grid(result), result.labels, result.geometry)
     for row, axis in enumerate((2, 1, 0)):
         for place, index in enumerate(_slice_indices(shown, axis)):
             line, left = slice(row * TILE, (row + 1) * TILE), 2 * place * TILE
@@ -125,10 +125,10 @@ def redraw_mosaic(path: Path, result: Segmentation, *, title: str) -> bool:
     return True
 
 
-def _labels_on(grid: Geometry, result: Segmentation) -> npt.NDArray[np.int64]:
-    voxels = torch.from_numpy(result.labels.astype(np.float32))[None]
-    labels = MetaTensor(voxels, affine=torch.tensor(result.geometry.affine))
-    return resample(labels, grid, "nearest").as_tensor()[0].cpu().numpy().astype(np.int64)
+def labels_at(grid: Geometry, labels: LabelArray, native: Geometry) -> npt.NDArray[np.int64]:
+    """The label of the voxel nearest to each voxel centre of `grid`; beyond the native grid its border continues."""
+    voxels = MetaTensor(torch.from_numpy(labels)[None], affine=torch.tensor(native.affine))
+    return resample(voxels, grid, "nearest").as_tensor()[0].cpu().numpy().astype(np.int64)
 
 
 def _with_names(picture: Image.Image, table: LabelTable, title: str) -> Image.Image:

@@ -18,14 +18,19 @@ _TOLERANCE = 8
 _WIDTH = 3 * TILE
 
 
-def mosaic_of(out: Path, scan: str) -> Path | None:
-    """The mosaic of a scan, where there is one; names never lead out of OUT."""
-    path = out / "report" / f"{scan}.png"
+def report_file(out: Path, name: str) -> Path | None:
+    """A file below ``OUT/report``, where there is one; names never lead out of OUT."""
+    path = out / "report" / name
     try:
         is_there = path.resolve().is_relative_to(out.resolve()) and path.is_file()
     except (OSError, ValueError):
         return None
     return path if is_there else None
+
+
+def mosaic_of(out: Path, scan: str) -> Path | None:
+    """The mosaic of a scan, where there is one."""
+    return report_file(out, f"{scan}.png")
 
 
 def thumbnail(mosaic: Path) -> str:

@@ -13,14 +13,14 @@ from typing import cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.geometry import Geometry, resample
 from medseg.io.atomic import write_text_whole
 from medseg.io.compact import SmallArray, nifti_bytes, nifti_from_bytes
 from medseg.model import LabelArray
-from medseg.report.mosaic import to_grey
+from medseg.report.mosaic import labels_at, to_grey
+from medseg.report.thumbnails import report_file
 
 SIDE = 192
 FOLDER = "volumes"
@@ -28,13 +28,8 @@ _START, _END = "medsegVolume(", ");\n"
 
 
 def volume_path(out: Path, scan: str) -> Path | None:
-    """Where the volumes of a scan lie, if there are any; names never lead out of OUT."""
-    path = out / "report" / FOLDER / f"{scan}.js"
-    try:
-        is_there = path.resolve().is_relative_to(out.resolve()) and path.is_file()
-    except (OSError, ValueError):
-        return None
-    return path if is_there else None
+    """Where the volumes of a scan lie, if there are any."""
+    return report_file(out, f"{FOLDER}/{scan}.js")
 
 
 def viewer_grid(native: Geometry) -> Geometry:
@@ -100,8 +95,7 @@ def as_json(path: Path) -> str:
 
 def _labels_on(grid: Geometry, labels: LabelArray, native: Geometry) -> SmallArray:
     """The label at each voxel centre of `grid`; 0 outside the native grid."""
-    voxels = MetaTensor(torch.from_numpy(labels.astype(np.float32))[None], affine=torch.tensor(native.affine))
-    found = resample(voxels, grid, "nearest").as_tensor()[0].cpu().numpy()
+    found = labels_at(grid, labels, native)
     found[_outside(grid, native)] = 0
     return found.astype(np.uint8) if found.max() < 256 else found.astype(np.uint16)
 
