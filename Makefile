@@ -42,8 +42,9 @@ demo: env
 	@echo "label volumes of the CT:     below demo/ct"
 	@echo "reports with pictures:       demo/brain/report.html  demo/ct/report.html"
 
+# Two processes with one thread each: a file's tests stay in one of them.
 test: dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: dev
 	$(BIN)/python -m pytest -m slow
