@@ -158,15 +158,18 @@ def _denoise(
     spread = (trained - network.noise**2).clamp_min(LEAST_SPREAD**2)
     total = spread + (noise / network.scale) ** 2
     gain = spread / total
+    # Component k expects base_k + gain_k x, so both moments are sums over k of (1, x, x^2) times fixed columns.
+    base, shrunk = network.means * (1 - gain), gain * (noise / network.scale) ** 2
+    columns = torch.stack([base, gain, base**2 + shrunk, 2 * base * gain, gain**2], dim=1)
     found = []
     for rows in where.split(_ROWS):
-        log_prior = network.log_prior(*(part[rows] for part in features)).float()
-        residual = x[rows][:, None] - network.means
-        posterior = torch.softmax(log_prior - 0.5 * residual**2 / total - 0.5 * total.log(), dim=1)
-        expected = network.means + gain * residual
-        mean = (posterior * expected).sum(1)
-        variance = (posterior * (expected**2 + gain * (noise / network.scale) ** 2)).sum(1) - mean**2
-        found.append((mean, variance.clamp_min(0).sqrt()))
+        values = x[rows][:, None]
+        log_posterior = (values - network.means).square_().mul_(-0.5 / total)
+        log_posterior += network.log_prior(*(part[rows] for part in features)).float() - 0.5 * total.log()
+        moments = torch.softmax(log_posterior, dim=1) @ columns
+        mean = moments[:, 0] + values[:, 0] * moments[:, 1]
+        second = moments[:, 2] + values[:, 0] * (moments[:, 3] + values[:, 0] * moments[:, 4])
+        found.append((mean, (second - mean**2).clamp_min_(0).sqrt_()))
     mean, sd = (torch.cat(part) for part in zip(*found, strict=True))
     return network.centre + network.scale * mean, network.scale * sd
 

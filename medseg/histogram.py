@@ -150,14 +150,14 @@ def pseudo_shares(n_tissues: int) -> Array:
 
 def partial_volume_likelihoods(values: Array, means: Array, sds: Array) -> Array:
     """(B, 3K - 2) of (B,) values: K pure tissues, then the two halves of the way between each pair of neighbours."""
-    columns = [
-        np.exp(-0.5 * ((values - m) / s) ** 2) / (s * np.sqrt(2 * np.pi)) for m, s in zip(means, sds, strict=True)
-    ]
-    for lower in range(len(means) - 1):
-        middle = (means[lower] + means[lower + 1]) / 2
-        for low, high, sd in ((means[lower], middle, sds[lower]), (middle, means[lower + 1], sds[lower + 1])):
-            columns.append((ndtr((values - low) / sd) - ndtr((values - high) / sd)) / (high - low))
-    return np.stack(columns, axis=-1)
+    z = (values - means[:, None]) / sds[:, None]
+    pure = np.exp(-0.5 * z * z) / (sds[:, None] * np.sqrt(2 * np.pi))
+    middles = (means[1:] + means[:-1]) / 2
+    ends = np.stack([means[:-1], middles, means[1:]], axis=1)
+    low, high = ends[:, :2].reshape(-1, 1), ends[:, 1:].reshape(-1, 1)
+    sd = np.stack([sds[:-1], sds[1:]], axis=1).reshape(-1, 1)
+    mixed = (ndtr((values - low) / sd) - ndtr((values - high) / sd)) / (high - low)
+    return np.concatenate([pure, mixed]).T
 
 
 def mixing_shares(likelihood: Array, histogram: Array, pseudo: Array, n_tissues: int, n_rounds: int = 12) -> Array:
@@ -165,8 +165,6 @@ def mixing_shares(likelihood: Array, histogram: Array, pseudo: Array, n_tissues:
     shares: Array = np.r_[np.full(n_tissues, 2.0), np.ones(likelihood.shape[1] - n_tissues)]
     shares /= shares.sum()
     for _ in range(n_rounds):
-        weight = likelihood * shares
-        weight /= weight.sum(axis=1, keepdims=True) + 1e-30
-        shares = (histogram[:, None] * weight).sum(axis=0) + pseudo
+        shares = shares * ((histogram / (likelihood @ shares + 1e-30)) @ likelihood) + pseudo
         shares /= shares.sum()
-    return np.asarray(shares)
+    return shares

@@ -7,6 +7,7 @@ import logging
 import platform
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -90,12 +91,18 @@ def segment_one(model: Model, scan: Scan, job: Job) -> Segmentation:
     mask = read_mask(path, Geometry.of(image)) if path else None
     wanted = {name: name in job.formats for name in EXTRAS}
     result = model.segment(image, mask, **wanted, unsure=job.unsure)
-    write_outputs(result, scan.id, job, Origin(scan, image, model.fingerprint))
     if "anomaly" in job.formats:
         write_map(anomaly_of(model, image, mask), job.path(scan.id, "anomaly"), unit=UNIT)
-    write_mosaic(image, result, mosaic_path(job.out, scan.id), title=scan.id)
-    if viewer() is not None:
-        write_viewer_volume(image, result.labels, viewer_path(job.out, scan.id))
+    # Compressing and drawing leave most of a second core idle each.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        written = [
+            pool.submit(write_mosaic, image, result, mosaic_path(job.out, scan.id), title=scan.id),
+            pool.submit(write_outputs, result, scan.id, job, Origin(scan, image, model.fingerprint)),
+        ]
+        if viewer() is not None:
+            written.append(pool.submit(write_viewer_volume, image, result.labels, viewer_path(job.out, scan.id)))
+    for output in written:
+        output.result()
     return result
 
 
