@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --disable-pip-version-check --quiet --no-compile --con
 # The CPU build; on a machine with a GPU: make demo TORCH="torch==2.13.0 --index-url <the index for your CUDA>"
 TORCH ?= torch==2.13.0
 
-.PHONY: help env dev demo test test-slow lint wheel benchmark benchmark-confidence clean
+.PHONY: help env dev demo test test-slow lint wheel benchmark benchmark-confidence bench-speed bench-gpu clean
 
 help:
 	@echo "make demo       install into $(VENV), segment the sample scans (at most 6 minutes on 2 cores)"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make wheel      build the wheel"
 	@echo "make benchmark-confidence  calibration, fractions and cuts, see docs/confidence.md"
+	@echo "make bench-speed  seconds beside the plain MONAI loop, Atropos and the machine's own limits; bench-gpu: on a GPU"
 	@echo "make benchmark  score on real scans, see benchmarks/README.md (PARTS=\"ibsr ct\" for some, BENCH=\"--ablation --seeds 0 1 2\" for more)"
 
 env: $(VENV)/installed
@@ -68,6 +69,19 @@ benchmark: env .venv-peers/installed
 
 benchmark-confidence: env .venv-peers/installed
 	$(BIN)/python -m benchmarks.confidence $(PARTS) --peers-python .venv-peers/bin/python $(BENCH)
+
+bench-speed: env .venv-peers/installed
+	$(BIN)/python -m benchmarks.speed_training
+	$(BIN)/python -m benchmarks.speed_stages
+	$(BIN)/python -m benchmarks mni_noisy --peers --peers-python .venv-peers/bin/python --out out/bench-speed
+	$(BIN)/python -m benchmarks.large_ct --dicom --slices 458 --labels 4 12 24
+	$(BIN)/python -m benchmarks.speed_growth --scans 10 100 1000
+
+# Where there is a CUDA device: make bench-gpu TORCH="torch==2.13.0 --index-url <the index for your CUDA>"
+bench-gpu: env
+	$(BIN)/python -m benchmarks.speed_training --device cuda --workers 4
+	$(BIN)/python -m benchmarks.speed_stages --device cuda
+	$(BIN)/python -m benchmarks.large_ct --dicom --slices 458 --labels 12
 
 clean:
 	rm -rf $(VENV) demo out build dist *.egg-info

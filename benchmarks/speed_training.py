@@ -26,6 +26,7 @@ from monai.transforms import (
     ScaleIntensityRangePercentilesd,
 )
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from medseg import load_config
 from medseg.autoencoder import Autoencoder, every_second, loss
@@ -72,11 +73,11 @@ def _patches(scan: Path, mask: Path, size: int, batch_size: int, n_workers: int)
             yield found["image"].as_tensor(), (found["mask"].as_tensor() > 0).float()
 
 
-def _plain_step(network: Autoencoder, batches: Iterator[tuple[Tensor, Tensor]]) -> Step:
+def _plain_step(network: Autoencoder, batches: Iterator[tuple[Tensor, Tensor]], device: torch.device) -> Step:
     optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-4)
 
     def step() -> float:
-        image, inside = next(batches)
+        image, inside = (part.to(device) for part in next(batches))
         value = loss(network, image, inside, torch.Generator())
         optimiser.zero_grad()
         value.backward()
@@ -87,12 +88,12 @@ def _plain_step(network: Autoencoder, batches: Iterator[tuple[Tensor, Tensor]]) 
     return step
 
 
-def _own_step(network: Autoencoder, patches: PatchSampler) -> Step:
+def _own_step(network: Autoencoder, patches: PatchSampler, device: torch.device) -> Step:
     optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-4)
-    device, count = torch.device("cpu"), iter(range(1 << 30))
+    count = iter(range(1 << 30))
 
     def step() -> float:
-        image, inside = patches.draw(next(count))
+        image, inside = (part.to(device) for part in patches.draw(next(count)))
         with autocast(device, "auto"):
             value = loss(network, image, inside, torch.Generator())
         optimiser.zero_grad(set_to_none=True)
@@ -104,8 +105,21 @@ def _own_step(network: Autoencoder, patches: PatchSampler) -> Step:
     return step
 
 
-def measure(scan: Path, mask: Path, *, n_workers: int = 0) -> str:
+def _busy_share(step: Step) -> float:
+    """Share of the time of some steps in which a GPU computes."""
+    step()
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    with profile(activities=[ProfilerActivity.CUDA]) as found:
+        for _ in range(STEPS):
+            step()
+        torch.cuda.synchronize()
+    return sum(e.self_device_time_total for e in found.key_averages()) / 1e6 / (time.perf_counter() - started)
+
+
+def measure(scan: Path, mask: Path, *, n_workers: int = 0, on: str = "cpu") -> str:
     """Seconds a step of either loop, in turns, and their ratio."""
+    device = torch.device(on)
     image = read_scan(scan)
     inside = read_mask(mask, Geometry.of(image))
     config = load_config("brain_t1")
@@ -116,10 +130,11 @@ def measure(scan: Path, mask: Path, *, n_workers: int = 0) -> str:
     own.start_from(prepared.image.as_tensor()[prepared.foreground.as_tensor() > 0][:100_000], 0.05)
     plain = PlainAutoencoder(config.autoencoder, plan.channels)
     plain.load_state_dict(copy.deepcopy(own.state_dict()))
-    plain.to(memory_format=torch.contiguous_format)
+    own, plain = own.to(device), plain.to(device, memory_format=torch.contiguous_format)
+    batches = _patches(scan, mask, plan.patch_size, plan.batch_size, n_workers)
     steps = {
-        "medseg": _own_step(own, PatchSampler([prepared], plan, 0)),
-        "plain MONAI": _plain_step(plain, _patches(scan, mask, plan.patch_size, plan.batch_size, n_workers)),
+        "medseg": _own_step(own, PatchSampler([prepared], plan, 0), device),
+        "plain MONAI": _plain_step(plain, batches, device),
     }
     times: dict[str, list[float]] = {name: [] for name in steps}
     losses: dict[str, list[float]] = {name: [] for name in steps}
@@ -131,9 +146,11 @@ def measure(scan: Path, mask: Path, *, n_workers: int = 0) -> str:
                 times[name].append((time.perf_counter() - started) / STEPS)
     own_s, plain_s = (statistics.median(times[name]) for name in ("medseg", "plain MONAI"))
     ends = ", ".join(f"{name} {statistics.mean(values[-STEPS:]):.3f}" for name, values in losses.items())
+    busy = f"; the GPU is busy {_busy_share(steps['medseg']):.0%} of the time" if device.type == "cuda" else ""
     return (f"training, {plan.batch_size} x {plan.patch_size}^3: medseg {own_s:.3f} s a step, "
+            f"{plan.batch_size / own_s:.1f} patches a second, "
             f"plain MONAI ({n_workers} loader processes) {plain_s:.3f} s, ratio {plain_s / own_s:.2f}; "
-            f"mean loss of the last {STEPS} steps: {ends}")  # fmt: skip
+            f"mean loss of the last {STEPS} steps: {ends}{busy}")  # fmt: skip
 
 
 def main() -> None:
@@ -141,9 +158,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--workers", type=int, default=0, help="processes of the plain loop's DataLoader")
+    parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     folder = args.shared / "brain_t1_brainweb"
-    print(measure(folder / "brainweb_T1w.nii.gz", folder / "brain_mask.nii.gz", n_workers=args.workers))
+    print(measure(folder / "brainweb_T1w.nii.gz", folder / "brain_mask.nii.gz", n_workers=args.workers, on=args.device))
 
 
 if __name__ == "__main__":

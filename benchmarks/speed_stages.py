@@ -1,0 +1,144 @@
+"""Where the seconds of one scan go, from file to written outputs, beside what the machine cannot do faster.
+
+``python -m benchmarks.speed_stages`` fits a model to the MNI phantom in a few steps (how long a scan takes does not
+depend on what was learned) and segments it, a 1 mm brain. The floor of the embedding is the time of its convolutions
+and matrix products alone, by PyTorch's profiler; that of every other stage one copy of the scan in memory, at the rate
+measured here. ``--device cuda`` for a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from medseg.pipelines import segmenting
+from medseg.pipelines.outputs import Job
+from medseg.pipelines.resources import peak_memory_mb
+from torch.profiler import ProfilerActivity, profile
+
+import medseg.model as model_module
+from benchmarks.table import machine
+from medseg import Model, clustering, find_scans, load_config
+from medseg.preprocessing import Plan
+from sample_data.benchmark_phantoms import mni_phantom
+
+STAGES: tuple[tuple[Any, str, str], ...] = (
+    (segmenting, "read_scan", "read"),
+    (Plan, "foreground_of", "foreground"),
+    (Plan, "prepare", "to the working grid"),
+    (model_module, "normalise", "shading and contrast"),
+    (clustering, "embed", "embedding"),
+    (model_module, "measure", "quality measures"),
+    (model_module, "labels_on", "labels on the native grid"),
+    (model_module, "clean", "cleanup"),
+    (model_module.Model, "segment", "posterior, scores and the rest of segment"),
+    (segmenting, "segment_one", "outputs and pictures, two at a time"),
+)
+"""Where a stage lives, what it is called, and its name in the table; a stage's own time is without those inside it."""
+_ON_DEVICE = ("conv", "mm", "linear", "gemm")
+
+
+class Clock:
+    """Seconds of every stage, each without the stages inside it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, float] = {name: 0.0 for *_, name in STAGES}
+        self._inner = [0.0]
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, its time added to the stage."""
+
+        @functools.wraps(function)
+        def call(*words: Any, **options: Any) -> Any:
+            started = self._now()
+            self._inner.append(0.0)
+            try:
+                return function(*words, **options)
+            finally:
+                whole = self._now() - started
+                self.seconds[stage] += whole - self._inner.pop()
+                self._inner[-1] += whole
+
+        return call
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """All stages are timed inside."""
+        with ExitStack() as stack:
+            for owner, name, stage in STAGES:
+                stack.enter_context(patch.object(owner, name, self.timed(stage, getattr(owner, name))))
+            yield
+
+
+def convolution_seconds(model: Model, image: Any) -> float:
+    """Seconds that convolutions and matrix products take in one embedding of a native image."""
+    prepared = model.plan.prepare(image, model.plan.foreground_of(image))
+    on_gpu = model.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as found:
+        clustering.embed(model.network, prepared.image, prepared.foreground)
+    micro = sum(
+        event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        for event in found.key_averages()
+        if any(word in event.key for word in _ON_DEVICE)
+    )
+    return float(micro) / 1e6
+
+
+def copy_seconds(n_voxels: int) -> float:
+    """Seconds of one copy of a scan in float32."""
+    source = torch.zeros(n_voxels)
+    target = torch.empty_like(source).copy_(source)
+    started = time.perf_counter()
+    for _ in range(5):
+        target.copy_(source)
+    return (time.perf_counter() - started) / 5
+
+
+def measure(scan: Path, config: str, device: str) -> list[str]:
+    """The table's lines: stage, seconds, share, floor, ratio."""
+    model = Model.fit([scan], load_config(config, ["training.max_steps=10"]), device=device)
+    image = segmenting.read_scan(scan)
+    clock = Clock(model.device)
+    with tempfile.TemporaryDirectory() as out, clock.running():
+        record = segmenting.segment_or_explain(model, find_scans(scan)[0], Job(Path(out)))
+    if record.status != "done":
+        raise RuntimeError(record.reason)
+    copy, convolutions = copy_seconds(image.numel()), convolution_seconds(model, image)
+    lines = ["| stage | seconds | share | floor | ratio |", "|---|---|---|---|---|"]
+    for stage, seconds in clock.seconds.items():
+        floor = convolutions if stage == "embedding" else copy
+        share = seconds / record.seconds
+        lines.append(f"| {stage} | {seconds:.2f} | {share:.0%} | {floor:.3f} | {seconds / floor:.1f} |")
+    return [*lines, f"| whole scan | {record.seconds:.2f} | 100% | | |", f"peak memory {peak_memory_mb():.0f} MB"]
+
+
+def main() -> None:
+    """Print the table of a 1 mm brain."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--scan", type=Path, help="another scan than the MNI phantom")
+    parser.add_argument("--config", default="brain_t1")
+    args = parser.parse_args()
+    print(machine())
+    with tempfile.TemporaryDirectory() as folder:
+        scan = args.scan or mni_phantom(Path(folder), 9, 40, 0)[0]
+        print("\n".join(measure(scan, args.config, args.device)))
+
+
+if __name__ == "__main__":
+    main()
