@@ -4,7 +4,8 @@ The blind-spot network predicts every voxel from what lies around it; the anomal
 this prediction. With one voxel hidden, little but what is as small as a voxel can surprise: a lesion is predicted by
 the rest of itself. So the scan is looked at on grids 2 and 4 times as coarse too, up to voxels of 4 mm (scale space:
 Lindeberg, IJCV 30:79, 1998). Each scale is brought to robust standard deviations of the scan's own foreground, so that
-the coarser ones, on which the network was not trained, compare with the finest; the anomaly is their root mean square.
+the coarser ones, on which the network was not trained, compare with the finest; the anomaly is their root mean square,
+over the channels as well.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 from torch.nn import functional
 
-from medseg.autoencoder import MIN_LOG_SD, Autoencoder
+from medseg.autoencoder import Autoencoder
 from medseg.clustering import normalise
 from medseg.embedding import embed
 from medseg.geometry import Geometry, resample
@@ -61,7 +62,7 @@ def anomaly(network: Autoencoder, normalised: Prepared) -> MetaTensor:
         if int((coarse.foreground.as_tensor() > 0).sum()) < _LEAST_VOXELS and scale > 1:
             continue
         error = continued(prediction_error(network, coarse), coarse.foreground)
-        total += resample(error, grid).as_tensor() ** 2
+        total += (resample(error, grid).as_tensor() ** 2).mean(dim=0, keepdim=True)
         n_scales += 1
     weight = inside.float()
     parts = MetaTensor(torch.cat([(total / n_scales).sqrt() * weight, weight]), affine=normalised.image.affine)
@@ -70,28 +71,34 @@ def anomaly(network: Autoencoder, normalised: Prepared) -> MetaTensor:
 
 
 def prediction_error(network: Autoencoder, normalised: Prepared) -> MetaTensor:
-    """(1, I, J, K) signed distance of each voxel from its prediction, in robust standard deviations of the scan's."""
+    """(C, I, J, K) signed distance of each voxel from its prediction, in robust standard deviations of the scan's."""
     expected = embed(network, normalised.image, normalised.foreground, noise=0.0, compute=_predict)
     inside = normalised.foreground.as_tensor() > 0
-    error = (normalised.image.as_tensor() - expected.mean.as_tensor()) / expected.sd.as_tensor().clamp_min(1e-6)
-    values = error[inside]
-    centre = values.median()
-    spread = 1.4826 * (values - centre).abs().median()
-    return MetaTensor((error - centre) / spread.clamp_min(1e-6) * inside, affine=normalised.image.affine)
+    errors = (normalised.image.as_tensor() - expected.mean.as_tensor()) / expected.sd.as_tensor().clamp_min(1e-6)
+    found = []
+    for error in errors:
+        values = error[inside[0]]
+        centre = values.median()
+        spread = 1.4826 * (values - centre).abs().median()
+        found.append((error - centre) / spread.clamp_min(1e-6))
+    return MetaTensor(torch.stack(found) * inside, affine=normalised.image.affine)
 
 
 def _predict(
-    network: Autoencoder, _x: Tensor, features: tuple[Tensor, Tensor], where: Tensor, _noise: float
+    network: Autoencoder, _x: Tensor, features: tuple[Tensor, Tensor], where: Tensor, _noise: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of what the surroundings alone say, at (V,) flat voxels of a window."""
-    variances = network.log_sds.clamp_min(MIN_LOG_SD).exp() ** 2
+    means, sds = network.components()
     found = []
     for rows in where.split(_ROWS):
         prior = network.log_prior(*(part[rows] for part in features)).float().exp()
-        mean = prior @ network.means
-        found.append((mean, (prior @ (variances + network.means**2) - mean**2).clamp_min(0).sqrt()))
-    mean, sd = (torch.cat(part) for part in zip(*found, strict=True))
-    return network.centre + network.scale * mean, network.scale * sd
+        expected = [prior @ mean for mean in means.T]
+        squares = [prior @ (sd**2 + mean**2) for mean, sd in zip(means.T, sds.T, strict=True)]
+        spread = [(s - m**2).clamp_min(0).sqrt() for s, m in zip(squares, expected, strict=True)]
+        found.append((torch.stack(expected), torch.stack(spread)))
+    mean, sd = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
+    scale = network.scale.view(-1, 1)
+    return network.centre.view(-1, 1) + scale * mean, scale * sd
 
 
 def _coarser(prepared: Prepared, scale: int) -> Prepared:

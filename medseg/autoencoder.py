@@ -5,6 +5,8 @@ p(k | surroundings), a categorical latent for each voxel. Decoder: a mixture of 
 p(x | surroundings) = sum_k p(k | surroundings) N(x; mean_k, sd_k). Training gives every voxel a high likelihood
 under its surroundings, so nothing can be copied and nothing needs to be hidden at random: masked autoencoding with
 the mask built into the network (Laine et al., "High-quality self-supervised deep image denoising", NeurIPS 2019).
+With several channels x is a vector, of which no entry is seen; the components' Gaussians have a mean and a standard
+deviation in each channel.
 
 The first convolution has a hole in the centre of its 3x3x3 kernel; all that follows works on every second voxel
 (space to batch), so no path leads from a voxel to its own output. No instance or group normalisation: a latent must
@@ -13,12 +15,14 @@ not depend on the window that it is computed in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 import torch
 from monai.networks.blocks.convolutions import Convolution
 from safetensors.torch import load_file, save_file
+from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -31,6 +35,7 @@ HALO = 8
 
 
 START_LOG_SD = -1.4
+_START_ROWS = 20_000
 LEAST_SPREAD = 0.1
 """Least standard deviation of the noise-free intensity within a component, in the network's unit."""
 MIN_LOG_SD = -4.6
@@ -38,9 +43,10 @@ MIN_LOG_SD = -4.6
 
 
 class Autoencoder(nn.Module):
-    """(N, 2, I, J, K) intensity and foreground -> (N I J K, n_components) log p(k | surroundings), voxel by voxel.
+    """(N, C + 1, I, J, K) intensity and foreground -> (N I J K, n_components) log p(k | surroundings), voxel by voxel.
 
-    Sizes are multiples of `STRIDE`. Channels lie last in memory, which convolutions of few channels are fastest with.
+    C is the number of channels of a scan; where it is one, what has an entry for each channel has no axis for it. Sizes
+    are multiples of `STRIDE`. Channels lie last in memory, which convolutions of few channels are fastest with.
     """
 
     hole: Tensor
@@ -48,14 +54,16 @@ class Autoencoder(nn.Module):
     scale: Tensor
     noise: Tensor
 
-    def __init__(self, config: AutoencoderConfig, channels: int) -> None:
+    def __init__(self, config: AutoencoderConfig, channels: int, n_inputs: int = 1) -> None:
         super().__init__()
+        each = () if n_inputs == 1 else (n_inputs,)
         width, middle, coarse = channels, channels * 3 // 2, channels * 2
         self.config = config
+        self.n_inputs = n_inputs
         hole = torch.ones(1, 1, 3, 3, 3)
         hole[..., 1, 1, 1] = 0
         self.register_buffer("hole", hole, persistent=False)
-        self.first = nn.Conv3d(2, 2 * width, 3, padding=1)
+        self.first = nn.Conv3d(n_inputs + 1, 2 * width, 3, padding=1)
         self.enter = nn.Conv3d(2 * width, width, 1)
         self.fine = _convolution(width, width)
         self.middle = nn.Sequential(_convolution(width, middle), _convolution(middle, middle))
@@ -66,42 +74,48 @@ class Autoencoder(nn.Module):
         self.fine_up = _convolution(width, width)
         self.join = nn.Conv3d(3 * width, 2 * width, 1)
         self.head = nn.Conv3d(2 * width, config.n_components, 1)
-        self.means = nn.Parameter(torch.linspace(0, 1, config.n_components))
-        self.log_sds = nn.Parameter(torch.full((config.n_components,), START_LOG_SD))
-        self.register_buffer("centre", torch.tensor(0.0))
-        self.register_buffer("scale", torch.tensor(1.0))
-        self.register_buffer("noise", torch.tensor(0.0))
+        means = torch.linspace(0, 1, config.n_components).view(-1, *(1 for _ in each))
+        self.means = nn.Parameter(means.repeat(1, *each))
+        self.log_sds = nn.Parameter(torch.full((config.n_components, *each), START_LOG_SD))
+        self.register_buffer("centre", torch.zeros(each))
+        self.register_buffer("scale", torch.ones(each))
+        self.register_buffer("noise", torch.zeros(each))
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
-    def start_from(self, intensities: Tensor, noise: float) -> None:
-        """Set the unit of intensity, and the components' means to quantiles, from the cohort.
+    def start_from(self, intensities: Tensor, noise: float | Sequence[float]) -> None:
+        """Set the unit of intensity, and the components' means, from the cohort.
+
+        The means are quantiles; with several channels, in which quantiles would lie on one line, centres of k-means.
 
         Args:
-            intensities: (V,) values of all scans.
-            noise: standard deviation of the scans' white noise in the same unit.
+            intensities: (V,) values of all scans, or (V, C).
+            noise: standard deviation of the scans' white noise in the same unit, of each channel.
         """
         with torch.no_grad():
-            self.centre.copy_(intensities.mean())
-            self.scale.copy_(intensities.std().clamp_min(1e-6))
+            self.centre.copy_(intensities.mean(dim=0))
+            self.scale.copy_(intensities.std(dim=0).clamp_min(1e-6))
             self.noise.copy_(torch.tensor(noise) / self.scale.cpu())
+            standard = (intensities - self.centre.cpu()) / self.scale.cpu()
             wanted = torch.linspace(0.01, 0.99, self.config.n_components)
-            self.means.copy_(torch.quantile((intensities - self.centre.cpu()) / self.scale.cpu(), wanted))
+            self.means.copy_(
+                torch.quantile(standard, wanted) if self.n_inputs == 1 else _centres(standard, len(wanted))
+            )
 
     def standardise(self, intensity: Tensor, inside: Tensor) -> Tensor:
         """Intensities in the network's unit, 0 outside the foreground."""
-        return (intensity - self.centre) / self.scale * inside
+        return (intensity - _by_channel(self.centre)) / _by_channel(self.scale) * inside
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 2, I, J, K) -> (N I J K, n_components) log probabilities; channel 0 of `x` is standardised."""
+        """(N, C + 1, I, J, K) -> (N I J K, n_components) log probabilities; the first C of `x` are standardised."""
         return self.log_prior(*self.features(x))
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 2, I, J, K) -> what the logits are made of, (N I J K, channels) and (N I J K, 2 channels)."""
+        """(N, C + 1, I, J, K) -> what the logits are made of, (N I J K, channels) and (N I J K, 2 channels)."""
         fine, around = self.near(x)
         return self.joined(fine, around, self.far(functional.avg_pool3d(fine, 2)))
 
     def near(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 2, I, J, K) -> lattices (8N, channels, I/2, J/2, K/2) and (N, 2 channels, I, J, K), within `HALO`."""
+        """(N, C + 1, I, J, K) -> lattices (8N, channels, I/2, J/2, K/2) and (N, 2 channels, I, J, K), within `HALO`."""
         x = x.contiguous(memory_format=torch.channels_last_3d)
         around = _leaky_(functional.conv3d(x, self.first.weight * self.hole, self.first.bias, padding=1))
         lattices = every_second(self.enter(around))
@@ -125,21 +139,29 @@ class Autoencoder(nn.Module):
         return torch.log_softmax(_pointwise(self.head, _leaky_(joined)), dim=1)
 
     def log_likelihood(self, intensity: Tensor) -> Tensor:
-        """(V, 1) -> (V, n_components) log N(x; mean_k, sd_k) without the constant."""
+        """(V, C) -> (V, n_components) log N(x; mean_k, sd_k) without the constant."""
         log_sds = self.log_sds.clamp_min(MIN_LOG_SD)
-        return -0.5 * ((intensity - self.means) / log_sds.exp()) ** 2 - log_sds
+        if self.n_inputs == 1:
+            return -0.5 * ((intensity - self.means) / log_sds.exp()) ** 2 - log_sds
+        residuals = (intensity[:, None] - self.means) / log_sds.exp()
+        return (-0.5 * residuals**2 - log_sds).sum(dim=2)
+
+    def components(self) -> tuple[Tensor, Tensor]:
+        """(n_components, C) means and standard deviations, in the network's unit."""
+        shape = (-1, self.n_inputs)
+        return self.means.view(shape), self.log_sds.clamp_min(MIN_LOG_SD).exp().view(shape)
 
 
 def loss(network: Autoencoder, patches: Tensor, inside: Tensor, _generator: torch.Generator) -> Tensor:
     """Mean negative log likelihood of the foreground voxels given their surroundings, in nats a voxel.
 
     Args:
-        patches: (N, 1, I, J, K) intensities.
+        patches: (N, C, I, J, K) intensities.
         inside: (N, 1, I, J, K) of 0 and 1.
     """
     standardised = network.standardise(patches, inside)
     log_prior = network(torch.cat([standardised, inside], dim=1)).float()
-    value = torch.logsumexp(log_prior + network.log_likelihood(standardised.reshape(-1, 1)), dim=1)
+    value = torch.logsumexp(log_prior + network.log_likelihood(_by_voxel(standardised)), dim=1)
     return -(value * inside.flatten()).sum() / inside.sum().clamp_min(1)
 
 
@@ -160,6 +182,18 @@ def from_every_second(x: Tensor) -> Tensor:
 def _by_voxel(x: Tensor) -> Tensor:
     """(N, C, I, J, K) -> (N I J K, C), without a copy where channels lie last."""
     return x.permute(0, 2, 3, 4, 1).reshape(-1, x.shape[1])
+
+
+def _by_channel(values: Tensor) -> Tensor:
+    """One value a channel, to be used with (..., C, I, J, K)."""
+    return values.view(-1, 1, 1, 1)
+
+
+def _centres(rows: Tensor, n_centres: int) -> Tensor:
+    """(V, C) -> (n_centres, C) centres of k-means on at most `_START_ROWS` of the rows."""
+    sample = rows[:: -(-len(rows) // _START_ROWS)].double().numpy()
+    found = KMeans(n_centres, n_init=3, random_state=0).fit(sample).cluster_centers_
+    return torch.from_numpy(found).float()
 
 
 def _pointwise(convolution: nn.Conv3d, rows: Tensor) -> Tensor:

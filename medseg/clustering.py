@@ -18,7 +18,7 @@ from medseg.embedding import embed
 from medseg.evidence import Evidence, Intervals, Posteriors
 from medseg.geometry import Geometry
 from medseg.mixture import Features, Mixture, Projection
-from medseg.preprocessing import Prepared, continue_beyond, continued
+from medseg.preprocessing import Prepared, channels_of, continue_beyond, continued
 from medseg.store import Store
 from medseg.surroundings import composition, keep_bulk, smooth_posteriors
 from medseg.texture import arrays, learn_filters, log_energies, pool
@@ -50,7 +50,14 @@ def normalise(prepared: Prepared, config: ClusteringConfig) -> Prepared:
     """The scan as the network sees it: with tissues per scan, shading removed and contrast made common."""
     if config.tissues == "cohort":
         return prepared
-    return to_contrast_units(prepared, n_tissues=config.n_clusters, bias_mm=config.bias_mm)
+    parts = [
+        to_contrast_units(Prepared(channel, prepared.foreground), n_tissues=config.n_clusters, bias_mm=config.bias_mm)
+        for channel in channels_of(prepared.image)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    image = MetaTensor(torch.cat([part.image.as_tensor() for part in parts]), affine=prepared.image.affine)
+    return Prepared(image, prepared.foreground)
 
 
 def fit_clusters(
@@ -74,7 +81,10 @@ def load_clusters(tensors: dict[str, Tensor], config: ClusteringConfig) -> Clust
 
 @dataclass(frozen=True)
 class ScanTissues:
-    """Labels are tissues in ascending intensity, found anew in each scan from its denoised intensities."""
+    """Labels are tissues in ascending intensity, found anew in each scan from its denoised intensities.
+
+    Of several channels the labels are those of the first one, denoised with the help of the others.
+    """
 
     config: ClusteringConfig
 
@@ -86,7 +96,8 @@ class ScanTissues:
         """The intervals, with the noise that the network's posterior leaves in the intensities."""
         normalised = normalised or normalise(prepared, self.config)
         found = embed(network, normalised.image, normalised.foreground)
-        return self.evidence_of(Prepared(found.mean, normalised.foreground), found.sd)
+        mean, sd = (channels_of(part)[0] for part in found)
+        return self.evidence_of(Prepared(mean, normalised.foreground), sd)
 
     def evidence_of(self, denoised: Prepared, sd: MetaTensor) -> Intervals:
         """The intervals of a normalised scan that holds noise-free intensities, known to within `sd`."""
@@ -110,6 +121,8 @@ class ScanTissues:
 @dataclass(frozen=True)
 class CohortTissues:
     """Labels are clusters of the whole cohort by intensity and texture, some divided by their surroundings.
+
+    The intensity is a vector with an entry for each channel, and a tissue a Gaussian of it with full covariance.
 
     Attributes:
         filters: (N, 3, 3, 3) texture filters.
@@ -259,11 +272,11 @@ def _projection(found: dict[str, Array], prefix: str) -> Projection:
 def _features(
     network: Autoencoder, prepared: Prepared, config: ClusteringConfig, filters: Array, textures: Projection | None
 ) -> Features:
-    """(V, F) float32 of the foreground voxels: denoised intensity first, then textures."""
+    """(V, F) float32 of the foreground voxels: denoised intensity of each channel first, then textures of the first."""
     inside = arrays(prepared)[1]
-    mean = embed(network, prepared.image, prepared.foreground).mean.as_tensor()[0].numpy()
+    means = embed(network, prepared.image, prepared.foreground).mean.as_tensor().numpy()
     spacing = Geometry.of(prepared.image).spacing_mm
-    columns = [pool(mean, inside, config.intensity_mm, spacing)[inside][:, None]]
+    columns = [pool(mean, inside, config.intensity_mm, spacing)[inside][:, None] for mean in means]
     if textures is not None:
         columns.append(np.float32(config.texture) * textures(log_energies(prepared, filters, config.texture_mm)))
     return np.concatenate(columns, axis=1)

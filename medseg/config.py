@@ -178,9 +178,37 @@ class HabitatsConfig(_Section):
         return self.n_seeds + self.n_bootstraps > 0
 
 
+class ChannelsConfig(_Section):
+    """Which files are the channels of one scan (T1 and FLAIR of one visit); nothing here: each file is a scan.
+
+    Attributes:
+        names: of the channels; the first one gives the grid and the foreground. Empty: one channel a scan.
+        by: how the files say which channel they are. ``bids``: by their suffix (``T1w``), with the same subject,
+            session and run; ``suffix``: names end in ``_T1``, and are the same before it; ``nnunet``: names end in
+            ``_0000``, ``_0001``, in the order of `names`; ``series``: DICOM series of one study by their description,
+            in which ``*`` stands for anything.
+    """
+
+    names: tuple[str, ...] = Field((), max_length=8)
+    by: Literal["bids", "suffix", "nnunet", "series"] = "bids"
+
+    @model_validator(mode="after")
+    def _several_different_names(self) -> ChannelsConfig:
+        folded = [name.casefold() for name in self.names]
+        if len(folded) == 1 or len(set(folded)) < len(folded) or not all(name.strip() for name in folded):
+            raise ValueError(f"names must be two or more different ones, or none, found {list(self.names)}")
+        return self
+
+    @property
+    def n_channels(self) -> int:
+        """Of a scan."""
+        return max(1, len(self.names))
+
+
 class Config(_Section):
     """Every setting of a run; files in ``configs/`` spell all of them out."""
 
+    channels: ChannelsConfig = ChannelsConfig()
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     training: TrainingConfig = TrainingConfig()

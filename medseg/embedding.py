@@ -17,7 +17,8 @@ from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 from torch.nn import functional
 
-from medseg.autoencoder import HALO, LEAST_SPREAD, MIN_LOG_SD, STRIDE, Autoencoder
+from medseg.autoencoder import HALO, LEAST_SPREAD, STRIDE, Autoencoder
+from medseg.preprocessing import channels_of
 
 WINDOW_VOXELS = 6_000_000
 """Largest volume that is computed at once: about 440 bytes a voxel with 16 channels."""
@@ -30,15 +31,15 @@ _POOLED = 4
 
 
 class Embedding(NamedTuple):
-    """(1, I, J, K) posterior mean of the noise-free intensity, and its standard deviation."""
+    """(C, I, J, K) posterior mean of the noise-free intensity, and its standard deviation."""
 
     mean: MetaTensor
     sd: MetaTensor
 
 
-Compute = Callable[[Autoencoder, Tensor, tuple[Tensor, Tensor], Tensor, float], tuple[Tensor, Tensor]]
-"""(network, standardised intensities of a window, features of its voxels, (V,) flat voxels, noise) -> (V,) means and
-(V,) standard deviations."""
+Compute = Callable[[Autoencoder, Tensor, tuple[Tensor, Tensor], Tensor, Sequence[float]], tuple[Tensor, Tensor]]
+"""(network, (C, W) standardised intensities of a window, features of its voxels, (V,) flat voxels, noise of each
+channel) -> (C, V) means and (C, V) standard deviations."""
 
 
 class _Tile(NamedTuple):
@@ -63,20 +64,20 @@ def embed(
     """What the network makes of a whole volume; the result depends on neither bound.
 
     Args:
-        image: (1, I, J, K) on the working grid.
+        image: (C, I, J, K) on the working grid.
         foreground: (1, I, J, K) of 0 and 1.
-        noise: standard deviation of the scan's white noise in the unit of `image`; None: measured.
+        noise: standard deviation of the scan's white noise in the unit of `image`; None: measured in each channel.
         window_voxels: volumes up to this size are computed in one piece.
         tile_voxels: bound on a tile with its halo of larger ones.
         compute: what to find at the voxels of a window; None: the noise-free intensity.
     """
-    found_noise = white_noise(image, foreground) if noise is None else noise
-    noise = max(found_noise, 0.01 * float(network.scale))
+    found_noise = [white_noise(x, foreground) if noise is None else noise for x in channels_of(image)]
+    noises = [max(x, 0.01 * float(scale)) for x, scale in zip(found_noise, network.scale.view(-1), strict=True)]
     inside = foreground.as_tensor()[0] > 0
-    mean, sd = torch.zeros(inside.shape), torch.ones(inside.shape)
+    mean, sd = torch.zeros(image.shape), torch.ones(image.shape)
     size = [-(-n // STRIDE) * STRIDE for n in inside.shape]
     tiles = list(_tiles(size, size if math.prod(size) <= window_voxels else _tile(size, tile_voxels)))
-    both = [image.as_tensor()[0], foreground.as_tensor()[0]]
+    both = [*image.as_tensor(), foreground.as_tensor()[0]]
     far = _far(network, both, size, tiles) if len(tiles) > 1 else None
     for tile in tiles:
         wanted = inside[tile.place]
@@ -89,9 +90,10 @@ def embed(
         pooled = network.far(functional.avg_pool3d(fine, 2)) if far is None else far[_cells(tile.window)]
         rows = torch.nonzero(where.flatten())[:, 0].to(patch.device)
         features = network.joined(fine, around, pooled)
-        found = (compute or _denoise)(network, patch[0, 0].flatten(), features, rows, noise)
-        mean[tile.place][wanted], sd[tile.place][wanted] = (part.cpu() for part in found)
-    return Embedding(MetaTensor(mean[None], affine=image.affine), MetaTensor(sd[None], affine=image.affine))
+        found = (compute or _denoise)(network, patch[0, :-1].flatten(1), features, rows, noises)
+        place = (slice(None), *tile.place)
+        mean[place][:, wanted], sd[place][:, wanted] = (part.cpu() for part in found)
+    return Embedding(MetaTensor(mean, affine=image.affine), MetaTensor(sd, affine=image.affine))
 
 
 def _far(network: Autoencoder, both: list[Tensor], size: Sequence[int], tiles: Sequence[_Tile]) -> Tensor:
@@ -109,11 +111,11 @@ def _far(network: Autoencoder, both: list[Tensor], size: Sequence[int], tiles: S
 
 
 def _input(network: Autoencoder, both: list[Tensor], window: tuple[slice, ...]) -> Tensor:
-    """(1, 2, I, J, K) standardised intensity and foreground of a window, 0 beyond the volume."""
+    """(1, C + 1, I, J, K) standardised intensity and foreground of a window, 0 beyond the volume."""
     found = torch.stack([part[window] for part in both])
     missing = [w.stop - w.start - n for w, n in zip(window, found.shape[1:], strict=True)]
     patch = functional.pad(found, [p for n in reversed(missing) for p in (0, n)]).to(network.scale.device)
-    return torch.cat([network.standardise(patch[:1], patch[1:]), patch[1:]])[None]
+    return torch.cat([network.standardise(patch[:-1], patch[-1:]), patch[-1:]])[None]
 
 
 def _cells(place: tuple[slice, ...]) -> tuple[slice, ...]:
@@ -142,36 +144,40 @@ def _tile(size: Sequence[int], tile_voxels: int) -> list[int]:
 
 
 def _denoise(
-    network: Autoencoder, x: Tensor, features: tuple[Tensor, Tensor], where: Tensor, noise: float
+    network: Autoencoder, x: Tensor, features: tuple[Tensor, Tensor], where: Tensor, noise: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
     """Posterior mean and standard deviation of the noise-free intensity u at some voxels of a window.
 
     u ~ sum_k p(k | surroundings) N(mean_k, spread_k) and x = u + N(0, noise), with spread_k what is left of the
-    trained component's variance without the training scans' noise.
+    trained component's variance without the training scans' noise; channel by channel, with one k for all of them.
 
     Args:
-        x: standardised intensities of all voxels of the window.
+        x: (C, W) standardised intensities of all voxels of the window.
         features: of all its voxels.
         where: (V,) the voxels that are wanted.
+        noise: of each channel.
     """
-    trained = network.log_sds.clamp_min(MIN_LOG_SD).exp() ** 2
-    spread = (trained - network.noise**2).clamp_min(LEAST_SPREAD**2)
-    total = spread + (noise / network.scale) ** 2
-    gain = spread / total
+    means, sds = (part.T for part in network.components())
+    scales, trained_noise = network.scale.view(-1, 1), network.noise.view(-1, 1)
+    noises = (torch.tensor(noise, device=x.device)[:, None] / scales) ** 2
+    spreads = (sds**2 - trained_noise**2).clamp_min(LEAST_SPREAD**2)
+    totals = spreads + noises
+    gains = spreads / totals
     # Component k expects base_k + gain_k x, so both moments are sums over k of (1, x, x^2) times fixed columns.
-    base, shrunk = network.means * (1 - gain), gain * (noise / network.scale) ** 2
-    columns = torch.stack([base, gain, base**2 + shrunk, 2 * base * gain, gain**2], dim=1)
+    base = means * (1 - gains)
+    columns = torch.stack([base, gains, base**2 + gains * noises, 2 * base * gains, gains**2], dim=2)
     found = []
     for rows in where.split(_ROWS):
-        values = x[rows][:, None]
-        log_posterior = (values - network.means).square_().mul_(-0.5 / total)
-        log_posterior += network.log_prior(*(part[rows] for part in features)).float() - 0.5 * total.log()
-        moments = torch.softmax(log_posterior, dim=1) @ columns
-        mean = moments[:, 0] + values[:, 0] * moments[:, 1]
-        second = moments[:, 2] + values[:, 0] * (moments[:, 3] + values[:, 0] * moments[:, 4])
-        found.append((mean, (second - mean**2).clamp_min_(0).sqrt_()))
-    mean, sd = (torch.cat(part) for part in zip(*found, strict=True))
-    return network.centre + network.scale * mean, network.scale * sd
+        log_posterior = network.log_prior(*(part[rows] for part in features)).float()
+        values = x[:, rows]
+        for channel, mean, total in zip(values, means, totals, strict=True):
+            log_posterior += (channel[:, None] - mean).square_().mul_(-0.5 / total) - 0.5 * total.log()
+        moments = (torch.softmax(log_posterior, dim=1) @ columns).unbind(dim=2)
+        middle = moments[0] + values * moments[1]
+        second = moments[2] + values * (moments[3] + values * moments[4])
+        found.append((middle, (second - middle**2).clamp_min_(0).sqrt_()))
+    middle, sd = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
+    return network.centre.view(-1, 1) + scales * middle, scales * sd
 
 
 def white_noise(image: MetaTensor, foreground: MetaTensor) -> float:

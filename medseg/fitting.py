@@ -28,7 +28,7 @@ from medseg.label_table import LabelTable
 from medseg.measuring import measure
 from medseg.model import Model
 from medseg.patches import PatchSampler
-from medseg.preprocessing import Plan, Prepared, foreground_of
+from medseg.preprocessing import Plan, Prepared, channels_of, check_channels, foreground_of
 from medseg.quality import QualityReference
 from medseg.store import Store
 from medseg.training import Group, Loss, train
@@ -84,10 +84,9 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     plan = Plan.fit(cohort.fingerprints, config, memory_gb(computing))
     store = Store(cache_bytes)
     _prepare(cohort, plan, masks, watch, store)
-    network = Autoencoder(config.autoencoder, plan.channels)
+    network = Autoencoder(config.autoencoder, plan.channels, config.channels.n_channels)
     normalised = [_kept(normalise(item, config.clustering), store) for item in cohort.prepared]
-    noise = float(np.median([white_noise(item.image, item.foreground) for item in normalised]))
-    network.start_from(sample_intensities(normalised), noise)
+    network.start_from(sample_intensities(normalised), _noise_of(normalised))
     watch.on_stage("training")
     record = train(
         network.to(computing),
@@ -122,9 +121,10 @@ def _read_fingerprints(
     for n_done, scan in enumerate(scans, start=1):
         try:
             image, mask = _read(scan, masks)
+            check_channels(image, config.channels)
             foreground = foreground_of(image, mask, config.preprocessing.foreground)
             modality = scan.modality if isinstance(scan, Scan) else ""
-            cohort.fingerprints.append(ScanFingerprint.of(image, foreground, modality))
+            cohort.fingerprints.append(ScanFingerprint.of(channels_of(image)[0], foreground, modality))
             cohort.used.append(scan)
         except InputError as error:
             watch.on_refused(scan, error)
@@ -154,12 +154,19 @@ def _read(scan: Source, masks: Callable[[Source], Path | None]) -> tuple[MetaTen
 
 
 def sample_intensities(prepared: Sequence[Prepared], n_values: int = 200_000) -> torch.Tensor:
-    """Foreground intensities, the same number of every scan."""
+    """(V,) foreground intensities, (V, C) of several channels; the same number of every scan."""
     parts = []
     for item in prepared:
-        values = item.image.as_tensor()[item.foreground.as_tensor() > 0]
-        parts.append(values[:: max(1, values.numel() * len(prepared) // n_values)])
-    return torch.cat(parts)
+        values = item.image.as_tensor()[:, item.foreground.as_tensor()[0] > 0].T
+        parts.append(values[:: max(1, len(values) * len(prepared) // n_values)])
+    rows = torch.cat(parts)
+    return rows[:, 0] if rows.shape[1] == 1 else rows
+
+
+def _noise_of(normalised: Sequence[Prepared]) -> float | list[float]:
+    """Median white noise of the scans, in each channel."""
+    found = np.median([[white_noise(x, item.foreground) for x in channels_of(item.image)] for item in normalised], 0)
+    return float(found[0]) if len(found) == 1 else [float(noise) for noise in found]
 
 
 def _digest(config: Config, fingerprints: Sequence[ScanFingerprint]) -> str:

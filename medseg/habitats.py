@@ -128,7 +128,7 @@ def retrained(model: Model, prepared: Sequence[Prepared], seed: int) -> Autoenco
     config = model.config.training.model_copy(update={"seed": seed})
     seed_everything(config)
     normalised = [normalise(item, model.config.clustering) for item in prepared]
-    network = Autoencoder(model.config.autoencoder, model.plan.channels)
-    network.start_from(sample_intensities(normalised), float(model.network.noise * model.network.scale))
+    network = Autoencoder(model.config.autoencoder, model.plan.channels, model.config.channels.n_channels)
+    network.start_from(sample_intensities(normalised), (model.network.noise * model.network.scale).tolist())
     train(network.to(model.device), PatchSampler(normalised, model.plan, seed), loss, config=config)
     return network

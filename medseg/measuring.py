@@ -1,5 +1,7 @@
 """Measures of one scan that tell whether something is wrong with it: size, contrast, noise, labels, surprise.
 
+Of several channels, intensity, contrast and noise are those of the first; the surprise is that of all of them.
+
 All but the size are measured on a sample of a bounded number of voxels, so that they cost a few hundredths of what
 labels cost.
 """
@@ -18,7 +20,7 @@ from torch.nn import functional
 from medseg.autoencoder import Autoencoder, loss
 from medseg.embedding import white_noise
 from medseg.geometry import Geometry
-from medseg.preprocessing import Prepared
+from medseg.preprocessing import Prepared, channels_of
 from medseg.quality import label_measure
 
 COARSE_VOXELS = 120_000
@@ -55,9 +57,10 @@ def measure(network: Autoencoder, prepared: Prepared, normalised: Prepared, scor
         depth = _relative_depth(sampled, spacing)[sampled]
         found |= _contrast(values[sampled], depth)
         found |= _of_labels(labels[sampled], values[sampled], depth, scores.shape[0])
-    span, noise = max(_span(normalised), 1e-6), white_noise(normalised.image, normalised.foreground)
+    first = Prepared(channels_of(normalised.image)[0], normalised.foreground)
+    span, noise = max(_span(first), 1e-6), white_noise(*first)
     found["noise"] = noise / span
-    found["edges"] = edge_strength(normalised, noise) / span
+    found["edges"] = edge_strength(first, noise) / span
     found["reconstruction error"] = reconstruction_error(network, normalised)
     return found
 
@@ -138,6 +141,6 @@ def reconstruction_error(network: Autoencoder, normalised: Prepared, *, seed: in
         start = np.clip(centre - _PATCH // 2, 0, np.asarray(both.shape[1:]) - _PATCH)
         place = tuple(slice(int(s), int(s) + _PATCH) for s in start)
         patch = both[(slice(None), *place)].to(device)[:, None, None]
-        errors.append(float(loss(network, patch[0], patch[1], torch.Generator())))
-        weights.append(float(patch[1].sum()))
+        errors.append(float(loss(network, patch[:-1, 0].transpose(0, 1), patch[-1], torch.Generator())))
+        weights.append(float(patch[-1].sum()))
     return float(np.average(errors, weights=weights))

@@ -36,7 +36,7 @@ from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
 from medseg.measuring import measure
 from medseg.notebook import labels_html
-from medseg.preprocessing import Plan, Prepared
+from medseg.preprocessing import Plan, Prepared, check_channels
 from medseg.quality import Flag, QualityReference
 from medseg.slabs import filled_slabs, look_up
 from medseg.training import TrainingRecord
@@ -135,6 +135,7 @@ class Model:
             digest.update(json.dumps(value.model_dump(mode="json"), sort_keys=True).encode())
         digest.update(json.dumps(sorted(self.merged.items())).encode())
         digest.update(b"" if self.cut is None else f"cut {self.cut}".encode())
+        digest.update("".join(f"channel {name}" for name in self.config.channels.names).encode())
         for name, weight in sorted({**self.network.state_dict(), **self.clusters.tensors()}.items()):
             digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -149,7 +150,7 @@ class Model:
         unsure: float = 0.0,
         finest: bool = False,
     ) -> Segmentation:
-        """Label a native (1, I, J, K) image, only inside `mask` (1, I, J, K) when given, else inside the body.
+        """Label a native (C, I, J, K) image, only inside `mask` (1, I, J, K) when given, else inside the body.
 
         Scores travel from the working grid to the native one, labels are born there, slab by slab.
 
@@ -161,9 +162,10 @@ class Model:
 
         Raises:
             ConfigError: what is asked for does not exist in this model (`check`).
-            InputError: there is no foreground, or nothing but one intensity in it.
+            InputError: other channels than the model's, no foreground, or nothing but one intensity in it.
         """
         self.check(fractions=fractions, finest=finest)
+        check_channels(image, self.config.channels)
         foreground = self.plan.foreground_of(image, mask)
         prepared = self.plan.prepare(image, foreground)
         inside = (foreground.as_tensor()[0] > 0).cpu().numpy()

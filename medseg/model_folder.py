@@ -84,7 +84,7 @@ def load_model(folder: Path, *, device: str = "auto") -> Model:
     """
     recover_folder(folder)
     facts = _read_facts(folder)
-    network = Autoencoder(facts.config.autoencoder, facts.plan.channels)
+    network = Autoencoder(facts.config.autoencoder, facts.plan.channels, facts.config.channels.n_channels)
     try:
         load_weights(network, folder / "autoencoder.safetensors")
         clusters = load_clusters(load_file(folder / "clusters.safetensors"), facts.config.clustering)

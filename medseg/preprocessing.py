@@ -19,7 +19,7 @@ from monai.transforms.intensity.array import ScaleIntensityRange
 from monai.transforms.spatial.array import Orientation
 from pydantic import BaseModel, ConfigDict
 
-from medseg.config import Config
+from medseg.config import ChannelsConfig, Config
 from medseg.errors import InputError
 from medseg.fingerprint import ScanFingerprint, percentiles_of
 from medseg.foreground import find_foreground
@@ -36,7 +36,7 @@ SAME_SPACING = 0.2
 
 
 class Prepared(NamedTuple):
-    """A scan on the working grid: (1, I, J, K) image, 0 and 1 at the ends of its range, and foreground."""
+    """A scan on the working grid: (C, I, J, K) image, 0 and 1 at the ends of its range, and (1, I, J, K) foreground."""
 
     image: MetaTensor
     foreground: MetaTensor
@@ -92,7 +92,7 @@ class Plan(BaseModel):
         return foreground_of(image, mask, self.foreground)
 
     def intensity_range(self, image: MetaTensor, foreground: MetaTensor) -> tuple[float, float]:
-        """The intensities of this scan that become 0 and 1."""
+        """The intensities of a (1, I, J, K) image, one channel of a scan, that become 0 and 1."""
         if self.window_hu is not None:
             return self.window_hu
         if self.range_of == "scan":
@@ -107,13 +107,18 @@ class Plan(BaseModel):
         return low, high
 
     def transforms(self, image: MetaTensor, foreground: MetaTensor) -> Compose:
-        """MONAI transforms for this scan's image: crop to the foreground, RAS, working spacing, [0, 1]."""
+        """MONAI transforms for one channel of this scan: crop to the foreground, RAS, working spacing, [0, 1]."""
         low, high = self.intensity_range(image, foreground)
         return Compose([*self._grid_transforms(foreground), ScaleIntensityRange(low, high, 0.0, 1.0, clip=True)])
 
     def prepare(self, image: MetaTensor, foreground: MetaTensor) -> Prepared:
-        """Bring a native (1, I, J, K) image and its foreground to the working grid."""
-        working = self.transforms(image, foreground)(image)
+        """Bring a native (C, I, J, K) image and its (1, I, J, K) foreground to the working grid."""
+        parts = [self.transforms(channel, foreground)(channel) for channel in channels_of(image)]
+        working = (
+            parts[0]
+            if len(parts) == 1
+            else MetaTensor(torch.cat([part.as_tensor() for part in parts]), affine=parts[0].affine)
+        )
         inside = Compose(self._grid_transforms(foreground))(foreground)
         return Prepared(_plain(working), _plain(MetaTensor((inside.as_tensor() >= 0.5).float(), affine=inside.affine)))
 
@@ -126,6 +131,28 @@ class Plan(BaseModel):
         if np.abs(np.log(np.array(self.spacing_mm) / spacing)).max() > np.log(1 + SAME_SPACING):
             return [crop, WorkingGrid(self.spacing_mm)]
         return [crop, Orientation(axcodes="RAS", labels=None)]
+
+
+def channels_of(image: MetaTensor) -> list[MetaTensor]:
+    """The C channels of a (C, I, J, K) image, each (1, I, J, K)."""
+    if image.shape[0] == 1:
+        return [image]
+    return [MetaTensor(channel[None], affine=image.affine) for channel in image.as_tensor()]
+
+
+def check_channels(image: MetaTensor, expected: ChannelsConfig) -> None:
+    """Refuse a (C, I, J, K) image of another number of channels.
+
+    Raises:
+        InputError: ``other_channels``.
+    """
+    if image.shape[0] != expected.n_channels:
+        names = f" ({', '.join(expected.names)})" if expected.names else ""
+        raise InputError(
+            f"the scan has {image.shape[0]} channels, expected {expected.n_channels}{names}; give the channels that "
+            "the model was made for, or fit another (channels.names of the config)",
+            code="other_channels",
+        )
 
 
 class WorkingGrid:
@@ -196,11 +223,14 @@ def foreground_of(
 ) -> MetaTensor:
     """(1, I, J, K) of 0 and 1 on the grid of `image`: the given mask, else the foreground found by `rule`.
 
+    Of several channels the first one says where the foreground is.
+
     Raises:
         InputError: ``no_foreground`` when nothing is inside.
     """
     if mask is not None:
         return mask
+    image = channels_of(image)[0]
     voxels = image.as_tensor()
     if rule == "auto":
         found = find_foreground(image)

@@ -156,7 +156,7 @@ def _order(scans: Sequence[Scan], folder: Path, job: Job, options: Options) -> t
 
 def planned_workers(scans: Sequence[Scan], *, gpu: bool) -> int:
     """As many as cores, memory and scans allow; two on a GPU, so that one reads and writes while the other computes."""
-    voxels = max((prod(scan.geometry.shape) for scan in scans if scan.geometry), default=0)
+    voxels = max((prod(s.geometry.shape) * (1 + len(s.more_channels)) for s in scans if s.geometry), default=0)
     memory = total_memory()
     needed = _WORKER_BYTES + voxels * _VOXEL_BYTES + min(voxels, WINDOW_VOXELS) * _WINDOW_BYTES
     by_memory = int(memory * 0.9 / needed) if memory else 1

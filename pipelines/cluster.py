@@ -88,7 +88,8 @@ def _outcome(distributed: Any, future: Any) -> Record | Death:
 
 def _anywhere(scan: Scan) -> Scan:
     """The scan with absolute paths."""
-    return replace(scan, paths=tuple(path.resolve() for path in scan.paths))
+    others = tuple(_anywhere(other) for other in scan.more_channels)
+    return replace(scan, paths=tuple(path.resolve() for path in scan.paths), more_channels=others)
 
 
 class _Here:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from medseg.pipelines.layout import bids_desc, is_bids, only_structural
+from medseg.pipelines.layout import bids_desc, is_bids, only_structural, put_together
 from medseg.pipelines.progress import say
 
 from medseg import __version__
@@ -36,9 +36,10 @@ def train(args: argparse.Namespace) -> int:
     """Fit a model folder."""
     from medseg.pipelines.training import train_model
 
-    scans = _scans(args)
+    config = _config(args)
+    scans = _scans(args, config)
     options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
-    model = train_model(scans, args.model, _config(args), **options)
+    model = train_model(scans, args.model, config, **options)
     say(model.describe())
     say(f"model folder: {args.model}")
     return 0 if all(scan.is_ok for scan in scans) else 1
@@ -53,7 +54,7 @@ def segment(args: argparse.Namespace) -> int:
 
     formats = parse_formats(args.write)
     model = Model.load(args.model, device=args.device)
-    scans = _scans(args)
+    scans = _scans(args, model.config)
     job = Job(args.out, formats, args.masks, bids_desc(args, model.config), args.unsure)
     check_habitats(model.config, job)
     return _segment_and_report(model, scans, job, args)
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args)
     job = Job(args.out, formats, args.masks, bids_desc(args, config), args.unsure)
     check_habitats(config, job)
-    scans = _scans(args)
+    scans = _scans(args, config)
     check_writable(args.out)
     folder = args.model or args.out / "model"
     options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
@@ -139,6 +140,9 @@ def pacs(args: argparse.Namespace) -> int:
 
     query, server, formats = parse_query(args), connect(args), parse_formats(args.write)
     model = Model.load(args.model, device=args.device)
+    if model.config.channels.names:
+        raise ConfigError("medseg pacs works on one series at a time, found a model of several channels; fetch the "
+                          "studies and use medseg segment")  # fmt: skip
     model.check(fractions="fractions" in formats, finest="finest" in formats)
     outcome = segment_pacs(server, query, model, Job(args.out, formats, unsure=args.unsure))
     finish(args.out, model, _quotable(args))
@@ -226,7 +230,7 @@ def _found(args: argparse.Namespace) -> list[Scan]:
     return scans
 
 
-def _scans(args: argparse.Namespace) -> list[Scan]:
+def _scans(args: argparse.Namespace, config: Config) -> list[Scan]:
     """The scans to work on: what never was a volume is counted, not failed, and regridding is announced."""
     found = _found(args)
     if is_bids(args):
@@ -240,7 +244,8 @@ def _scans(args: argparse.Namespace) -> list[Scan]:
     for scan in scans:
         if scan.regrid:
             say(f"{scan.id}: {scan.regrid}")
-    return scans
+    grouped: list[Scan] = put_together(scans, config.channels)
+    return grouped
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {

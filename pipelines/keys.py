@@ -91,7 +91,7 @@ def _has_size(path: Path, size: int) -> bool:
 
 def _files(scan: Scan, job: Job) -> list[Path]:
     mask = mask_path(job.masks, scan)
-    return [*scan.paths, *([mask] if mask else [])]
+    return [*scan.all_paths, *([mask] if mask else [])]
 
 
 def _unreadable(scan: Scan, error: OSError) -> InputError:

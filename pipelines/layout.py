@@ -1,4 +1,4 @@
-"""How the outputs of a run are named: after their scans, or as a BIDS derivative."""
+"""How scans and the outputs of a run are named: after their scans, or as a BIDS derivative."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from medseg.pipelines.progress import say
 
-from medseg.config import Config
+from medseg.config import ChannelsConfig, Config
+from medseg.errors import ConfigError
 from medseg.io.bids import check_dataset, is_raw_dataset, structural_scans
+from medseg.io.channels import group_channels
 from medseg.io.scan import Scan
 
 
@@ -37,3 +39,22 @@ def only_structural(scans: Sequence[Scan]) -> list[Scan]:
         text += f"; {len(scans) - len(chosen)} files that are no structural images of sub-*/anat are left out"
     say(text)
     return chosen
+
+
+def put_together(scans: Sequence[Scan], channels: ChannelsConfig) -> list[Scan]:
+    """The channels of each scan as one; says how many files are none of them.
+
+    Raises:
+        ConfigError: there is not one file of these channels.
+    """
+    if not channels.names:
+        return list(scans)
+    grouped = group_channels(scans, channels)
+    names = ", ".join(channels.names)
+    if not grouped:
+        raise ConfigError(f"found no file of the channels {names} (by {channels.by}), expected some; check "
+                          "channels.names and channels.by of the config, or the names of the files")  # fmt: skip
+    n_used = sum(1 + len(scan.more_channels) for scan in grouped if scan.is_ok)
+    say(f"channels {names}: {sum(scan.is_ok for scan in grouped)} complete scans out of {len(scans)} files or series"
+        + (f"; {len(scans) - n_used} are not used" if n_used < len(scans) else ""))  # fmt: skip
+    return grouped

@@ -122,8 +122,9 @@ def write_outputs(result: Segmentation, scan_id: str, job: Job, origin: Origin |
     if sidecars is not None:
         write_lookup(result.table, sidecars[0])
         if origin is not None:
-            name = f"{scan_id}{''.join(origin.scan.path.suffixes[-2:])}"
-            write_sidecar(name, sidecars[1], model=origin.model)
+            parts = (origin.scan, *origin.scan.more_channels)
+            names = [f"{part.id}{''.join(part.path.suffixes[-2:])}" for part in parts]
+            write_sidecar(names, sidecars[1], model=origin.model)
 
 
 def _paths_of(scan_id: str, job: Job) -> list[Path]:

@@ -38,6 +38,7 @@ from medseg.io.maps import write_map
 from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
 from medseg.model import Model, Segmentation
+from medseg.preprocessing import channels_of
 from medseg.report.mosaic import write_mosaic
 from medseg.report.niivue import viewer
 from medseg.report.viewer_volumes import write_viewer_volume
@@ -91,16 +92,17 @@ def segment_one(model: Model, scan: Scan, job: Job) -> Segmentation:
     mask = read_mask(path, Geometry.of(image)) if path else None
     wanted = {name: name in job.formats for name in EXTRAS}
     result = model.segment(image, mask, **wanted, unsure=job.unsure)
+    first = channels_of(image)[0]
     if "anomaly" in job.formats:
         write_map(anomaly_of(model, image, mask), job.path(scan.id, "anomaly"), unit=UNIT)
     # Compressing and drawing leave most of a second core idle each.
     with ThreadPoolExecutor(max_workers=2) as pool:
         written = [
-            pool.submit(write_mosaic, image, result, mosaic_path(job.out, scan.id), title=scan.id),
-            pool.submit(write_outputs, result, scan.id, job, Origin(scan, image, model.fingerprint)),
+            pool.submit(write_mosaic, first, result, mosaic_path(job.out, scan.id), title=scan.id),
+            pool.submit(write_outputs, result, scan.id, job, Origin(scan, first, model.fingerprint)),
         ]
         if viewer() is not None:
-            written.append(pool.submit(write_viewer_volume, image, result.labels, viewer_path(job.out, scan.id)))
+            written.append(pool.submit(write_viewer_volume, first, result.labels, viewer_path(job.out, scan.id)))
     for output in written:
         output.result()
     return result

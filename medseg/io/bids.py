@@ -92,17 +92,17 @@ def write_lookup(table: LabelTable, path: Path) -> None:
     write_text_whole(path, "\n".join(lines) + "\n")
 
 
-def write_sidecar(source: str, path: Path, *, model: str) -> None:
+def write_sidecar(sources: Sequence[str], path: Path, *, model: str) -> None:
     """Write the ``dseg.json`` of a label map.
 
     Args:
-        source: path of the scan relative to its dataset.
+        sources: path of the scan relative to its dataset, and of its further channels.
         model: fingerprint of the model.
     """
     facts = {
         "Description": "Labels found by clustering without examples; their names are those of the lookup table",
-        "Sources": [f"bids:raw:{source}"],
-        "SpatialReference": f"bids:raw:{source}",
+        "Sources": [f"bids:raw:{source}" for source in sources],
+        "SpatialReference": f"bids:raw:{sources[0]}",
         "Manual": False,
         "ModelFingerprint": model,
     }

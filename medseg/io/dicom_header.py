@@ -42,6 +42,7 @@ _TAGS: list[Any] = [
     Tag(tag)  # type: ignore[arg-type]
     for tag in (
         *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality", "SeriesNumber"),
+        *("StudyInstanceUID", "SeriesDescription"),
         *("InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"),
         *("SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "BitsAllocated", "BitsStored"),
         *(keyword for keywords in PHASE_KEYWORDS.values() for keyword in keywords if keyword in keyword_dict),
@@ -74,6 +75,8 @@ class Header:
     sop_class: UID
     sop_uid: str = ""
     series_uid: str = ""
+    study_uid: str = ""
+    description: str = ""
     frame_of_reference: str = ""
     modality: str = ""
     series_number: str = ""
@@ -158,6 +161,8 @@ def _header(path: Path, found: FileDataset, sop_class: UID, file: BinaryIO) -> H
         sop_class=sop_class,
         sop_uid=text_of(texts, "SOPInstanceUID"),
         series_uid=text_of(texts, "SeriesInstanceUID"),
+        study_uid=text_of(texts, "StudyInstanceUID"),
+        description=text_of(texts, "SeriesDescription"),
         frame_of_reference=text_of(texts, "FrameOfReferenceUID"),
         modality=text_of(texts, "Modality"),
         series_number=text_of(texts, "SeriesNumber"),

@@ -15,7 +15,7 @@ from medseg.io.dicom_ids import absolute, damaged_id, relative, series_id
 from medseg.io.dicom_judge import Judged, judge_series, series_key
 from medseg.io.dicomdir import files_of_dicomdir, is_dicomdir
 from medseg.io.nifti import judge_nifti
-from medseg.io.scan import Scan
+from medseg.io.scan import Scan, SeriesTags
 
 log = logging.getLogger(__name__)
 
@@ -211,14 +211,16 @@ def _scan(part: Judged, scan_id: str) -> Scan:
     paths = tuple(dict.fromkeys(header.path for header in part.headers))
     before = dict(zip(paths, accumulate((n_frames.get(path, 1) for path in paths), initial=0), strict=False))
     frames = tuple(before[header.path] + max(header.frame, 0) for header in part.headers) if n_frames else ()
+    first = part.headers[0]
     return Scan(
         scan_id,
         paths,
         "dicom",
         code,
         reason,
-        part.headers[0].modality,
+        first.modality,
         part.geometry,
         frames=frames,
         regrid=part.regrid.report if part.regrid else "",
+        series=SeriesTags(first.study_uid, first.frame_of_reference, first.description),
     )

@@ -12,7 +12,7 @@ from monai.data.meta_tensor import MetaTensor
 from monai.transforms.io.array import LoadImage
 
 from medseg.errors import ConfigError, InputError
-from medseg.geometry import Geometry
+from medseg.geometry import Geometry, resample
 from medseg.io.find import find_scans
 from medseg.io.nifti import NiftiReader
 from medseg.io.scan import Scan
@@ -26,7 +26,8 @@ def read_scan(source: Scan | Path | str) -> MetaTensor:
             series, or ``FOLDER/ID`` with an id that `find_scans(FOLDER)` gave.
 
     Returns:
-        (1, I, J, K) float32 on the native grid with its affine to RAS+ mm; CT in Hounsfield units.
+        (1, I, J, K) float32 on the native grid with its affine to RAS+ mm; CT in Hounsfield units. A scan of C channels
+        is (C, I, J, K) on the grid of the first one, beyond their own fields of view the others continue their border.
 
     Raises:
         InputError: the scan is refused; `code` says why.
@@ -38,7 +39,12 @@ def read_scan(source: Scan | Path | str) -> MetaTensor:
     loaded = _loader()(list(scan.paths), reader=_reader(scan))
     image = MetaTensor(loaded.as_tensor().float(), affine=torch.as_tensor(loaded.affine, dtype=torch.float64))
     _check_voxels(image, scan.id)
-    return image
+    if not scan.more_channels:
+        return image
+    onto = Geometry.of(image)
+    others = [read_scan(other) for other in scan.more_channels]
+    moved = [x if Geometry.of(x).is_close(onto) else resample(x, onto) for x in others]
+    return MetaTensor(torch.cat([x.as_tensor() for x in (image, *moved)]), affine=image.affine)
 
 
 def read_mask(path: Path, geometry: Geometry) -> MetaTensor:

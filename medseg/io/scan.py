@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from medseg.errors import one_line
 from medseg.geometry import Geometry
@@ -12,6 +12,14 @@ from medseg.notebook import scan_html
 
 MAX_VOXELS = 2**31
 """A scan of more voxels is refused: 8 GB, and more than any clinical scanner makes."""
+
+
+class SeriesTags(NamedTuple):
+    """What tells which DICOM series are channels of one scan; the UIDs stay in memory."""
+
+    study: str
+    frame_of_reference: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,8 @@ class Scan:
         frames: of enhanced multi-frame files, which frames are its slices, counted through the files of `paths` one
             after the other; empty when the files are its slices.
         regrid: what `read_scan` does to bring it onto a regular grid; empty when it lies on one.
+        series: of a DICOM series; None for files that could not be read as one.
+        more_channels: the other channels of a scan that `group_channels` made; each may lie on a grid of its own.
     """
 
     id: str
@@ -40,6 +50,8 @@ class Scan:
     geometry: Geometry | None = None
     frames: tuple[int, ...] = ()
     regrid: str = ""
+    series: SeriesTags | None = field(default=None, repr=False)
+    more_channels: tuple[Scan, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reason", one_line(self.reason))
@@ -58,6 +70,11 @@ class Scan:
     def path(self) -> Path:
         """The NIfTI file, or the first slice of the series."""
         return self.paths[0]
+
+    @property
+    def all_paths(self) -> tuple[Path, ...]:
+        """The files of all its channels."""
+        return (*self.paths, *(path for scan in self.more_channels for path in scan.paths))
 
     def _repr_html_(self) -> str:
         return scan_html(self.id, self.verdict, self.reason, self.geometry)
