@@ -18,7 +18,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 from monai.data.meta_tensor import MetaTensor
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from benchmarks.calibration import Curve, draw
 from benchmarks.scoring import load
@@ -125,11 +125,21 @@ def picture_of_cuts(name: str, args: argparse.Namespace) -> str:
         labels = model.hierarchy.numbers(cut)[finest.finest].astype(np.uint8)
         columns.append(_column(image, Segmentation(labels, finest.geometry, cutted.table), args.out))
     pages = [columns[0][0], *(colored for _, colored in columns)]
-    picture = Image.fromarray(np.concatenate(pages, axis=1))
+    picture = _captioned(np.concatenate(pages, axis=1), ["the scan", *(f"{cut} labels" for cut in CUTS)])
     path = args.out / f"cuts_{name}.png"
     with whole_file(path) as temporary:
-        picture.save(temporary, format="PNG", optimize=True)
+        picture.quantize(256).save(temporary, format="PNG", optimize=True)
     return str(path)
+
+
+def _captioned(pixels: npt.NDArray[np.uint8], captions: list[str]) -> Image.Image:
+    """Columns of one width with a word above each."""
+    picture = Image.new("RGB", (pixels.shape[1], pixels.shape[0] + HEADER))
+    picture.paste(Image.fromarray(pixels), (0, HEADER))
+    for number, caption in enumerate(captions):
+        place = (number * pixels.shape[1] // len(captions) + 6, 4)
+        ImageDraw.Draw(picture).text(place, caption, fill=(230, 230, 230), font_size=14)
+    return picture
 
 
 def _column(image: MetaTensor, result: Segmentation, out: Path) -> tuple[npt.NDArray[np.uint8], ...]:
