@@ -53,6 +53,7 @@ LAYERS = (
         "medseg.suggestions",
         "medseg.anomaly",
         "medseg.habitats",
+        "medseg.bundle",
     },
     {"medseg.report"},
     {"medseg.pipelines", "medseg.__main__"},
