@@ -60,6 +60,7 @@ def network_input(model: Model, image: MetaTensor, mask: MetaTensor | None = Non
     Raises:
         InputError: there is no foreground, or nothing but one intensity in it.
     """
+    image = model.own(image)
     prepared = model.plan.prepare(image, model.plan.foreground_of(image, mask))
     seen = normalise(prepared, model.config.clustering)
     both = torch.cat([seen.image.as_tensor(), seen.foreground.as_tensor()])
@@ -169,8 +170,8 @@ For research. Not a medical device.
 - Grid: axes in RAS order, voxels of about {spacing} mm.
 - Intensity: {scale}.
 - `medseg.network_input(model, image)` makes exactly this.
-- Output: (N, {size.n_components}, I, J, K) log p(component | surroundings). The latent of a voxel does not depend on its
-  own intensity (blind spot; {PAPER}).
+- Output: (N, {size.n_components}, I, J, K) log p(component | surroundings). The latent of a voxel does not depend on
+  its own intensity (blind spot; {PAPER}).
 
 With torch and safetensors only:
 

@@ -17,6 +17,7 @@ from conftest import GRIDS
 from medseg.pipelines.__main__ import main
 from monai.bundle import ConfigParser
 from monai.bundle.scripts import verify_net_in_out
+from monai.data.meta_tensor import MetaTensor
 from monai.transforms import SaveImage
 
 import medseg
@@ -47,19 +48,17 @@ def folder(model_folder, tmp_path_factory):
 def seen(model):
     """What the network sees of a scan, (1, 2, I, J, K), and the model's own latents of it, (K, V) inside."""
     image = bundle.network_input(model, phantom(GRIDS["thick"], noise=5.0)[0])
-    inside = image[1:].as_tensor()
     found = []
+
+    def only(voxels):
+        return MetaTensor(voxels.as_tensor(), affine=image.affine)
 
     def keep(network, x, features, rows, noise):
         found.append(network.log_prior(*(part[rows] for part in features)))
         return x[rows], x[rows]
 
-    embed(model.network, replace_data(image, image[:1]), replace_data(image, inside), compute=keep)
+    embed(model.network, only(image[:1]), only(image[1:]), compute=keep)
     return image.as_tensor()[None], torch.cat(found).T
-
-
-def replace_data(image, voxels):
-    return type(image)(torch.as_tensor(voxels), affine=image.affine)
 
 
 def assert_the_same(latents, seen):
