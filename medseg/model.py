@@ -35,11 +35,13 @@ from medseg.hierarchy import Hierarchy
 from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
 from medseg.measuring import measure
+from medseg.notebook import middle_planes
 from medseg.own_transforms import ArrayTransform, OwnTransforms
 from medseg.preprocessing import Plan, Prepared
 from medseg.quality import QualityReference
 from medseg.segmentation import LabelArray, Segmentation
 from medseg.slabs import filled_slabs, look_up
+from medseg.summary import summary_of
 from medseg.training import TrainingRecord
 
 __all__ = ["LabelArray", "Model", "Segmentation", "labels_on"]
@@ -47,7 +49,7 @@ SLAB_VOXELS = 8_000_000
 """Scores on the native grid exist one label at a time, in slabs of about this many voxels (32 MB)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """Everything learned, always fitted, never changed in place.
 
@@ -153,6 +155,7 @@ class Model:
         foreground = self.plan.foreground_of(image, mask)
         prepared = self.plan.prepare(image, foreground)
         inside = (foreground.as_tensor()[0] > 0).cpu().numpy()
+        planes = middle_planes(prepared.image)
         del foreground  # four bytes a voxel, of a scan that may have hundreds of millions
         geometry, tree = Geometry.of(image), self.hierarchy if finest or self._is_divided else None
         seen, quality, description = self._see(prepared, is_described=tree is not None)
@@ -172,7 +175,7 @@ class Model:
         flags = self.quality.flags(quality, self.config.clustering.n_clusters) if self.quality else ()
         kept = sure if confidence else None
         leaves = leaves if finest else None
-        return Segmentation(labels, geometry, self.table, kept, shares, leaves, quality, flags)
+        return Segmentation(labels, geometry, self.table, kept, shares, leaves, quality, flags, planes)
 
     def _see(self, prepared: Prepared, *, is_described: bool) -> tuple[Evidence, dict[str, float], Description | None]:
         """Evidence and measures of a scan on the working grid, and what the hierarchy needs of it when asked for."""
@@ -249,13 +252,10 @@ class Model:
 
     def describe(self) -> str:
         """A few lines for people."""
-        lines = [f"{len(self.table)} labels, working grid {self.plan.spacing_mm} mm, {self.plan.modality}, "
-                 f"trained on {len(self.fingerprints)} scans in {self.record.n_steps} steps"]  # fmt: skip
-        for label in self.table:
-            intensity = "" if label.mean_intensity is None else f"  mean intensity {label.mean_intensity:.3g}"
-            volume = "" if label.volume_ml is None else f"  {label.volume_ml:.1f} ml"
-            lines.append(f"  {label.number:3d}  {label.name}{intensity}{volume}")
-        return "\n".join(lines)
+        return summary_of(self)
+
+    def __repr__(self) -> str:
+        return self.describe()
 
 
 def labels_on(geometry: Geometry, scores: MetaTensor, inside: npt.NDArray[np.bool_]) -> LabelArray:

@@ -72,14 +72,14 @@ class OwnTransforms:
         self.check()
         found = image.clone() if self.code else image
         for name, transform in zip(self.names, self.code, strict=False):
-            found = _checked(transform(found), Geometry.of(image), name)
+            found = _checked(transform(found), image, name)
         return found
 
 
-def _checked(result: Any, grid: Geometry, name: str) -> MetaTensor:
-    shape = tuple(np.shape(result))
-    if shape != (1, *grid.shape):
-        raise ConfigError(f"own transform {name}: found the shape {shape}, expected {(1, *grid.shape)}; it must keep "
+def _checked(result: Any, image: MetaTensor, name: str) -> MetaTensor:
+    shape, grid = tuple(np.shape(result)), Geometry.of(image)
+    if shape != tuple(image.shape):
+        raise ConfigError(f"own transform {name}: found the shape {shape}, expected {tuple(image.shape)}; it must keep "
                           "the scan's grid")  # fmt: skip
     if isinstance(result, MetaTensor) and not Geometry.of(result).is_close(grid):
         raise ConfigError(f"own transform {name}: found {Geometry.of(result)}, expected {grid}; it must keep the "

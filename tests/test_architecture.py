@@ -50,6 +50,7 @@ LAYERS = (
         "medseg.certainty",
         "medseg.model",
         "medseg.segmentation",
+        "medseg.summary",
         "medseg.model_folder",
         "medseg.fitting",
         "medseg.suggestions",
@@ -69,7 +70,7 @@ DOORS = {
     "dask": "medseg.pipelines.cluster",
     "cc3d": "medseg.cleanup",
     "rich": "medseg.pipelines",
-    "PIL": "medseg.report",
+    "PIL": ("medseg.report", "medseg.notebook"),
     "argparse": "medseg.pipelines",
 }
 
