@@ -41,7 +41,7 @@ print("SEGMENTS", json.dumps(segments))
 
 def first_steps(readme: str) -> list[str]:
     """The lines of the code blocks before the section on installing."""
-    before = readme.split("\n## Install\n")[0]
+    before = readme.split("\n## Install\n", maxsplit=1)[0]
     return [line for block in re.findall(r"```\n(.*?)```", before, flags=re.DOTALL) for line in block.splitlines()]
 
 
