@@ -51,7 +51,7 @@ def newcomers_environment(home: Path) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     inside = Path(sys.prefix)
     paths = [path for path in os.environ["PATH"].split(os.pathsep) if not Path(path).is_relative_to(inside)]
-    return {**environment, "HOME": str(home), "PATH": os.pathsep.join(paths), "PS4": "+ ${SECONDS} s: "}
+    return {**environment, "HOME": str(home), "PATH": os.pathsep.join(paths)}
 
 
 def segments_in_slicer(python: str, path: Path) -> dict[str, dict[str, object]]:
@@ -79,7 +79,7 @@ def test_from_git_clone_to_a_named_segment_in_slicer(tmp_path):
     home, folder = tmp_path / "home", tmp_path / "empty"
     home.mkdir()
     folder.mkdir()
-    script = "\n".join(["set -ex", *lines, "git rev-parse HEAD", "pwd"])
+    script = "\n".join(["PS4='+ ${SECONDS} s: '", "set -ex", *lines, "git rev-parse HEAD", "pwd"])
     with (tmp_path / "log").open("w") as log:
         done = subprocess.run(["bash", "-c", script], cwd=folder, env=newcomers_environment(home), stdout=log,
                               stderr=subprocess.STDOUT, timeout=3600, check=False)  # fmt: skip
