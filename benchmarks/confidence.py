@@ -26,7 +26,7 @@ from benchmarks.sets import SETS, Case, Part
 from benchmarks.table import machine
 from medseg import Model, load_config
 from medseg.certainty import ONE
-from medseg.fitting import fit_model
+from medseg.fitting import Reading, fit_model
 from medseg.io.atomic import whole_file, write_text_whole
 from medseg.model import Segmentation
 from medseg.report.mosaic import HEADER, TILE, write_mosaic
@@ -62,7 +62,7 @@ def fitted(part: Part, name: str, out: Path, seed: int) -> tuple[Model, Case]:
     if not (folder / "model.json").is_file():
         masks = {str(case.scan): case.mask for case in fit}
         config = load_config(part.config, [f"training.seed={seed}", *part.changes])
-        fit_model([case.scan for case in fit], config, masks=lambda scan: masks[str(scan)]).save(folder)
+        fit_model([case.scan for case in fit], config, reading=Reading(lambda scan: masks[str(scan)])).save(folder)
     return Model.load(folder), scored[0]
 
 

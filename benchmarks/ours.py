@@ -13,7 +13,7 @@ from benchmarks.sets import Case, Part
 from medseg import Model, load_config
 from medseg.autoencoder import loss as likelihood
 from medseg.evaluation import Pair
-from medseg.fitting import fit_model
+from medseg.fitting import Reading, fit_model
 from medseg.io.labels import write_labels
 from medseg.report.mosaic import write_mosaic
 from medseg.training import Loss
@@ -44,7 +44,8 @@ def run(
     for fit, scored in part.folds():
         masks = {str(case.scan): case.mask for case in (*fit, *scored)}
         with costs.timed(costs.fits):
-            model = fit_model([c.scan for c in fit], config, masks=lambda s, m=masks: m[str(s)], objective=objective)
+            reading = Reading(lambda scan, masks=masks: masks[str(scan)])
+            model = fit_model([c.scan for c in fit], config, reading=reading, objective=objective)
         model = change(model)
         fitted_on += [case.name for case in fit]
         seen |= {case.name for case in fit} & {case.name for case in scored}

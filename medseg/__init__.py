@@ -15,6 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medseg.autoencoder import load_encoder
+    from medseg.bundle import network_input, write_bundle
     from medseg.config import Config, load_config
     from medseg.errors import ConfigError, InputError, MedsegError, ModelError
     from medseg.geometry import Geometry, resample
@@ -32,6 +34,9 @@ __version__ = "0.1.0"
 
 # torch takes seconds to import, so a name is loaded when it is first used.
 _HOME = {
+    "load_encoder": "autoencoder",
+    "network_input": "bundle",
+    "write_bundle": "bundle",
     "Config": "config",
     "load_config": "config",
     "ConfigError": "errors",
@@ -72,10 +77,13 @@ __all__ = [
     "__version__",
     "find_scans",
     "load_config",
+    "load_encoder",
+    "network_input",
     "read_dicom_seg",
     "read_labels",
     "read_scan",
     "resample",
+    "write_bundle",
     "write_color_table",
     "write_dicom_seg",
     "write_labels",

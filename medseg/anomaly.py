@@ -40,6 +40,7 @@ def anomaly_of(model: Model, image: MetaTensor, mask: MetaTensor | None = None) 
     Raises:
         InputError: there is no foreground, or nothing but one intensity in it.
     """
+    image = model.own(image)
     foreground = model.plan.foreground_of(image, mask)
     normalised = normalise(model.plan.prepare(image, foreground), model.config.clustering)
     found = anomaly(model.network, normalised)

@@ -11,22 +11,23 @@ deviation in each channel.
 The first convolution has a hole in the centre of its 3x3x3 kernel; all that follows works on every second voxel
 (space to batch), so no path leads from a voxel to its own output. No instance or group normalisation: a latent must
 not depend on the window that it is computed in.
+
+This file needs torch and safetensors, nothing else of medseg: beside the two files that `save_encoder` writes it runs
+the trained encoder anywhere (`load_encoder`).
 """
 
 from __future__ import annotations
 
+import json
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
-from monai.networks.blocks.convolutions import Convolution
 from safetensors.torch import load_file, save_file
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn import functional
-
-from medseg.config import AutoencoderConfig
 
 STRIDE = 8
 """Voxels per cell of the coarsest level: every second voxel, pooled twice."""
@@ -42,6 +43,14 @@ MIN_LOG_SD = -4.6
 """Floor of the components' log standard deviation, in units of the cohort's: clean images blow the likelihood up."""
 
 
+class LatentSize(Protocol):
+    """What the network reads of its settings (`medseg.config.AutoencoderConfig`)."""
+
+    @property
+    def n_components(self) -> int:
+        """Components of the latent."""
+
+
 class Autoencoder(nn.Module):
     """(N, C + 1, I, J, K) intensity and foreground -> (N I J K, n_components) log p(k | surroundings), voxel by voxel.
 
@@ -54,7 +63,7 @@ class Autoencoder(nn.Module):
     scale: Tensor
     noise: Tensor
 
-    def __init__(self, config: AutoencoderConfig, channels: int, n_inputs: int = 1) -> None:
+    def __init__(self, config: LatentSize, channels: int, n_inputs: int = 1) -> None:
         super().__init__()
         each = () if n_inputs == 1 else (n_inputs,)
         width, middle, coarse = channels, channels * 3 // 2, channels * 2
@@ -191,6 +200,8 @@ def _by_channel(values: Tensor) -> Tensor:
 
 def _centres(rows: Tensor, n_centres: int) -> Tensor:
     """(V, C) -> (n_centres, C) centres of k-means on at most `_START_ROWS` of the rows."""
+    from sklearn.cluster import KMeans  # only a fit needs it: what is trained runs with PyTorch alone
+
     sample = rows[:: -(-len(rows) // _START_ROWS)].double().numpy()
     found = KMeans(n_centres, n_init=3, random_state=0).fit(sample).cluster_centers_
     return torch.from_numpy(found).float()
@@ -202,10 +213,8 @@ def _pointwise(convolution: nn.Conv3d, rows: Tensor) -> Tensor:
 
 
 def _convolution(in_channels: int, out_channels: int) -> nn.Module:
-    return Convolution(3, in_channels, out_channels, kernel_size=3, act=_ACT, norm=None)
-
-
-_ACT = ("LEAKYRELU", {"negative_slope": 0.1, "inplace": True})
+    convolution = nn.Conv3d(in_channels, out_channels, 3, padding=1)
+    return nn.Sequential(OrderedDict(conv=convolution, act=nn.LeakyReLU(0.1, inplace=True)))
 
 
 def _leaky(x: Tensor) -> Tensor:
@@ -228,3 +237,49 @@ def save_weights(network: Autoencoder, path: Path) -> None:
 def load_weights(network: Autoencoder, path: Path) -> None:
     """Read weights that `save_weights` wrote into a network of the same shape."""
     network.load_state_dict(load_file(path))
+
+
+class EncoderSize(NamedTuple):
+    """Size of an `Encoder`, as ``encoder.json`` holds it."""
+
+    n_components: int
+    channels: int
+    n_inputs: int = 1
+
+
+class Encoder(nn.Module):
+    """The trained encoder by itself, for images of any size.
+
+    (N, C + 1, I, J, K) intensities and foreground as the network was trained on them, on the working grid, ->
+    (N, n_components, I, J, K) log p(k | surroundings). Outside the foreground the latent means nothing.
+    """
+
+    def __init__(self, n_components: int, channels: int, n_inputs: int = 1) -> None:
+        super().__init__()
+        self.size = EncoderSize(n_components, channels, n_inputs)
+        self.network = Autoencoder(self.size, channels, n_inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C + 1, I, J, K) -> (N, n_components, I, J, K) log probabilities."""
+        standardised = self.network.standardise(x[:, :-1], x[:, -1:])
+        shape = x.shape[2:]
+        missing = [after for n in reversed(shape) for after in (0, -n % STRIDE)]
+        padded = functional.pad(torch.cat([standardised, x[:, -1:]], dim=1), missing)
+        rows = self.network(padded).reshape(len(x), *padded.shape[2:], -1)
+        return cast(Tensor, rows[:, : shape[0], : shape[1], : shape[2]].permute(0, 4, 1, 2, 3))
+
+
+def save_encoder(network: Autoencoder, folder: Path) -> EncoderSize:
+    """Write ``encoder.json`` and ``encoder.safetensors``, which `load_encoder` reads."""
+    size = EncoderSize(network.config.n_components, network.enter.out_channels, network.n_inputs)
+    (folder / "encoder.json").write_text(json.dumps(size._asdict(), indent=1) + "\n", encoding="utf-8")
+    weights = {f"network.{name}": value.contiguous().cpu() for name, value in network.state_dict().items()}
+    save_file(weights, folder / "encoder.safetensors")
+    return size
+
+
+def load_encoder(folder: Path | str) -> Encoder:
+    """The encoder that `save_encoder` wrote, on the CPU, ready to run."""
+    encoder = Encoder(**json.loads((Path(folder) / "encoder.json").read_text("utf-8")))
+    encoder.load_state_dict(load_file(Path(folder) / "encoder.safetensors"))
+    return encoder.eval()

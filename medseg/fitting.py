@@ -27,6 +27,7 @@ from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
 from medseg.measuring import measure
 from medseg.model import Model
+from medseg.own_transforms import OwnTransforms
 from medseg.patches import PatchSampler
 from medseg.preprocessing import Plan, Prepared, channels_of, check_channels, foreground_of
 from medseg.quality import QualityReference
@@ -46,6 +47,25 @@ class Watch:
     on_stage: Callable[[str], None] = lambda _stage: None
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a scan becomes an image and its mask.
+
+    Attributes:
+        masks: path of the mask of a scan, or None; may raise `InputError` for a scan that must have one.
+        own: what is done to each image first.
+    """
+
+    masks: Callable[[Source], Path | None] = lambda _scan: None
+    own: OwnTransforms = field(default_factory=OwnTransforms)
+
+    def __call__(self, scan: Source) -> tuple[MetaTensor, MetaTensor | None]:
+        """The (1, I, J, K) image, and the mask when there is one."""
+        image = self.own(scan if isinstance(scan, MetaTensor) else read_scan(scan))
+        path = self.masks(scan)
+        return image, None if path is None else read_mask(path, Geometry.of(image))
+
+
 @dataclass
 class _Cohort:
     used: list[Source] = field(default_factory=list)
@@ -57,7 +77,7 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     scans: Sequence[Source],
     config: Config,
     *,
-    masks: Callable[[Source], Path | None] = lambda _scan: None,
+    reading: Reading | None = None,
     device: str = "auto",
     checkpoint: Path | None = None,
     watch: Watch | None = None,
@@ -67,7 +87,7 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     """Fit a model to scans without labels.
 
     Args:
-        masks: path of the mask of a scan, or None; may raise `InputError` for a scan that must have one.
+        reading: masks and own transforms of the scans; None: neither.
         checkpoint: folder in which an interrupted training is kept; it resumes when scans and config are the same.
         objective: what training minimises.
         cache_bytes: how much of the scans on the working grid is kept in memory; what is beyond lies in temporary
@@ -76,14 +96,14 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     Raises:
         InputError: not one scan could be used.
     """
-    watch = watch or Watch()
+    watch, reading = watch or Watch(), reading or Reading()
     seed_everything(config.training)
     computing = choose_device(device)
     watch.on_stage("reading")
-    cohort = _read_fingerprints(scans, config, masks, watch)
+    cohort = _read_fingerprints(scans, config, reading, watch)
     plan = Plan.fit(cohort.fingerprints, config, memory_gb(computing))
     store = Store(cache_bytes)
-    _prepare(cohort, plan, masks, watch, store)
+    _prepare(cohort, plan, reading, watch, store)
     network = Autoencoder(config.autoencoder, plan.channels, config.channels.n_channels)
     normalised = [_kept(normalise(item, config.clustering), store) for item in cohort.prepared]
     network.start_from(sample_intensities(normalised), _noise_of(normalised))
@@ -109,18 +129,17 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
         fingerprints=tuple(cohort.fingerprints),
         record=record,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        own=reading.own,
     )
     return describe_labels(model, cohort.prepared, normalised)
 
 
-def _read_fingerprints(
-    scans: Sequence[Source], config: Config, masks: Callable[[Source], Path | None], watch: Watch
-) -> _Cohort:
+def _read_fingerprints(scans: Sequence[Source], config: Config, reading: Reading, watch: Watch) -> _Cohort:
     """Read every scan once; those that cannot be used are told to `watch` and left out."""
     cohort = _Cohort()
     for n_done, scan in enumerate(scans, start=1):
         try:
-            image, mask = _read(scan, masks)
+            image, mask = reading(scan)
             check_channels(image, config.channels)
             foreground = foreground_of(image, mask, config.preprocessing.foreground)
             modality = scan.modality if isinstance(scan, Scan) else ""
@@ -134,23 +153,17 @@ def _read_fingerprints(
     return cohort
 
 
-def _prepare(cohort: _Cohort, plan: Plan, masks: Callable[[Source], Path | None], watch: Watch, store: Store) -> None:
+def _prepare(cohort: _Cohort, plan: Plan, reading: Reading, watch: Watch, store: Store) -> None:
     """Read the usable scans once more and bring them to the working grid."""
     n_scans = len(cohort.used)
     for n_done, scan in enumerate(cohort.used, start=1):
-        image, mask = _read(scan, masks)
+        image, mask = reading(scan)
         cohort.prepared.append(_kept(plan.prepare(image, plan.foreground_of(image, mask)), store))
         watch.on_scan(n_scans + n_done, 2 * n_scans)
 
 
 def _kept(prepared: Prepared, store: Store) -> Prepared:
     return Prepared(store.image(prepared.image), store.image(prepared.foreground))
-
-
-def _read(scan: Source, masks: Callable[[Source], Path | None]) -> tuple[MetaTensor, MetaTensor | None]:
-    image = scan if isinstance(scan, MetaTensor) else read_scan(scan)
-    path = masks(scan)
-    return image, None if path is None else read_mask(path, Geometry.of(image))
 
 
 def sample_intensities(prepared: Sequence[Prepared], n_values: int = 200_000) -> torch.Tensor:

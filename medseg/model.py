@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg.autoencoder import Autoencoder
 from medseg.certainty import ONE, Fractions, Groups, confidence_on
-from medseg.cleanup import clean, count_values
+from medseg.cleanup import clean
 from medseg.clustering import Clusters, normalise
 from medseg.config import Config
 from medseg.cutting import fitted_groups, groups_of, labels_of, table_of_cut
@@ -35,49 +35,21 @@ from medseg.hierarchy import Hierarchy
 from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
 from medseg.measuring import measure
-from medseg.notebook import labels_html
+from medseg.notebook import middle_planes
+from medseg.own_transforms import ArrayTransform, OwnTransforms
 from medseg.preprocessing import Plan, Prepared, check_channels
-from medseg.quality import Flag, QualityReference
+from medseg.quality import QualityReference
+from medseg.segmentation import LabelArray, Segmentation
 from medseg.slabs import filled_slabs, look_up
+from medseg.summary import summary_of
 from medseg.training import TrainingRecord
 
-LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+__all__ = ["LabelArray", "Model", "Segmentation", "labels_on"]
 SLAB_VOXELS = 8_000_000
 """Scores on the native grid exist one label at a time, in slabs of about this many voxels (32 MB)."""
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """Labels of one scan on its native grid: (I, J, K), 0 is the background.
-
-    Attributes:
-        confidence: (I, J, K) probability that the label is right, 255 for 1; None unless asked for.
-        fractions: by label number, (I, J, K) share of the voxel that it holds, 255 for 1; None unless asked for.
-        finest: (I, J, K) leaf of the hierarchy, of which every cut's labels are unions; None unless asked for.
-        quality: measures of the scan by their name in `medseg.quality`.
-        flags: those that are unlike the training scans'.
-    """
-
-    labels: LabelArray
-    geometry: Geometry
-    table: LabelTable
-    confidence: npt.NDArray[np.uint8] | None = None
-    fractions: Fractions | None = None
-    finest: npt.NDArray[np.uint8] | None = None
-    quality: Mapping[str, float] = field(default_factory=dict)
-    flags: tuple[Flag, ...] = ()
-
-    def volumes_mm3(self) -> dict[int, float]:
-        """Volume of every label of the table, 0 for those that do not occur."""
-        n_values = max([int(self.labels.max()), *(x.number for x in self.table)]) + 1
-        counts = count_values(self.labels, n_values)
-        return {label.number: float(counts[label.number]) * self.geometry.voxel_volume_mm3 for label in self.table}
-
-    def _repr_html_(self) -> str:
-        return labels_html(self.table, self.volumes_mm3(), self.geometry)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """Everything learned, always fitted, never changed in place.
 
@@ -87,6 +59,7 @@ class Model:
         hierarchy: the tree over the labels; None in models of older versions.
         cut: number of labels that the tree is cut to; None for the fitted labels as they are.
         quality: what is usual in the training scans; None for models of versions that did not keep it.
+        own: the user's transforms that every scan goes through first.
     """
 
     config: Config
@@ -101,20 +74,33 @@ class Model:
     hierarchy: Hierarchy | None = None
     cut: int | None = None
     quality: QualityReference | None = None
+    own: OwnTransforms = field(default_factory=OwnTransforms)
 
     @staticmethod
-    def fit(scans: Sequence[Scan | Path | str | MetaTensor], config: Config | None = None, **options: Any) -> Model:
-        """Fit to scans without labels; `fitting.fit_model` has the options."""
-        from medseg.fitting import fit_model
+    def fit(
+        scans: Sequence[Scan | Path | str | MetaTensor],
+        config: Config | None = None,
+        *,
+        before: Sequence[ArrayTransform] = (),
+        masks: Callable[[Any], Path | None] = lambda _scan: None,
+        **options: Any,
+    ) -> Model:
+        """Fit to scans without labels; `fitting.fit_model` has the other options.
 
-        return fit_model(scans, config or Config(), **options)
+        Args:
+            before: own array transforms, which each scan goes through first, here and when it is segmented.
+            masks: path of the mask of a scan, or None.
+        """
+        from medseg.fitting import Reading, fit_model
+
+        return fit_model(scans, config or Config(), reading=Reading(masks, OwnTransforms.of(before)), **options)
 
     @staticmethod
-    def load(folder: Path | str, *, device: str = "auto") -> Model:
+    def load(folder: Path | str, *, device: str = "auto", before: Sequence[ArrayTransform] = ()) -> Model:
         """Read a model folder; see `model_folder.load_model`."""
         from medseg.model_folder import load_model
 
-        return load_model(Path(folder), device=device)
+        return load_model(Path(folder), device=device, before=before)
 
     def save(self, folder: Path | str) -> None:
         """Write a model folder, whole or not at all."""
@@ -136,6 +122,7 @@ class Model:
         digest.update(json.dumps(sorted(self.merged.items())).encode())
         digest.update(b"" if self.cut is None else f"cut {self.cut}".encode())
         digest.update("".join(f"channel {name}" for name in self.config.channels.names).encode())
+        digest.update("".join(f"own {name}" for name in self.own.names).encode())
         for name, weight in sorted({**self.network.state_dict(), **self.clusters.tensors()}.items()):
             digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -166,9 +153,11 @@ class Model:
         """
         self.check(fractions=fractions, finest=finest)
         check_channels(image, self.config.channels)
+        image = self.own(image)
         foreground = self.plan.foreground_of(image, mask)
         prepared = self.plan.prepare(image, foreground)
         inside = (foreground.as_tensor()[0] > 0).cpu().numpy()
+        planes = middle_planes(prepared.image)
         del foreground  # four bytes a voxel, of a scan that may have hundreds of millions
         geometry, tree = Geometry.of(image), self.hierarchy if finest or self._is_divided else None
         seen, quality, description = self._see(prepared, is_described=tree is not None)
@@ -188,7 +177,7 @@ class Model:
         flags = self.quality.flags(quality, self.config.clustering.n_clusters) if self.quality else ()
         kept = sure if confidence else None
         leaves = leaves if finest else None
-        return Segmentation(labels, geometry, self.table, kept, shares, leaves, quality, flags)
+        return Segmentation(labels, geometry, self.table, kept, shares, leaves, quality, flags, planes)
 
     def _see(self, prepared: Prepared, *, is_described: bool) -> tuple[Evidence, dict[str, float], Description | None]:
         """Evidence and measures of a scan on the working grid, and what the hierarchy needs of it when asked for."""
@@ -209,8 +198,10 @@ class Model:
         """Refuse, before any work, what this model cannot give.
 
         Raises:
-            ConfigError: the leaves of a model without hierarchy, or fractions of labels finer than the fitted ones.
+            ConfigError: the leaves of a model without hierarchy, or fractions of labels finer than the fitted ones; or
+                anything without the own transforms that the model was fitted with.
         """
+        self.own.check()
         if finest and self.hierarchy is None:
             raise ConfigError("this model has no hierarchy (it was made by an older medseg); train it again")
         if fractions and self._is_divided:
@@ -263,13 +254,10 @@ class Model:
 
     def describe(self) -> str:
         """A few lines for people."""
-        lines = [f"{len(self.table)} labels, working grid {self.plan.spacing_mm} mm, {self.plan.modality}, "
-                 f"trained on {len(self.fingerprints)} scans in {self.record.n_steps} steps"]  # fmt: skip
-        for label in self.table:
-            intensity = "" if label.mean_intensity is None else f"  mean intensity {label.mean_intensity:.3g}"
-            volume = "" if label.volume_ml is None else f"  {label.volume_ml:.1f} ml"
-            lines.append(f"  {label.number:3d}  {label.name}{intensity}{volume}")
-        return "\n".join(lines)
+        return summary_of(self)
+
+    def __repr__(self) -> str:
+        return self.describe()
 
 
 def labels_on(geometry: Geometry, scores: MetaTensor, inside: npt.NDArray[np.bool_]) -> LabelArray:

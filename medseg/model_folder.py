@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from medseg.io.atomic import recover_folder, whole_folder
 from medseg.io.labels import write_color_table
 from medseg.label_table import LabelTable
 from medseg.model import Model
+from medseg.own_transforms import ArrayTransform, OwnTransforms
 from medseg.preprocessing import Plan
 from medseg.quality import QualityReference
 from medseg.training import TrainingRecord
 
-FORMAT = 2
-"""1: no hierarchy; still read."""
+FORMAT = 3
+"""1: no hierarchy; 2: no own transforms; both still read."""
 MARKER = "model.json"
 
 
@@ -48,6 +50,7 @@ class _Facts(BaseModel):
     fingerprints: tuple[ScanFingerprint, ...]
     cut: int | None = None
     quality: QualityReference | None = None
+    own_transforms: tuple[str, ...] = ()
 
 
 def save_model(model: Model, folder: Path) -> None:
@@ -65,6 +68,7 @@ def save_model(model: Model, folder: Path) -> None:
         fingerprints=model.fingerprints,
         cut=model.cut,
         quality=model.quality,
+        own_transforms=model.own.names,
     )
     with whole_folder(folder, marker=MARKER) as temporary:
         save_weights(model.network, temporary / "autoencoder.safetensors")
@@ -76,10 +80,14 @@ def save_model(model: Model, folder: Path) -> None:
         (temporary / MARKER).write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def load_model(folder: Path, *, device: str = "auto") -> Model:
+def load_model(folder: Path, *, device: str = "auto", before: Sequence[ArrayTransform] = ()) -> Model:
     """Read a folder that `save_model` wrote.
 
+    Args:
+        before: the own transforms that the model was fitted with, if it was.
+
     Raises:
+        ConfigError: other transforms than those.
         ModelError: no model there, damaged, or of a newer format.
     """
     recover_folder(folder)
@@ -106,6 +114,7 @@ def load_model(folder: Path, *, device: str = "auto") -> Model:
         hierarchy=tree,
         cut=facts.cut,
         quality=facts.quality,
+        own=OwnTransforms(facts.own_transforms).with_code(before),
     )
 
 

@@ -1,32 +1,156 @@
-"""How scans and segmentations show themselves in a notebook: small HTML tables, everything from outside escaped."""
+"""How scans and segmentations show themselves in a notebook: small tables and a small picture of three planes.
+
+Everything from outside is escaped. Pictures are laid out as radiologists look at them: patient's right on the left.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import io
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import NamedTuple
 
-from medseg.geometry import Geometry
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.data.meta_tensor import MetaTensor
+
+from medseg.geometry import Geometry, resample
 from medseg.label_table import LabelTable
 
+Pixels = npt.NDArray[np.uint8]
+SIDE = 192
+"""Pixels along the longest axis of a picture's planes."""
+_OPACITY = 0.5
 
-def labels_html(table: LabelTable, volumes_mm3: Mapping[int, float], geometry: Geometry) -> str:
-    """A row for each label: number, colour, name, volume in ml."""
+
+class Plane(NamedTuple):
+    """A grid in RAS order, one voxel thick along `axis`, and its (a, b) grey values; None where there is no image."""
+
+    grid: Geometry
+    axis: int
+    grey: Pixels | None
+
+
+def labels_html(
+    table: LabelTable, volumes_mm3: Mapping[int, float], geometry: Geometry, picture: bytes | None = None
+) -> str:
+    """A row for each label: number, colour, name, volume in ml; the picture above."""
     rows = "".join(
         f'<tr><td>{label.number}</td><td style="background:rgb({",".join(map(str, label.color))});width:2em"></td>'
         f'<td style="text-align:left">{escape(label.name)}</td>'
         f"<td>{volumes_mm3.get(label.number, 0.0) / 1000:.1f} ml</td></tr>"
         for label in table
     )
-    return f"<table>{rows}</table><p>{escape(_grid(geometry))}</p>"
+    return f"{_img(picture, 'labels in three planes')}<table>{rows}</table><p>{escape(_grid(geometry))}</p>"
 
 
-def scan_html(name: str, verdict: str, reason: str, geometry: Geometry | None) -> str:
-    """Name, verdict with its reason, grid."""
+def scan_html(name: str, verdict: str, reason: str, geometry: Geometry | None, picture: bytes | None = None) -> str:
+    """Name, verdict with its reason, grid, picture."""
     said = escape(verdict if not reason else f"{verdict}: {reason}")
     grid = "" if geometry is None else f"<br>{escape(_grid(geometry))}"
-    return f"<p><b>{escape(name)}</b> {said}{grid}</p>"
+    return f"<p><b>{escape(name)}</b> {said}{grid}</p>{_img(picture, 'scan in three planes')}"
+
+
+def middle_planes(image: MetaTensor) -> tuple[Plane, ...]:
+    """Axial, coronal and sagittal plane through the middle of a (C, I, J, K) image, from its first channel.
+
+    Intensities run from percentile 1 to 99.5 of the planes.
+    """
+    first = MetaTensor(image.as_tensor()[:1], affine=image.affine)
+    planes = empty_planes(Geometry.of(image))
+    values = [resample(first, p.grid, "nearest").as_tensor()[0].cpu().numpy().squeeze(p.axis) for p in planes]
+    low, high = np.percentile(np.concatenate([v.ravel() for v in values]), (1, 99.5))
+    scaled = [np.clip((v - low) / max(float(high - low), 1e-6), 0, 1) * 255 for v in values]
+    return tuple(p._replace(grey=v.astype(np.uint8)) for p, v in zip(planes, scaled, strict=True))
+
+
+def empty_planes(geometry: Geometry) -> tuple[Plane, ...]:
+    """The same planes of a grid without an image, at most `SIDE` voxels along an axis."""
+    ras = geometry.in_ras_order()
+    planes = []
+    for axis in (2, 1, 0):
+        start, shape, step = [0, 0, 0], list(ras.shape), [1.0, 1.0, 1.0]
+        start[axis], shape[axis] = ras.shape[axis] // 2, 1
+        for other in {0, 1, 2} - {axis}:
+            step[other] = max(1.0, ras.shape[other] / SIDE)
+            shape[other] = int((ras.shape[other] - 1) / step[other]) + 1
+        cut = ras.crop(start, shape)
+        planes.append(Plane(Geometry(cut.shape, cut.affine @ np.diag([*step, 1.0])), axis, None))
+    return tuple(planes)
+
+
+def picture(planes: Sequence[Plane], labels: MetaTensor | None = None, table: LabelTable | None = None) -> bytes:
+    """PNG of three planes side by side: grey, below it with the colours of the (1, I, J, K) labels over it.
+
+    Without grey values the labels' colours alone, without labels the grey values alone.
+    """
+    longest = max(max(_extents_mm(plane)) for plane in planes)
+    rows = [] if planes[0].grey is None else [[_grey(plane) for plane in planes]]
+    if labels is not None and table is not None:
+        rows.append([_coloured(plane, labels, table) for plane in planes])
+    scaled = [[_tile(rgb, plane, longest) for rgb, plane in zip(row, planes, strict=True)] for row in rows]
+    height = max(tile.shape[0] for tile in scaled[0])
+    padded = [
+        np.concatenate([np.pad(tile, ((0, height - tile.shape[0]), (0, 2), (0, 0))) for tile in row], axis=1)
+        for row in scaled
+    ]
+    return _png(np.concatenate(padded, axis=0))
+
+
+def _grey(plane: Plane) -> Pixels:
+    """(a, b, 3)."""
+    if plane.grey is None:
+        return np.zeros((*(n for axis, n in enumerate(plane.grid.shape) if axis != plane.axis), 3), dtype=np.uint8)
+    return np.repeat(plane.grey[..., None], 3, axis=-1)
+
+
+def _coloured(plane: Plane, labels: MetaTensor, table: LabelTable) -> Pixels:
+    """(a, b, 3) with the labels' colours laid over the grey values."""
+    found = resample(labels, plane.grid, "nearest").as_tensor()[0].cpu().numpy().squeeze(plane.axis).astype(np.int64)
+    rgb = _grey(plane).astype(np.float64)
+    opacity = 1.0 if plane.grey is None else _OPACITY
+    for label in table:
+        inside = found == label.number
+        rgb[inside] = (1 - opacity) * rgb[inside] + opacity * np.asarray(label.color)
+    return rgb.astype(np.uint8)
+
+
+def _extents_mm(plane: Plane) -> list[float]:
+    """Width of the plane along its two axes."""
+    sizes = zip(plane.grid.shape, plane.grid.spacing_mm, strict=True)
+    return [n * spacing for axis, (n, spacing) in enumerate(sizes) if axis != plane.axis]
+
+
+def _tile(rgb: Pixels, plane: Plane, longest_mm: float) -> Pixels:
+    """Upright, in square pixels: second axis upwards, first from right to left."""
+    from PIL import Image
+
+    width, height = (max(1, round(SIDE * extent / longest_mm)) for extent in _extents_mm(plane))
+    upright = Image.fromarray(np.ascontiguousarray(np.flip(rgb.transpose(1, 0, 2), axis=(0, 1))))
+    return np.asarray(upright.resize((width, height), Image.Resampling.NEAREST))
+
+
+def _png(pixels: Pixels) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+def _img(picture: bytes | None, text: str) -> str:
+    if not picture:
+        return ""
+    return f'<img alt="{text}" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
 
 
 def _grid(geometry: Geometry) -> str:
     spacing = " x ".join(f"{s:.3g}" for s in geometry.spacing_mm)
     return f"{' x '.join(map(str, geometry.shape))} voxels of {spacing} mm, {geometry.axcodes}"
+
+
+def as_image(labels: npt.NDArray[np.generic], geometry: Geometry) -> MetaTensor:
+    """(I, J, K) labels as a (1, I, J, K) image."""
+    return MetaTensor(torch.from_numpy(labels)[None], affine=torch.from_numpy(geometry.affine.copy()))

@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_segment(commands)
     _add_label(commands)
     _add_describe(commands)
+    _add_export(commands)
     _add_evaluate(commands)
     _add_report(commands)
     _add_pacs(commands)
@@ -183,6 +184,12 @@ def _add_label(commands: Commands) -> None:  # type: ignore[valid-type]
 def _add_describe(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = _command(commands, "describe", "print the labels of a model and the tree that --cut cuts")
     parser.add_argument("model", type=Path, metavar="MODEL", help="model folder")
+
+
+def _add_export(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _command(commands, "export", "write the trained encoder as a MONAI bundle that runs without medseg")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="model folder")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="bundle folder to write")
 
 
 def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]

@@ -111,6 +111,16 @@ def describe(args: argparse.Namespace) -> int:
     return 0
 
 
+def export(args: argparse.Namespace) -> int:
+    """Write the trained encoder as a MONAI bundle."""
+    from medseg.bundle import write_bundle
+    from medseg.model import Model
+
+    write_bundle(Model.load(args.model, device="cpu"), args.out)
+    say(f"bundle: {args.out}")
+    return 0
+
+
 def evaluate(args: argparse.Namespace) -> int:
     """Compare label maps with references."""
     from medseg.pipelines.evaluating import evaluate_and_print
@@ -251,4 +261,5 @@ def _scans(args: argparse.Namespace, config: Config) -> list[Scan]:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "inspect": inspect, "run": run, "train": train, "segment": segment,
     "label": label, "describe": describe, "evaluate": evaluate, "report": report, "pacs": pacs, "slicer": slicer,
+    "export": export,
 }  # fmt: skip

@@ -15,7 +15,7 @@ from medseg.pipelines.resources import available_memory
 from medseg.config import Config
 from medseg.devices import choose_device
 from medseg.errors import ConfigError, InputError
-from medseg.fitting import Source, Watch, fit_model
+from medseg.fitting import Reading, Source, Watch, fit_model
 from medseg.io.atomic import recover_folder, remove_leftovers
 from medseg.io.scan import Scan
 from medseg.model import Model
@@ -86,6 +86,7 @@ def train_model(
     remove_leftovers(folder.resolve().parent, folder.name)
     if reuse and (folder / "model.json").is_file():
         known = Model.load(folder, device=device)
+        known.check()
         if known.config == config:
             say(f"model folder {folder} was fitted with these settings: taken as it is")
             shutil.rmtree(_checkpoint(folder), ignore_errors=True)
@@ -117,12 +118,13 @@ def _fit(
     def mask_of(scan: Source) -> Path | None:
         return mask_path(masks, scan) if isinstance(scan, Scan) else None
 
+    reading = Reading(mask_of)
     # Half of what is left, shared by the processes of torchrun; temporary files hold the rest.
     free = available_memory()
     cache = None if free is None else free // 2 // group.size
     try:
         model = fit_model(
-            scans, config, masks=mask_of, device=device, checkpoint=checkpoint, watch=watch, cache_bytes=cache
+            scans, config, reading=reading, device=device, checkpoint=checkpoint, watch=watch, cache_bytes=cache
         )
     except InputError as error:
         raise ConfigError(str(error)) from None
