@@ -29,7 +29,8 @@ from medseg.certainty import ONE
 from medseg.fitting import fit_model
 from medseg.io.atomic import whole_file, write_text_whole
 from medseg.model import Segmentation
-from medseg.report.mosaic import HEADER, TILE, write_mosaic
+from medseg.report.layout import tiles_of
+from medseg.report.mosaic import write_mosaic
 
 Array = npt.NDArray[np.float64]
 CALIBRATED = ("brainweb", "mni_noisy", "mni_clean")
@@ -137,9 +138,11 @@ def _column(image: MetaTensor, result: Segmentation, out: Path) -> tuple[npt.NDA
     path = out / "mosaic.png"
     write_mosaic(image, result, path, title="")
     with Image.open(path) as page:
-        mosaic = np.asarray(page.convert("RGB"))[HEADER : HEADER + 3 * TILE]
+        tiles = tiles_of(np.asarray(page.convert("RGB")))
     path.unlink()
-    return mosaic[:, 2 * TILE : 3 * TILE], mosaic[:, 3 * TILE : 4 * TILE]
+    if tiles is None:
+        raise ValueError("expected a mosaic")
+    return tuple(np.concatenate(tiles[:, 1, kind], axis=0) for kind in (0, 1))
 
 
 PICTURES: dict[str, str] = {"cuts_brain": "brainweb", "cuts_ct": "ct"}

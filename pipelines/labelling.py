@@ -178,10 +178,11 @@ def _rewrite_scan(out: Path, record: Record, before: Model, model: Model) -> boo
     rewritten = tuple(name for name in FORMATS_OF_LABELS if files[name])
     write_outputs(result, record.scan, replace(job, formats=rewritten))
     mosaic = output_path(out / "report", record.scan, ".png")
-    if mosaic.is_file() and not redraw_mosaic(mosaic, result, title=record.scan):
+    same_labels = (before.merged, before.cut) == (model.merged, model.cut)
+    if mosaic.is_file() and not redraw_mosaic(mosaic, result, title=record.scan, same_labels=same_labels):
         say(f"{record.scan}: its picture has another layout and keeps the old names and colours; segment it again")
     viewed = viewer_path(out, record.scan)
-    if viewed.is_file() and (before.merged, before.cut) != (model.merged, model.cut):
+    if viewed.is_file() and not same_labels:
         renew_labels(viewed, result.labels, geometry)
     same = before.groups == model.groups and only_merged(before, model)
     follow = (*FORMATS_OF_LABELS, "finest", *(NAMELESS_FORMATS if same else ()))

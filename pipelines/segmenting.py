@@ -95,7 +95,7 @@ def segment_one(model: Model, scan: Scan, job: Job) -> Segmentation:
         write_map(anomaly_of(model, image, mask), job.path(scan.id, "anomaly"), unit=UNIT)
     write_mosaic(image, result, mosaic_path(job.out, scan.id), title=scan.id)
     if viewer() is not None:
-        write_viewer_volume(image, result.labels, viewer_path(job.out, scan.id))
+        write_viewer_volume(image, result.labels, viewer_path(job.out, scan.id), result.coarse_confidence)
     return result
 
 

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 import numpy as np
+import torch
+from monai.data.meta_tensor import MetaTensor
 
 from medseg.geometry import Geometry
 from medseg.label_table import LabelTable
@@ -34,15 +36,21 @@ def table() -> LabelTable:
     return labels
 
 
+def _sureness(labels: np.ndarray, image: MetaTensor) -> MetaTensor:
+    """A confidence that grows from one side of the labels to the other."""
+    ramp = np.broadcast_to(np.linspace(60, 255, labels.shape[0])[:, None, None], labels.shape)
+    return MetaTensor(torch.from_numpy(np.where(labels > 0, ramp, 0).astype(np.uint8)[None]), affine=image.affine)
+
+
 def make_out(out: Path, n_scans: int, *, volumes: bool = True, side: int = 40) -> Path:
     """`n_scans` scans that share one picture and one set of volumes, the last one odd, and one refused scan."""
     image, truth = phantom(small_grid(side), noise=8.0, seed=0)
     labels = np.asarray(truth)
-    result = Segmentation(labels, Geometry.of(image), table())
+    result = Segmentation(labels, Geometry.of(image), table(), coarse_confidence=_sureness(labels, image))
     first, found = out / "report" / "scan000.png", out / "report" / "volumes" / "scan000.js"
     write_mosaic(image, result, first, title="scan000")
     if volumes:
-        write_viewer_volume(image, labels, found)
+        write_viewer_volume(image, labels, found, result.coarse_confidence)
     mm3 = result.volumes_mm3()
     header = "scan,status,reason,seconds,peak_memory_mb," + ",".join(f"{n} {name} mm3" for n, name in NAMES.items())
     rows = []

@@ -89,7 +89,25 @@ if (only !== "open") {
     await tab.locator("#viewer-labels").uncheck();
     await tab.waitForTimeout(800);
     found.without_labels = await colored(tab);
-    await tab.locator("#viewer-labels").check();
+    found.texts.legend = await tab.locator("#viewer-sure").isVisible();
+    if (found.texts.legend) {
+      await tab.locator("#viewer-confidence").focus();
+      found.confidence_at_first = await tab.locator("#viewer-confidence").isChecked();
+      await tab.keyboard.press("Space");
+      await tab.waitForTimeout(800);
+      found.with_confidence = await colored(tab);
+      found.labels_beside_confidence = await tab.locator("#viewer-labels").isChecked();
+      await tab.mouse.move(box.x + box.width * 0.12, box.y + box.height * 0.25);
+      await tab.waitForTimeout(60);
+      found.texts.sure = await tab.locator("#viewer-label").innerText();
+      await tab.screenshot({ path: `${folder}/confidence.png` });
+      await contrast(tab, "confidence");
+      await tab.keyboard.press("Space");
+      await tab.waitForTimeout(800);
+      found.after_confidence = await colored(tab);
+    } else {
+      await tab.locator("#viewer-labels").check();
+    }
     await tab.locator("#viewer-legend input").first().uncheck();
     await tab.waitForTimeout(800);
     found.without_first = await colored(tab);

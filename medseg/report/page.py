@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
+from medseg.report.confidence_part import confidence_note
 from medseg.report.drawing import ml, training_curve
 from medseg.report.facts import facts_list
 from medseg.report.labels_part import labels_table, naming_form
@@ -119,7 +120,8 @@ def _scans(out: Path, outcome: Outcome, odd: dict[tuple[int, int], Odd], view: S
                  number_cell(scan.seconds, f"{scan.seconds or 0:.1f}"),
                  number_cell(scan.memory_mb, f"{scan.memory_mb or 0:.0f}")]  # fmt: skip
         rows.append(row(cells, kind="" if scan.is_done else "bad", anchor=f"scan-{place}" if scan.is_done else ""))
-    return ("" if view else GET_IT) + table("All scans", columns, rows)
+    notes = ("" if view else GET_IT) + confidence_note(out, outcome)
+    return notes + table("All scans", columns, rows)
 
 
 def _volume(scan: ScanRow, number: int, odd: Odd | None) -> Cell:
