@@ -32,13 +32,14 @@ def write_mosaic(image: MetaTensor, result: Segmentation, path: Path, *, title: 
     grid = _display_grid(result)
     shown = labels_at(grid, result.labels, result.geometry)
     grey = to_grey(resample(image, grid).as_tensor()[0].cpu().numpy(), shown > 0)
-    volumes = [np.repeat(grey[..., None], 3, -1), _blend(grey, shown, result.table)]
-    sure = confidence_at(grid, result, shown > 0)
-    volumes += [] if sure is None else [painted(sure)]
     rows = []
     for axis in (2, 1, 0):
-        places = _slice_indices(shown, axis)
-        tiles = [_tile(np.take(volume, index, axis)) for index in places for volume in volumes]
+        tiles = []
+        for index in _slice_indices(shown, axis):
+            plain, labels = np.take(grey, index, axis), np.take(shown, index, axis)
+            sure = confidence_at(_slice_of(grid, axis, index), result, np.expand_dims(labels, axis) > 0)
+            tiles += [_tile(np.repeat(plain[..., None], 3, -1)), _tile(_blend(plain, labels, result.table))]
+            tiles += [] if sure is None else [_tile(painted(np.take(sure, 0, axis)))]
         rows.append(np.concatenate(tiles, axis=1))
     _save(np.concatenate(rows, axis=0), path, result.table, title)
 
@@ -80,6 +81,13 @@ def _blend(grey: Pixels, labels: npt.NDArray[np.int64], table: LabelTable) -> Pi
     inside = labels > 0
     rgb[inside] = (1 - OPACITY) * rgb[inside] + OPACITY * lookup[labels[inside]]
     return rgb.astype(np.uint8)
+
+
+def _slice_of(grid: Geometry, axis: int, index: int) -> Geometry:
+    """One plane of the grid."""
+    start, shape = [0, 0, 0], list(grid.shape)
+    start[axis], shape[axis] = index, 1
+    return grid.crop(start, shape)
 
 
 def _slice_indices(labels: npt.NDArray[np.int64], axis: int) -> list[int]:
