@@ -7,6 +7,7 @@ import logging
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -150,5 +151,7 @@ def run_facts(model: Model, command: Sequence[str]) -> dict[str, Any]:
         "model": model.fingerprint,
         "config": model.config.model_dump(mode="json"),
         "plan": model.plan.model_dump(mode="json"),
+        "created": model.created,
+        "training": asdict(model.record),
         "labels": [{"number": x.number, "name": x.name, "color": list(x.color)} for x in model.table],
     }

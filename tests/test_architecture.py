@@ -52,6 +52,7 @@ LAYERS = (
         "medseg.fitting",
         "medseg.suggestions",
         "medseg.anomaly",
+        "medseg.examples",
         "medseg.habitats",
     },
     {"medseg.report"},

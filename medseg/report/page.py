@@ -9,13 +9,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 from medseg.report.confidence_part import confidence_note
-from medseg.report.drawing import ml, training_curve
+from medseg.report.drawing import ml
 from medseg.report.facts import facts_list
 from medseg.report.labels_part import labels_table, naming_form
 from medseg.report.markup import Cell, column, number_cell, row, section, source_hash, table, text_cell
 from medseg.report.oddness import Odd, flagged, odd_shares
 from medseg.report.outcome import Outcome, ScanRow
 from medseg.report.thumbnails import mosaic_of, thumbnail
+from medseg.report.training_part import training_section
 from medseg.report.viewer_part import GET_IT, ScanView, dialog, scan_view, scripts, view_button
 
 MAX_PICTURES_BYTES = 40_000_000
@@ -40,7 +41,7 @@ def render_page(out: Path, outcome: Outcome, *, single_file: bool = False) -> st
         section("odd", "Look at these first", _look_first(outcome)),
         section("labels", "Labels", labels_table(out, outcome, odd) + naming_form(outcome)),
         section("scans", "All scans", _scans(out, outcome, odd, view)),
-        section("training", "Training", _training(outcome)),
+        section("training", "Training", training_section(out, outcome)),
         section("run", "This run", facts_list(outcome.facts)),
     )
     return (
@@ -147,9 +148,3 @@ def _picture(out: Path, scan: ScanRow, *, with_image: bool, linked: bool) -> Cel
     if not linked:
         return Cell(image if uri else "")
     return Cell(f'<a href="report/{quote(scan.name)}.png" title="open the full picture">{shown}</a>')
-
-
-def _training(outcome: Outcome) -> str:
-    curve = training_curve(outcome.losses, outcome.n_steps)
-    said = '<p class="muted">Mean loss between checks; lower is better.</p>\n'
-    return f"{said}{curve}" if curve else ""
