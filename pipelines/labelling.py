@@ -19,6 +19,7 @@ from medseg.pipelines.writing import FORMATS_OF_LABELS, NAMELESS_FORMATS, SUFFIX
 from medseg.errors import ConfigError
 from medseg.label_table import Code
 from medseg.model import Model, Segmentation
+from medseg.places import places_of
 from medseg.report.mosaic import redraw_mosaic
 from medseg.report.viewer_volumes import renew_labels
 
@@ -192,5 +193,6 @@ def _rewrite_scan(out: Path, record: Record, before: Model, model: Model) -> boo
     key = "" if left else record.key.replace(model_key(before), model_key(model))
     there = tuple(name for name in SUFFIXES if files[name])
     sizes = sizes_of(record.scan, replace(job, formats=there))
-    write_record(out, replace(record, volumes_mm3=result.volumes_mm3(), key=key, outputs=sizes))
+    places = places_of(labels, geometry)
+    write_record(out, replace(record, volumes_mm3=result.volumes_mm3(), key=key, outputs=sizes, places=places))
     return not left

@@ -21,6 +21,7 @@ from medseg.pipelines.manifest import (
     read_records,
     record_path,
     write_manifest,
+    write_places,
     write_quality,
     write_record,
 )
@@ -38,6 +39,7 @@ from medseg.io.maps import write_map
 from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
 from medseg.model import Model, Segmentation
+from medseg.places import places_of
 from medseg.report.mosaic import write_mosaic
 from medseg.report.niivue import viewer
 from medseg.report.viewer_volumes import write_viewer_volume
@@ -80,6 +82,7 @@ def _segment(model: Model, scan: Scan, job: Job, started: float) -> Record:
     return Record(
         scan.id, "done", "", seconds, peak_memory_mb(), result.volumes_mm3(), f"{settings}-{content}",
         stamp, sizes_of(scan.id, job), dict(result.quality), [str(flag) for flag in result.flags],
+        places_of(result.labels, result.geometry),
     )  # fmt: skip
 
 
@@ -132,6 +135,7 @@ def finish(out: Path, model: Model, command: Sequence[str]) -> list[Record]:
         records: list[Record] = read_records(out)
         write_manifest(out, records, model.table)
         write_quality(out, records)
+        write_places(out, records)
         write_color_table(model.table, out / "labels.ctbl")
         write_text_whole(out / "run.json", json.dumps(run_facts(model, command), indent=1) + "\n")
     return records

@@ -24,7 +24,7 @@ LAYERS = (
         "medseg.slabs",
     },
     {"medseg.io"},
-    {"medseg.foreground", "medseg.fingerprint", "medseg.cleanup", "medseg.overlap", "medseg.distance"},
+    {"medseg.foreground", "medseg.fingerprint", "medseg.cleanup", "medseg.overlap", "medseg.distance", "medseg.places"},
     {"medseg.preprocessing", "medseg.metrics", "medseg.evaluation"},
     {
         "medseg.autoencoder",
