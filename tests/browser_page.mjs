@@ -66,6 +66,12 @@ if (only !== "open") {
   found.overflow["1280"] = await tab.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   await tab.screenshot({ path: `${folder}/light.png`, fullPage: true });
   await contrast(tab, "light");
+  found.pictures = await tab.evaluate(async () => {
+    const images = [...document.images];
+    for (const image of images) image.loading = "eager";
+    await Promise.allSettled(images.map((image) => image.decode()));
+    return { broken: images.filter((image) => !image.naturalWidth).length, examples: document.querySelectorAll("img.example").length };
+  });
   const column = tab.locator("#scans thead th").filter({ hasText: "white matter" });
   const first = () => tab.locator("#scans tbody tr").first().locator("th").innerText();
   await column.locator("button").click();

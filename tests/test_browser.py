@@ -43,6 +43,7 @@ def check(found: dict) -> None:
     assert found["errors"] == []
     assert {name: broken for name, broken in found["axe"].items() if broken} == {}
     assert {name: n for name, n in found["overflow"].items() if n > 0} == {}
+    assert found["pictures"] == {"broken": 0, "examples": 3}
     assert found["texts"]["ascending"] == "scan000"
     assert found["texts"]["descending"] == "scan007"
 
