@@ -64,7 +64,8 @@ def confidence_note(out: Path, outcome: Outcome) -> str:
     notes = []
     if any(shown):
         order = " Of clusters of a cohort take it as an order of voxels." if _is_of_cohort(outcome) else ""
-        notes.append(f"The viewer and the full pictures also show {LEGEND}: 0 {confidence_bar()} 1.{order}")
+        ramp = f'<span class="nowrap">0 {confidence_bar()} 1.</span>'
+        notes.append(f"The viewer and the full pictures also show {LEGEND}: {ramp}{order}")
     if not all(shown):
         who = "No picture shows" if not any(shown) else f"{shown.count(False)} of {len(shown)} pictures do not show"
         notes.append(f"{who} confidence; this adds it: <code>{HOW}</code>")
