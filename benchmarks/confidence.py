@@ -29,11 +29,13 @@ from medseg.certainty import ONE
 from medseg.fitting import Reading, fit_model
 from medseg.io.atomic import whole_file, write_text_whole
 from medseg.model import Segmentation
-from medseg.report.mosaic import HEADER, TILE, write_mosaic
+from medseg.report.layout import tiles_of
+from medseg.report.mosaic import write_mosaic
 
 Array = npt.NDArray[np.float64]
 CALIBRATED = ("brainweb", "mni_noisy", "mni_clean")
 CUTS = (3, 6, 12, 24)
+_CAPTION = 24
 ANTS = Path(__file__).with_name("ants_posteriors.py")
 COLUMNS = ("part", "right", "ECE", "MAE of fractions", "MAE of hard labels", "MAE of Atropos' posteriors")
 
@@ -134,8 +136,8 @@ def picture_of_cuts(name: str, args: argparse.Namespace) -> str:
 
 def _captioned(pixels: npt.NDArray[np.uint8], captions: list[str]) -> Image.Image:
     """Columns of one width with a word above each."""
-    picture = Image.new("RGB", (pixels.shape[1], pixels.shape[0] + HEADER))
-    picture.paste(Image.fromarray(pixels), (0, HEADER))
+    picture = Image.new("RGB", (pixels.shape[1], pixels.shape[0] + _CAPTION))
+    picture.paste(Image.fromarray(pixels), (0, _CAPTION))
     for number, caption in enumerate(captions):
         place = (number * pixels.shape[1] // len(captions) + 6, 4)
         ImageDraw.Draw(picture).text(place, caption, fill=(230, 230, 230), font_size=14)
@@ -147,9 +149,11 @@ def _column(image: MetaTensor, result: Segmentation, out: Path) -> tuple[npt.NDA
     path = out / "mosaic.png"
     write_mosaic(image, result, path, title="")
     with Image.open(path) as page:
-        mosaic = np.asarray(page.convert("RGB"))[HEADER : HEADER + 3 * TILE]
+        tiles = tiles_of(np.asarray(page.convert("RGB")))
     path.unlink()
-    return mosaic[:, 2 * TILE : 3 * TILE], mosaic[:, 3 * TILE : 4 * TILE]
+    if tiles is None:
+        raise ValueError("expected a mosaic")
+    return tuple(np.concatenate(tiles[:, 1, kind], axis=0) for kind in (0, 1))
 
 
 PICTURES: dict[str, str] = {"cuts_brain": "brainweb", "cuts_ct": "ct"}

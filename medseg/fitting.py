@@ -45,6 +45,7 @@ class Watch:
     on_refused: Callable[[Source, InputError], None] = lambda _scan, _error: None
     on_step: Callable[[int, int, float], None] = lambda _done, _most, _loss: None
     on_stage: Callable[[str], None] = lambda _stage: None
+    on_fitted: Callable[[Model, Sequence[Prepared]], None] = lambda _model, _normalised: None
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,9 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         own=reading.own,
     )
-    return describe_labels(model, cohort.prepared, normalised)
+    described = describe_labels(model, cohort.prepared, normalised)
+    watch.on_fitted(described, normalised)
+    return described
 
 
 def _read_fingerprints(scans: Sequence[Source], config: Config, reading: Reading, watch: Watch) -> _Cohort:

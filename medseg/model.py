@@ -21,7 +21,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.autoencoder import Autoencoder
-from medseg.certainty import ONE, Fractions, Groups, confidence_on
+from medseg.certainty import ONE, Fractions, Groups, coarse_confidence, confidence_on
 from medseg.cleanup import clean
 from medseg.clustering import Clusters, normalise
 from medseg.config import Config
@@ -163,21 +163,21 @@ class Model:
         seen, quality, description = self._see(prepared, is_described=tree is not None)
         del prepared
         labels = self._fitted_labels(geometry, seen.scores, inside)
-        evidence = seen if confidence or fractions or unsure > 0 else None
-        shares = Fractions(geometry, evidence, inside, self.groups) if evidence and fractions else None
-        del seen, inside
+        shares = Fractions(geometry, seen, inside, self.groups) if fractions else None
+        del inside
         leaves = tree.leaves_on(geometry, description, labels, fitted_groups(self)) if tree and description else None
         labels = labels_of(self, labels, leaves)
         sure = None
-        if evidence and (confidence or unsure > 0):
-            sure = confidence_on(geometry, evidence, labels, self.groups)
+        if confidence or unsure > 0:
+            sure = confidence_on(geometry, seen, labels, self.groups)
             for volume in (labels, leaves):
                 if volume is not None:
                     volume[sure < unsure * ONE] = 0
         flags = self.quality.flags(quality, self.config.clustering.n_clusters) if self.quality else ()
         kept = sure if confidence else None
         leaves = leaves if finest else None
-        return Segmentation(labels, geometry, self.table, kept, shares, leaves, quality, flags, planes)
+        coarse = coarse_confidence(geometry, seen, labels, self.groups)
+        return Segmentation(labels, geometry, self.table, kept, shares, leaves, quality, flags, planes, coarse)
 
     def _see(self, prepared: Prepared, *, is_described: bool) -> tuple[Evidence, dict[str, float], Description | None]:
         """Evidence and measures of a scan on the working grid, and what the hierarchy needs of it when asked for."""

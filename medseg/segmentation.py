@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from monai.data.meta_tensor import MetaTensor
 
 from medseg.certainty import Fractions
 from medseg.cleanup import count_values
@@ -29,6 +30,7 @@ class Segmentation:
         quality: measures of the scan by their name in `medseg.quality`.
         flags: those that are unlike the training scans'.
         planes: three planes of the scan, to be shown below the labels.
+        coarse_confidence: (1, i, j, k) confidence on a coarse grid of its own, to look at; 0 without label.
     """
 
     labels: LabelArray
@@ -40,6 +42,7 @@ class Segmentation:
     quality: Mapping[str, float] = field(default_factory=dict)
     flags: tuple[Flag, ...] = ()
     planes: tuple[Plane, ...] = ()
+    coarse_confidence: MetaTensor | None = None
 
     def volumes_mm3(self) -> dict[int, float]:
         """Volume of every label of the table, 0 for those that do not occur."""

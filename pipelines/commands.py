@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.out)
     folder = args.model or args.out / "model"
     options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
-    model = train_model(scans, folder, config, reuse=True, **options)
+    model = train_model(scans, folder, config, out=args.out, **options)
     model = judge_habitats(model, folder, scans, job)
     return _segment_and_report(model, scans, job, args)
 

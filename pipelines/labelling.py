@@ -19,6 +19,7 @@ from medseg.pipelines.writing import FORMATS_OF_LABELS, NAMELESS_FORMATS, SUFFIX
 from medseg.errors import ConfigError
 from medseg.label_table import Code
 from medseg.model import Model, Segmentation
+from medseg.places import places_of
 from medseg.report.mosaic import redraw_mosaic
 from medseg.report.viewer_volumes import renew_labels
 
@@ -178,10 +179,11 @@ def _rewrite_scan(out: Path, record: Record, before: Model, model: Model) -> boo
     rewritten = tuple(name for name in FORMATS_OF_LABELS if files[name])
     write_outputs(result, record.scan, replace(job, formats=rewritten))
     mosaic = output_path(out / "report", record.scan, ".png")
-    if mosaic.is_file() and not redraw_mosaic(mosaic, result, title=record.scan):
+    same_labels = (before.merged, before.cut) == (model.merged, model.cut)
+    if mosaic.is_file() and not redraw_mosaic(mosaic, result, title=record.scan, same_labels=same_labels):
         say(f"{record.scan}: its picture has another layout and keeps the old names and colours; segment it again")
     viewed = viewer_path(out, record.scan)
-    if viewed.is_file() and (before.merged, before.cut) != (model.merged, model.cut):
+    if viewed.is_file() and not same_labels:
         renew_labels(viewed, result.labels, geometry)
     same = before.groups == model.groups and only_merged(before, model)
     follow = (*FORMATS_OF_LABELS, "finest", *(NAMELESS_FORMATS if same else ()))
@@ -191,5 +193,6 @@ def _rewrite_scan(out: Path, record: Record, before: Model, model: Model) -> boo
     key = "" if left else record.key.replace(model_key(before), model_key(model))
     there = tuple(name for name in SUFFIXES if files[name])
     sizes = sizes_of(record.scan, replace(job, formats=there))
-    write_record(out, replace(record, volumes_mm3=result.volumes_mm3(), key=key, outputs=sizes))
+    places = places_of(labels, geometry)
+    write_record(out, replace(record, volumes_mm3=result.volumes_mm3(), key=key, outputs=sizes, places=places))
     return not left

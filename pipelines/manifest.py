@@ -13,6 +13,7 @@ from pathlib import Path
 
 from medseg.io.atomic import remove_leftovers, write_text_whole
 from medseg.label_table import LabelTable
+from medseg.places import NAMES
 
 RECORDS = ".medseg"
 
@@ -27,6 +28,7 @@ class Record:
         volumes_mm3: volume of each label by its number.
         quality: measures of the scan by name.
         flags: what is unlike the training scans, in words.
+        places: where each label lies, by its number.
         key: fingerprint of content, model and settings; a done scan with the same key is not done again.
         stamp: names, sizes and times of the scan's files; while it is the same, their content is not read again.
         outputs: size in bytes of every file written for the scan, by its name relative to OUT.
@@ -43,6 +45,7 @@ class Record:
     outputs: dict[str, int] = field(default_factory=dict)
     quality: dict[str, float] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
+    places: dict[int, dict[str, float]] = field(default_factory=dict)
 
 
 def write_record(out: Path, record: Record) -> None:
@@ -59,6 +62,7 @@ def _parse(path: Path) -> Record | None:
     try:
         values = json.loads(path.read_text("utf-8"))
         values["volumes_mm3"] = {int(k): float(v) for k, v in values["volumes_mm3"].items()}
+        values["places"] = {int(k): dict(v) for k, v in values.get("places", {}).items()}
         return Record(**values)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -97,6 +101,17 @@ def write_quality(out: Path, records: Iterable[Record]) -> None:
         values = [f"{record.quality[name]:.6g}" if name in record.quality else "" for name in names]
         writer.writerow([record.scan, len(record.flags), *values])
     write_text_whole(out / "quality.csv", text.getvalue())
+
+
+def write_places(out: Path, records: Iterable[Record]) -> None:
+    """Write ``places.csv``: where each label lies in each scan, as `medseg.places` measures it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["scan", "label", *NAMES])
+    for record in records:
+        for number, place in sorted(record.places.items()) if record.status == "done" else ():
+            writer.writerow([record.scan, number, *(f"{place[name]:.4g}" for name in NAMES)])
+    write_text_whole(out / "places.csv", text.getvalue())
 
 
 def record_path(out: Path, scan: str) -> Path:

@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.pipelines.manifest import read_record, write_record
+import torch
+from medseg.pipelines.manifest import Record, read_record, write_record
 from medseg.pipelines.outputs import job_of, viewer_path
 from medseg.pipelines.progress import bar, say
+from monai.data.meta_tensor import MetaTensor
 
 from medseg.errors import ConfigError, InputError
-from medseg.geometry import Geometry
+from medseg.geometry import Geometry, resample
 from medseg.io.labels import read_labels
 from medseg.io.read import read_scan
 from medseg.io.scan import Scan
 from medseg.report.niivue import viewer
-from medseg.report.viewer_volumes import write_viewer_volume
+from medseg.report.viewer_volumes import viewer_grid, write_viewer_volume
 from medseg.report.write import write_report
 
 __all__ = ["add_viewer_volumes", "write_report"]
@@ -52,6 +54,16 @@ def _add_viewer_volume(out: Path, scan: Scan) -> None:
     if not geometry.is_close(Geometry.of(image)):
         raise InputError("the scan lies on another grid than its labels; segment it again", code="other_grid")
     path = viewer_path(out, scan.id)
-    write_viewer_volume(image, labels, path)
+    write_viewer_volume(image, labels, path, _written_confidence(out, record))
     name = path.relative_to(out).as_posix()
     write_record(out, replace(record, outputs={**record.outputs, name: path.stat().st_size}))
+
+
+def _written_confidence(out: Path, record: Record) -> MetaTensor | None:
+    """(1, I, J, K) of 0..255 on the viewer's grid, where a run wrote the confidence."""
+    path = job_of(out, (), record.outputs).path(record.scan, "confidence")
+    if not path.is_file():
+        return None
+    shares = read_scan(path)
+    found = resample(shares, viewer_grid(Geometry.of(shares)), "nearest")
+    return MetaTensor((255 * found.as_tensor()).round().clamp(0, 255).to(torch.uint8), affine=found.affine)

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from medseg.pipelines.manifest import (
     read_records,
     record_path,
     write_manifest,
+    write_places,
     write_quality,
     write_record,
 )
@@ -38,6 +40,7 @@ from medseg.io.maps import write_map
 from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
 from medseg.model import Model, Segmentation
+from medseg.places import places_of
 from medseg.preprocessing import channels_of
 from medseg.report.mosaic import write_mosaic
 from medseg.report.niivue import viewer
@@ -81,6 +84,7 @@ def _segment(model: Model, scan: Scan, job: Job, started: float) -> Record:
     return Record(
         scan.id, "done", "", seconds, peak_memory_mb(), result.volumes_mm3(), f"{settings}-{content}",
         stamp, sizes_of(scan.id, job), dict(result.quality), [str(flag) for flag in result.flags],
+        places_of(result.labels, result.geometry),
     )  # fmt: skip
 
 
@@ -102,7 +106,8 @@ def segment_one(model: Model, scan: Scan, job: Job) -> Segmentation:
             pool.submit(write_outputs, result, scan.id, job, Origin(scan, first, model.fingerprint)),
         ]
         if viewer() is not None:
-            written.append(pool.submit(write_viewer_volume, first, result.labels, viewer_path(job.out, scan.id)))
+            page, sure = viewer_path(job.out, scan.id), result.coarse_confidence
+            written.append(pool.submit(write_viewer_volume, first, result.labels, page, sure))
     for output in written:
         output.result()
     return result
@@ -140,6 +145,7 @@ def finish(out: Path, model: Model, command: Sequence[str]) -> list[Record]:
         records: list[Record] = read_records(out)
         write_manifest(out, records, model.table)
         write_quality(out, records)
+        write_places(out, records)
         write_color_table(model.table, out / "labels.ctbl")
         write_text_whole(out / "run.json", json.dumps(run_facts(model, command), indent=1) + "\n")
     return records
@@ -159,5 +165,7 @@ def run_facts(model: Model, command: Sequence[str]) -> dict[str, Any]:
         "model": model.fingerprint,
         "config": model.config.model_dump(mode="json"),
         "plan": model.plan.model_dump(mode="json"),
+        "created": model.created,
+        "training": asdict(model.record),
         "labels": [{"number": x.number, "name": x.name, "color": list(x.color)} for x in model.table],
     }

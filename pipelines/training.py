@@ -15,10 +15,13 @@ from medseg.pipelines.resources import available_memory
 from medseg.config import Config
 from medseg.devices import choose_device
 from medseg.errors import ConfigError, InputError
+from medseg.examples import examples_of
 from medseg.fitting import Reading, Source, Watch, fit_model
 from medseg.io.atomic import recover_folder, remove_leftovers
 from medseg.io.scan import Scan
 from medseg.model import Model
+from medseg.preprocessing import Prepared
+from medseg.report.training_part import write_examples
 from medseg.training import Group, joined_group
 
 STAGES = {
@@ -30,11 +33,12 @@ STAGES = {
 
 
 class _Terminal:
-    """Shows a fit: one bar for reading, one for training."""
+    """Shows a fit: one bar for reading, one for training; examples go to the folder `out`."""
 
-    def __init__(self, n_scans: int, events: Events) -> None:
+    def __init__(self, n_scans: int, events: Events, out: Path | None) -> None:
         self.n_scans = n_scans
         self.events = events
+        self.out = out
         self.current: Bar | None = None
 
     def on_stage(self, stage: str) -> None:
@@ -47,6 +51,11 @@ class _Terminal:
     def on_step(self, done: int, total: int, loss: float) -> None:
         self._bar("training", total).advance(done, f"loss {loss:.4f}")
         self.events.loss(done, loss)
+
+    def on_fitted(self, model: Model, normalised: Sequence[Prepared]) -> None:
+        if self.out is not None:
+            seed, size = model.config.training.seed, model.plan.patch_size
+            write_examples(self.out, model.created, examples_of(model.network, normalised, size, seed=seed))
 
     @staticmethod
     def on_refused(scan: Source, error: InputError) -> None:
@@ -70,21 +79,22 @@ def train_model(
     *,
     masks: Path | None = None,
     device: str = "auto",
-    reuse: bool = False,
     tensorboard: Path | None = None,
+    out: Path | None = None,
 ) -> Model:
     """Fit and write a model folder.
 
     Args:
-        reuse: take the model that lies in `folder` already when it was fitted with the same config.
         tensorboard: folder for event files.
+        out: output folder of the run that this training is part of: the model that lies in `folder` already is taken
+            when it was fitted with the same config, and examples of patches go to `out`, never to the model folder.
 
     Raises:
         ConfigError: the folder cannot be written, or no scan can be used.
     """
     recover_folder(folder)
     remove_leftovers(folder.resolve().parent, folder.name)
-    if reuse and (folder / "model.json").is_file():
+    if out is not None and (folder / "model.json").is_file():
         known = Model.load(folder, device=device)
         known.check()
         if known.config == config:
@@ -98,8 +108,8 @@ def train_model(
             device = f"cuda:{os.environ['LOCAL_RANK']}" if choose_device(device).type == "cuda" else "cpu"
         if group.rank > 0:
             be_silent()
-        events = Events(tensorboard if group.rank == 0 else None)
-        return _fit(scans, folder, config, masks, device, _Terminal(len(scans), events), group)
+        events, pictures = (Events(tensorboard), out) if group.rank == 0 else (Events(None), None)
+        return _fit(scans, folder, config, masks, device, _Terminal(len(scans), events, pictures), group)
 
 
 def _fit(
@@ -113,7 +123,7 @@ def _fit(
 ) -> Model:
     check_writable(folder.parent)
     checkpoint = _checkpoint(folder)
-    watch = Watch(terminal.on_scan, terminal.on_refused, terminal.on_step, terminal.on_stage)
+    watch = Watch(terminal.on_scan, terminal.on_refused, terminal.on_step, terminal.on_stage, terminal.on_fitted)
 
     def mask_of(scan: Source) -> Path | None:
         return mask_path(masks, scan) if isinstance(scan, Scan) else None

@@ -7,14 +7,22 @@ import os
 from pathlib import Path
 
 import numpy as np
+import torch
+from monai.data.meta_tensor import MetaTensor
+from scipy import ndimage
 
+from medseg.examples import Example
 from medseg.geometry import Geometry
 from medseg.label_table import LabelTable
 from medseg.model import Segmentation
+from medseg.places import NAMES as PLACES
+from medseg.places import places_of
 from medseg.report.mosaic import write_mosaic
+from medseg.report.training_part import write_examples
 from medseg.report.viewer_volumes import write_viewer_volume
 from sample_data.phantom import phantom
 
+CREATED = "2026-11-22T12:00:00+00:00"
 NAMES = {1: "cerebrospinal fluid", 2: "grey matter", 3: "white matter"}
 
 
@@ -34,15 +42,42 @@ def table() -> LabelTable:
     return labels
 
 
+def _sureness(labels: np.ndarray, image: MetaTensor) -> MetaTensor:
+    """A confidence that grows from one side of the labels to the other."""
+    ramp = np.broadcast_to(np.linspace(60, 255, labels.shape[0])[:, None, None], labels.shape)
+    return MetaTensor(torch.from_numpy(np.where(labels > 0, ramp, 0).astype(np.uint8)[None]), affine=image.affine)
+
+
+def _write_places(out: Path, result: Segmentation, rows: list[str]) -> None:
+    """The same places for every scan that is done."""
+    found = places_of(result.labels, result.geometry)
+    names = [row.partition(",")[0] for row in rows if ",done," in row]
+    lines = [
+        f"{name},{number}," + ",".join(f"{place[part]:.4g}" for part in PLACES)
+        for name in names
+        for number, place in found.items()
+    ]
+    (out / "places.csv").write_text("\n".join([",".join(("scan", "label", *PLACES)), *lines]) + "\n")
+
+
+def _examples(image: MetaTensor) -> list[Example]:
+    """Four planes of the middle of the image, and the same averaged over neighbours."""
+    voxels = image.as_tensor()[0].numpy() / float(image.max())
+    middle = [n // 2 for n in voxels.shape]
+    part = voxels[middle[0] - 12 : middle[0] + 12, middle[1] - 12 : middle[1] + 12]
+    planes = [part[:, :, middle[2] + step] for step in (-6, -2, 2, 6)]
+    return [Example(plane, ndimage.uniform_filter(plane, 3)) for plane in planes]
+
+
 def make_out(out: Path, n_scans: int, *, volumes: bool = True, side: int = 40) -> Path:
     """`n_scans` scans that share one picture and one set of volumes, the last one odd, and one refused scan."""
     image, truth = phantom(small_grid(side), noise=8.0, seed=0)
     labels = np.asarray(truth)
-    result = Segmentation(labels, Geometry.of(image), table())
+    result = Segmentation(labels, Geometry.of(image), table(), coarse_confidence=_sureness(labels, image))
     first, found = out / "report" / "scan000.png", out / "report" / "volumes" / "scan000.js"
     write_mosaic(image, result, first, title="scan000")
     if volumes:
-        write_viewer_volume(image, labels, found)
+        write_viewer_volume(image, labels, found, result.coarse_confidence)
     mm3 = result.volumes_mm3()
     header = "scan,status,reason,seconds,peak_memory_mb," + ",".join(f"{n} {name} mm3" for n, name in NAMES.items())
     rows = []
@@ -57,6 +92,9 @@ def make_out(out: Path, n_scans: int, *, volumes: bool = True, side: int = 40) -
     (out / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
     colors = [f"{x.number} {'_'.join(x.name.split())} {' '.join(map(str, x.color))} 255" for x in table()]
     (out / "labels.ctbl").write_text("\n".join(["0 background 0 0 0 0", *colors]) + "\n")
-    facts = {"medseg": "0.1.0", "command": ["medseg", "run", "--config", "smoke"], "device": "cpu", "plan": {}}
+    _write_places(out, result, rows)
+    facts = {"medseg": "0.1.0", "command": ["medseg", "run", "--config", "smoke"], "device": "cpu", "plan": {},
+             "created": CREATED, "training": {"losses": [1.9, 1.2, 0.9, 0.8, 0.77, 0.76], "n_steps": 300}}  # fmt: skip
+    write_examples(out, CREATED, _examples(image))
     (out / "run.json").write_text(json.dumps(facts))
     return out

@@ -66,6 +66,12 @@ if (only !== "open") {
   found.overflow["1280"] = await tab.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   await tab.screenshot({ path: `${folder}/light.png`, fullPage: true });
   await contrast(tab, "light");
+  found.pictures = await tab.evaluate(async () => {
+    const images = [...document.images];
+    for (const image of images) image.loading = "eager";
+    await Promise.allSettled(images.map((image) => image.decode()));
+    return { broken: images.filter((image) => !image.naturalWidth).length, examples: document.querySelectorAll("img.example").length };
+  });
   const column = tab.locator("#scans thead th").filter({ hasText: "white matter" });
   const first = () => tab.locator("#scans tbody tr").first().locator("th").innerText();
   await column.locator("button").click();
@@ -89,7 +95,25 @@ if (only !== "open") {
     await tab.locator("#viewer-labels").uncheck();
     await tab.waitForTimeout(800);
     found.without_labels = await colored(tab);
-    await tab.locator("#viewer-labels").check();
+    found.texts.legend = await tab.locator("#viewer-sure").isVisible();
+    if (found.texts.legend) {
+      await tab.locator("#viewer-confidence").focus();
+      found.confidence_at_first = await tab.locator("#viewer-confidence").isChecked();
+      await tab.keyboard.press("Space");
+      await tab.waitForTimeout(800);
+      found.with_confidence = await colored(tab);
+      found.labels_beside_confidence = await tab.locator("#viewer-labels").isChecked();
+      await tab.mouse.move(box.x + box.width * 0.12, box.y + box.height * 0.25);
+      await tab.waitForTimeout(60);
+      found.texts.sure = await tab.locator("#viewer-label").innerText();
+      await tab.screenshot({ path: `${folder}/confidence.png` });
+      await contrast(tab, "confidence");
+      await tab.keyboard.press("Space");
+      await tab.waitForTimeout(800);
+      found.after_confidence = await colored(tab);
+    } else {
+      await tab.locator("#viewer-labels").check();
+    }
     await tab.locator("#viewer-legend input").first().uncheck();
     await tab.waitForTimeout(800);
     found.without_first = await colored(tab);

@@ -25,7 +25,7 @@ LAYERS = (
         "medseg.slabs",
     },
     {"medseg.io"},
-    {"medseg.foreground", "medseg.fingerprint", "medseg.cleanup", "medseg.overlap", "medseg.distance"},
+    {"medseg.foreground", "medseg.fingerprint", "medseg.cleanup", "medseg.overlap", "medseg.distance", "medseg.places"},
     {"medseg.preprocessing", "medseg.metrics", "medseg.evaluation"},
     {
         "medseg.autoencoder",
@@ -55,6 +55,7 @@ LAYERS = (
         "medseg.fitting",
         "medseg.suggestions",
         "medseg.anomaly",
+        "medseg.examples",
         "medseg.habitats",
         "medseg.bundle",
     },

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -42,6 +43,7 @@ def check(found: dict) -> None:
     assert found["errors"] == []
     assert {name: broken for name, broken in found["axe"].items() if broken} == {}
     assert {name: n for name, n in found["overflow"].items() if n > 0} == {}
+    assert found["pictures"] == {"broken": 0, "examples": 3}
     assert found["texts"]["ascending"] == "scan000"
     assert found["texts"]["descending"] == "scan007"
 
@@ -60,6 +62,11 @@ def check_viewer(found: dict) -> None:
     assert said == {f"{number} {name}" for number, name in NAMES.items()}
     assert found["with_labels"] > 3 * found["without_labels"]
     assert found["without_labels"] < found["without_first"] < 0.8 * found["with_labels"]
+    assert not found["confidence_at_first"]
+    assert found["with_confidence"] > 3 * found["without_labels"]
+    assert not found["labels_beside_confidence"]
+    assert found["after_confidence"] == pytest.approx(found["with_labels"], rel=0.05)
+    assert re.search(r"mm, confidence (0\.\d\d|1\.00)$", found["texts"]["sure"])
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@ from cohorts import manifest, small_grid, write_cohort
 from medseg.pipelines.__main__ import main
 from monai.data.meta_tensor import MetaTensor
 
-from medseg import read_labels, read_scan
-from medseg.certainty import ONE, Fractions, confidence_on
+from medseg import certainty, read_labels, read_scan
+from medseg.certainty import ONE, Fractions, coarse_confidence, confidence_on
 from medseg.evidence import Intervals, Posteriors
 from medseg.geometry import Geometry
 from medseg.histogram import Histogram
@@ -206,3 +206,30 @@ def test_fractions_follow_names_but_not_merges(written, model, tmp_path, capsys)
     capsys.readouterr()
     assert main(["label", str(tmp_path / "model"), "--merge", "1,2", "--out", str(tmp_path / "out")]) == 1
     assert "good000_fraction1.nii.gz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (1.0, 1.0, 4.0)])
+def test_the_coarse_confidence_is_the_confidence_on_fewer_voxels(spacing, monkeypatch):
+    evidence, _ = intervals(0.8)
+    labels = (evidence.scores.as_tensor().argmax(0).numpy() + 1).astype(np.uint8)
+    labels[:3] = 0
+    labels[:, :, -2:] = 0
+    groups = {n: (n,) for n in (1, 2, 3)}
+    whole = coarse_confidence(GRID, evidence, labels, groups)
+    expected = confidence_on(GRID, evidence, labels, groups)[3:, :, :-2]
+    assert np.array_equal(whole.as_tensor()[0].numpy(), np.maximum(expected, 1))
+    assert Geometry.of(whole).is_close(GRID.crop((3, 0, 0), expected.shape))
+    monkeypatch.setattr(certainty, "COARSE_VOXELS", 1500)
+    native = Geometry(SHAPE, np.diag([*spacing, 1.0]))
+    small = coarse_confidence(native, evidence, labels, groups)
+    assert small[0].numel() <= 1800
+    steps = np.asarray(Geometry.of(small).spacing_mm)
+    assert steps.min() >= min(spacing)
+    assert steps.max() <= max(2 * steps.min(), *spacing)
+    last = native.to_index(Geometry.of(small).to_world([[n - 1 for n in small.shape[1:]]]))[0]
+    assert np.all(last <= np.array([23, 24, 23]))
+    assert np.all(last >= np.array([23, 24, 23]) - steps / np.asarray(spacing))
+
+
+def test_without_labels_there_is_no_coarse_confidence():
+    assert coarse_confidence(GRID, intervals()[0], np.zeros(SHAPE, np.uint8), {1: (1,)}) is None

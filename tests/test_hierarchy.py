@@ -17,6 +17,7 @@ from medseg import ConfigError, Model, read_labels
 from medseg.description import Sample
 from medseg.errors import ModelError
 from medseg.hierarchy import FINEST, Hierarchy
+from medseg.report.layout import HEADER, tiles_of
 from sample_data.phantom import phantom
 
 RNG = np.random.default_rng(0)
@@ -151,7 +152,11 @@ def test_outputs_follow_a_cut_without_a_scan_and_nest(outputs, capsys):
         assert len({a for a, _ in pairs}) == len(pairs)
     assert (out / "good000_finest.nii.gz").read_bytes() == made
     again = np.asarray(Image.open(out / "report" / "good000.png"))
-    assert np.array_equal(again[: picture.shape[0]], picture)  # back at three labels, the picture is the first one
+    # Back at three labels, the picture is the first one, without the confidence: of the other cuts it was not known.
+    before, after = tiles_of(picture), tiles_of(again)
+    assert (before.shape[2], after.shape[2]) == (3, 2)
+    assert np.array_equal(after, before[:, :, :2])
+    assert np.array_equal(again[:HEADER, :600], picture[:HEADER, :600])
     assert main(["label", str(out / "model"), "--merge", "1,2"]) == 0
     assert set(np.unique(labels_in(out))) == {0, 1, 3}
     assert main(["label", str(out / "model"), "--cut", "3"]) == 0  # cutting again undoes the merge

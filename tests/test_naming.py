@@ -20,7 +20,8 @@ from medseg.io.labels import read_labels
 from medseg.io.scan import Scan
 from medseg.label_table import Label, LabelTable
 from medseg.model import Model, Segmentation
-from medseg.report.mosaic import HEADER, TILE, redraw_mosaic, write_mosaic
+from medseg.report.layout import HEADER, TILE
+from medseg.report.mosaic import redraw_mosaic, write_mosaic
 from medseg.report.viewer_volumes import read_viewer_volume
 from medseg.report.write import write_report
 from medseg.suggestions import suggest_names

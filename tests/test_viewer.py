@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from importlib.metadata import PackageNotFoundError
@@ -89,13 +90,21 @@ def test_merged_labels_follow_and_the_image_stays(tmp_path):
     image, truth = phantom(small_grid(24), noise=8.0, seed=0)
     labels = np.asarray(truth)
     path = tmp_path / "scan.js"
-    write_viewer_volume(image, labels, path)
+    sure = MetaTensor(torch.full((1, *labels.shape), 9, dtype=torch.uint8), affine=image.affine)
+    write_viewer_volume(image, labels, path, sure)
+    shown, where = nifti_from_bytes(base64.b64decode(json.loads(path.read_text()[13:-3])["confidence"]))
+    assert np.array_equal(shown, sure[0].numpy())
+    assert where.is_close(Geometry.of(image))
     before = read_viewer_volume(path)
     renew_labels(path, np.where(labels == 2, 1, labels).astype(np.uint8), Geometry.of(image))
     after = read_viewer_volume(path)
     assert after[0] == before[0]
     old, new = (nifti_from_bytes(parts[1])[0] for parts in (before, after))
     assert np.array_equal(new, np.where(old == 2, 1, old))
+    assert "confidence" not in json.loads(path.read_text()[13:-3])  # that of the new labels is not known
+    path.write_text('medsegVolume({"image": ""});\n')
+    with pytest.raises(ValueError, match="holds no volumes"):
+        read_viewer_volume(path)
     path.write_text("alert(1)")
     with pytest.raises(ValueError, match="holds no volumes"):
         read_viewer_volume(path)
@@ -121,7 +130,7 @@ def test_a_single_file_holds_everything_and_links_nothing(tmp_path):
     text = write_report(out, single_file=True).read_text("utf-8")
     volumes = re.findall(r'<script type="application/json" data-volume="(\w+)">(.*?)</script>', text)
     assert [name for name, _ in volumes] == ["scan000", "scan001"]
-    assert set(json.loads(volumes[0][1])) == {"image", "labels"}
+    assert set(json.loads(volumes[0][1])) == {"image", "labels", "confidence"}
     assert "data-source" not in text
     assert 'href="report/' not in text
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)

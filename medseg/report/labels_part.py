@@ -13,6 +13,7 @@ from medseg.report.markup import Cell, column, number_cell, row, table, text_cel
 from medseg.report.oddness import Odd
 from medseg.report.outcome import Outcome
 from medseg.report.thumbnails import label_alone, mosaic_of
+from medseg.report.where_part import NOTE, where_of
 from medseg.suggestions import suggest_names
 
 _TRIES = 5
@@ -25,6 +26,8 @@ def labels_table(out: Path, outcome: Outcome, odd: dict[tuple[int, int], Odd]) -
     columns = [column("label"), column("number", "number"), column("alone", sorts=False)]
     columns += [column(_intensity_title(outcome), "number")] if knows_intensity else []
     columns += [column("typical volume, ml", "number"), column("volume of every scan", sorts=False)]
+    where = where_of(out)
+    columns += [column("where in the body", sorts=False)] if where else []
     columns += [column("code")] if knows_code else []
     rows, suggested = [], suggestions_of(outcome)
     for label in outcome.labels:
@@ -33,10 +36,11 @@ def labels_table(out: Path, outcome: Outcome, odd: dict[tuple[int, int], Odd]) -
         cells += [number_cell(label.mean_intensity, f"{label.mean_intensity or 0:.4g}")] if knows_intensity else []
         typical = _typical_ml(outcome, label)
         cells += [number_cell(typical, ml(typical or 0.0)), _strip(outcome, label, odd)]
+        cells += [text_cell(where.get(label.number, ""), "why")] if where else []
         code = "" if label.code is None else f"{label.code.scheme} {label.code.value} {label.code.meaning}"
         cells += [text_cell(code)] if knows_code else []
         rows.append(row(cells))
-    return table("Labels", columns, rows) if rows else ""
+    return table("Labels", columns, rows) + (NOTE if where else "") if rows else ""
 
 
 def suggestions_of(outcome: Outcome) -> dict[int, str]:

@@ -14,38 +14,39 @@ from medseg.geometry import Geometry, resample
 from medseg.io.atomic import whole_file
 from medseg.label_table import LabelTable
 from medseg.model import LabelArray, Segmentation
+from medseg.report.confidence_part import LEGEND, confidence_at, painted
+from medseg.report.layout import HEADER, LINE, N_SLICES, OPACITY, TILE, kinds_of, tiles_of
 
 Pixels = npt.NDArray[np.uint8]
-N_SLICES = 4
-TILE = 176
-OPACITY = 0.5
-_LINE = 15
-HEADER = _LINE + 4
-"""Height of the title above the tiles, in pixels."""
+_NAME = 175
+"""Width of a name below the tiles, in pixels."""
 
 
 def write_mosaic(image: MetaTensor, result: Segmentation, path: Path, *, title: str) -> None:
-    """Write a PNG: rows axial, coronal, sagittal; each slice plain and with its labels; below, the label names.
+    """Write a PNG: rows axial, coronal, sagittal; each slice plain, with its labels, and with how sure these are.
 
-    The slices lie evenly between the first and the last labelled one and are shown as radiologists look at them
-    (patient's right on the left). Intensities run from percentile 1 to 99.5 of the labelled voxels.
+    Below are the label names, and the colours of the confidence where it is known. The slices lie evenly between the
+    first and the last labelled one and are shown as radiologists look at them (patient's right on the left).
+    Intensities run from percentile 1 to 99.5 of the labelled voxels.
     """
     grid = _display_grid(result)
     shown = labels_at(grid, result.labels, result.geometry)
     grey = to_grey(resample(image, grid).as_tensor()[0].cpu().numpy(), shown > 0)
-    colored = _blend(grey, shown, result.table)
     rows = []
     for axis in (2, 1, 0):
         tiles = []
         for index in _slice_indices(shown, axis):
-            tiles += [
-                _tile(np.repeat(np.take(grey, index, axis)[..., None], 3, -1)),
-                _tile(np.take(colored, index, axis)),
-            ]
+            plain, labels = np.take(grey, index, axis), np.take(shown, index, axis)
+            sure = confidence_at(_slice_of(grid, axis, index), result, np.expand_dims(labels, axis) > 0)
+            tiles += [_tile(np.repeat(plain[..., None], 3, -1)), _tile(_blend(plain, labels, result.table))]
+            tiles += [] if sure is None else [_tile(painted(np.take(sure, 0, axis)))]
         rows.append(np.concatenate(tiles, axis=1))
-    picture = Image.fromarray(np.concatenate(rows, axis=0))
+    _save(np.concatenate(rows, axis=0), path, result.table, title)
+
+
+def _save(tiles: Pixels, path: Path, table: LabelTable, title: str) -> None:
     with whole_file(path) as temporary:
-        _with_names(picture, result.table, title).save(temporary, format="PNG", optimize=True)
+        _with_names(Image.fromarray(tiles), table, title).save(temporary, format="PNG", optimize=True)
 
 
 def _display_grid(result: Segmentation) -> Geometry:
@@ -82,6 +83,13 @@ def _blend(grey: Pixels, labels: npt.NDArray[np.int64], table: LabelTable) -> Pi
     return rgb.astype(np.uint8)
 
 
+def _slice_of(grid: Geometry, axis: int, index: int) -> Geometry:
+    """One plane of the grid."""
+    start, shape = [0, 0, 0], list(grid.shape)
+    start[axis], shape[axis] = index, 1
+    return grid.crop(start, shape)
+
+
 def _slice_indices(labels: npt.NDArray[np.int64], axis: int) -> list[int]:
     others = tuple(a for a in range(3) if a != axis)
     filled = np.flatnonzero((labels > 0).any(axis=others))
@@ -99,29 +107,28 @@ def _tile(plane: Pixels) -> Pixels:
     return tile
 
 
-def redraw_mosaic(path: Path, result: Segmentation, *, title: str) -> bool:
+def redraw_mosaic(path: Path, result: Segmentation, *, title: str, same_labels: bool = True) -> bool:
     """Draw the labels of `result` and their names anew over the plain slices of a mosaic that `write_mosaic` made.
 
     Args:
         result: of the same scan, renamed, recoloured or merged since; the labelled voxels are the same.
+        same_labels: whether names and colours changed at most; the confidence of other labels is not known.
 
     Returns:
         Whether that was possible; a picture laid out otherwise stays what it was.
     """
     with Image.open(path) as page:
         picture = np.asarray(page.convert("RGB"))
-    if picture.shape[1] != 2 * N_SLICES * TILE or picture.shape[0] < HEADER + 3 * TILE:
+    found = tiles_of(picture)
+    if found is None:
         return False
-    tiles = picture[HEADER : HEADER + 3 * TILE].copy()
+    tiles = found[:, :, : kinds_of(picture) if same_labels else 2].copy()
     shown = labels_at(_display_grid(result), result.labels, result.geometry)
     for row, axis in enumerate((2, 1, 0)):
         for place, index in enumerate(_slice_indices(shown, axis)):
-            line, left = slice(row * TILE, (row + 1) * TILE), 2 * place * TILE
             labels = _tile(np.repeat(np.take(shown, index, axis)[..., None], 3, -1).astype(np.uint8))[..., 0]
-            grey = tiles[line, left : left + TILE, 0]
-            tiles[line, left + TILE : left + 2 * TILE] = _blend(grey, labels.astype(np.int64), result.table)
-    with whole_file(path) as temporary:
-        _with_names(Image.fromarray(tiles), result.table, title).save(temporary, format="PNG", optimize=True)
+            tiles[row, place, 1] = _blend(tiles[row, place, 0, ..., 0], labels.astype(np.int64), result.table)
+    _save(tiles.transpose(0, 3, 1, 2, 4, 5).reshape(3 * TILE, -1, 3), path, result.table, title)
     return True
 
 
@@ -133,15 +140,21 @@ def labels_at(grid: Geometry, labels: LabelArray, native: Geometry) -> npt.NDArr
 
 def _with_names(picture: Image.Image, table: LabelTable, title: str) -> Image.Image:
     """The picture with a title above and the label names below."""
-    per_row = max(1, picture.width // 175)
+    per_row = max(1, picture.width // _NAME)
+    has_confidence = picture.width > 2 * N_SLICES * TILE
     lines = -(-len(table) // per_row)
-    page = Image.new("RGB", (picture.width, picture.height + _LINE * (lines + 1) + 10), (0, 0, 0))
+    bottom = picture.height + LINE * (lines + 1) + 10
+    page = Image.new("RGB", (picture.width, bottom + LINE * has_confidence), (0, 0, 0))
     page.paste(picture, (0, HEADER))
     draw = ImageDraw.Draw(page)
     draw.text((4, 2), title, fill=(255, 255, 255))
     for place, label in enumerate(table):
-        left = 4 + 175 * (place % per_row)
-        top = picture.height + _LINE + 8 + _LINE * (place // per_row)
+        left = 4 + _NAME * (place % per_row)
+        top = picture.height + LINE + 8 + LINE * (place // per_row)
         draw.rectangle((left, top + 2, left + 9, top + 11), fill=label.color)
         draw.text((left + 14, top), f"{label.number} {label.name}"[:26], fill=(255, 255, 255))
+    if has_confidence:
+        ramp = np.repeat(painted(np.arange(1, 256, dtype=np.uint8))[None], 9, axis=0)
+        page.paste(Image.fromarray(ramp), (4, bottom))
+        draw.text((266, bottom - 2), LEGEND, fill=(255, 255, 255))
     return page

@@ -44,13 +44,19 @@ class ScanRow:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that the report tells; whatever an earlier version did not write is empty."""
+    """All that the report tells; whatever an earlier version did not write is empty.
+
+    Attributes:
+        losses: mean loss of every check of the training.
+        created: when the model was made.
+    """
 
     scans: tuple[ScanRow, ...]
     labels: tuple[Label, ...]
     facts: dict[str, Any] = field(default_factory=dict)
     losses: tuple[float, ...] = ()
     n_steps: int = 0
+    created: str = ""
 
     def volumes_ml(self, number: int) -> list[tuple[int, float]]:
         """(place in `scans`, ml) of label `number` in every segmented scan."""
@@ -69,8 +75,10 @@ def read_outcome(out: Path) -> Outcome:
     model = _read_json(out / "model" / "model.json")
     if not _is_of_this_run(model, facts):
         model = {}
-    losses, n_steps = _training(model)
-    return Outcome(scans, _labels(names, _read_colors(out / "labels.ctbl"), model), facts, losses, n_steps)
+    fitted = facts if "training" in facts else model
+    losses, n_steps = _training(fitted)
+    labels = _labels(names, _read_colors(out / "labels.ctbl"), model)
+    return Outcome(scans, labels, facts, losses, n_steps, str(fitted.get("created", "")))
 
 
 def _read_manifest(out: Path) -> tuple[dict[int, str], tuple[ScanRow, ...]]:
@@ -123,8 +131,8 @@ def _is_of_this_run(model: dict[str, Any], facts: dict[str, Any]) -> bool:
     return bool(model) and all(model.get(key) == facts.get(key) for key in ("config", "plan"))
 
 
-def _training(model: dict[str, Any]) -> tuple[tuple[float, ...], int]:
-    record = model.get("training")
+def _training(fitted: dict[str, Any]) -> tuple[tuple[float, ...], int]:
+    record = fitted.get("training")
     if not isinstance(record, dict) or not isinstance(record.get("losses"), list):
         return (), 0
     losses = [loss for loss in record["losses"] if isinstance(loss, (int, float)) and math.isfinite(loss)]

@@ -8,13 +8,15 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
-from medseg.report.drawing import ml, training_curve
+from medseg.report.confidence_part import confidence_note
+from medseg.report.drawing import ml
 from medseg.report.facts import facts_list
 from medseg.report.labels_part import labels_table, naming_form
 from medseg.report.markup import Cell, column, number_cell, row, section, source_hash, table, text_cell
 from medseg.report.oddness import Odd, flagged, odd_shares
 from medseg.report.outcome import Outcome, ScanRow
 from medseg.report.thumbnails import mosaic_of, thumbnail
+from medseg.report.training_part import training_section
 from medseg.report.viewer_part import GET_IT, ScanView, dialog, scan_view, scripts, view_button
 
 MAX_PICTURES_BYTES = 40_000_000
@@ -39,7 +41,7 @@ def render_page(out: Path, outcome: Outcome, *, single_file: bool = False) -> st
         section("odd", "Look at these first", _look_first(outcome)),
         section("labels", "Labels", labels_table(out, outcome, odd) + naming_form(outcome)),
         section("scans", "All scans", _scans(out, outcome, odd, view)),
-        section("training", "Training", _training(outcome)),
+        section("training", "Training", training_section(out, outcome)),
         section("run", "This run", facts_list(outcome.facts)),
     )
     return (
@@ -119,7 +121,8 @@ def _scans(out: Path, outcome: Outcome, odd: dict[tuple[int, int], Odd], view: S
                  number_cell(scan.seconds, f"{scan.seconds or 0:.1f}"),
                  number_cell(scan.memory_mb, f"{scan.memory_mb or 0:.0f}")]  # fmt: skip
         rows.append(row(cells, kind="" if scan.is_done else "bad", anchor=f"scan-{place}" if scan.is_done else ""))
-    return ("" if view else GET_IT) + table("All scans", columns, rows)
+    notes = ("" if view else GET_IT) + confidence_note(out, outcome)
+    return notes + table("All scans", columns, rows)
 
 
 def _volume(scan: ScanRow, number: int, odd: Odd | None) -> Cell:
@@ -145,9 +148,3 @@ def _picture(out: Path, scan: ScanRow, *, with_image: bool, linked: bool) -> Cel
     if not linked:
         return Cell(image if uri else "")
     return Cell(f'<a href="report/{quote(scan.name)}.png" title="open the full picture">{shown}</a>')
-
-
-def _training(outcome: Outcome) -> str:
-    curve = training_curve(outcome.losses, outcome.n_steps)
-    said = '<p class="muted">Mean loss between checks; lower is better.</p>\n'
-    return f"{said}{curve}" if curve else ""

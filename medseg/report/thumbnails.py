@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from medseg.label_table import Label
-from medseg.report.mosaic import HEADER, N_SLICES, OPACITY, TILE
+from medseg.report.layout import N_SLICES, OPACITY, TILE, tiles_of
 
 _QUALITY = 80
 _TOLERANCE = 8
@@ -33,12 +33,21 @@ def mosaic_of(out: Path, scan: str) -> Path | None:
     return report_file(out, f"{scan}.png")
 
 
+def shows_confidence(mosaic: Path) -> bool:
+    """Whether a mosaic has confidence beside the labels; only its size is read."""
+    try:
+        with Image.open(mosaic) as page:
+            return page.width == 3 * N_SLICES * TILE
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+
+
 def thumbnail(mosaic: Path) -> str:
     """A data URI: the second coloured slice of each plane side by side; empty when the picture cannot be read."""
     pixels = _read(mosaic)
     if pixels is None:
         return ""
-    tiles = _tiles(pixels)
+    tiles = tiles_of(pixels)
     if tiles is None:
         picture = Image.fromarray(pixels)
         picture.thumbnail((_WIDTH, _WIDTH))
@@ -53,7 +62,7 @@ def label_alone(mosaic: Path, label: Label) -> str:
     the label, is known.
     """
     pixels = _read(mosaic)
-    tiles = None if pixels is None else _tiles(pixels)
+    tiles = None if pixels is None else tiles_of(pixels)
     if tiles is None:
         return ""
     plain, colored = (tiles[:, :, side].astype(np.float32) for side in (0, 1))
@@ -75,14 +84,6 @@ def _read(mosaic: Path) -> npt.NDArray[np.uint8] | None:
             return np.asarray(page.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-
-
-def _tiles(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
-    """(plane, slice, plain or coloured, TILE, TILE, 3), or None when the picture is not laid out as mosaics are."""
-    if pixels.shape[1] != 2 * N_SLICES * TILE or pixels.shape[0] < HEADER + 3 * TILE:
-        return None
-    grid = pixels[HEADER : HEADER + 3 * TILE].reshape(3, TILE, N_SLICES, 2, TILE, 3)
-    return grid.transpose(0, 2, 3, 1, 4, 5)
 
 
 def _data_uri(picture: Image.Image) -> str:

@@ -41,6 +41,7 @@
       multiplanarShowRender: 1, multiplanarLayout: 2, dragAndDropEnabled: false, crosshairWidth: 1, crosshairWidthUnit: "mm",
     });
     await viewer.attachToCanvas(part("canvas"));
+    viewer.addColormap("confidence", ramp());
     viewer.onLocationChange = (place) => tell(place.mm);
   }
 
@@ -51,21 +52,41 @@
       map.A.push(hidden.has(label.number) ? 0 : 255); map.I.push(label.number); map.labels.push(label.name);
     }
     viewer.volumes[1].setColormapLabel(map);
-    viewer.setOpacity(1, part("labels").checked ? Number(part("opacity").value) : 0);
+    const opacity = Number(part("opacity").value);
+    if (viewer.volumes.length > 2) viewer.setOpacity(2, part("confidence").checked ? opacity : 0);
+    viewer.setOpacity(1, part("labels").checked ? opacity : 0);
   }
 
-  function labelAt(mm) {
-    const overlay = viewer?.volumes[1];
+  // Confidence from 0 (no label: nothing is drawn) over 1 to 255, in the colours that the page names.
+  function ramp() {
+    const colors = JSON.parse(dialog.dataset.confidence);
+    const every = 254 / (colors.length - 1);
+    const channel = (n) => [colors[0][n], ...colors.map((color) => color[n])];
+    const I = [0, ...colors.map((_, place) => Math.round(1 + place * every))];
+    return { R: channel(0), G: channel(1), B: channel(2), A: I.map((value) => (value ? 255 : 0)), I, min: 0, max: 255 };
+  }
+
+  async function addConfidence(content) {
+    part("sure").hidden = !content;
+    if (!content) return;
+    await viewer.loadFromArrayBuffer(bytes(content), "confidence.nii.gz");
+    viewer.volumes[2].setColormap("confidence");
+  }
+
+  function valueAt(place, mm) {
+    const overlay = viewer?.volumes[place];
     if (!overlay) return null;
     const voxel = overlay.mm2vox([mm[0], mm[1], mm[2]]);
     return overlay.getValue(voxel[0], voxel[1], voxel[2]);
   }
 
   function tell(mm) {
-    const number = labelAt(mm);
+    const number = valueAt(1, mm);
     if (number === null) return;
     const place = `right ${mm[0].toFixed(0)}, front ${mm[1].toFixed(0)}, up ${mm[2].toFixed(0)} mm`;
-    part("label").textContent = number ? `${number} ${names.get(number) ?? "label"}: ${place}` : `no label: ${place}`;
+    const sure = number ? valueAt(2, mm) : null;
+    const said = sure ? `, confidence ${(sure / 255).toFixed(2)}` : "";
+    part("label").textContent = `${number ? `${number} ${names.get(number) ?? "label"}` : "no label"}: ${place}${said}`;
   }
 
   function hover(event) {
@@ -112,6 +133,7 @@
       while (viewer.volumes.length) viewer.removeVolume(viewer.volumes[0]);
       await viewer.loadFromArrayBuffer(bytes(found.image), "scan.nii.gz");
       await viewer.loadFromArrayBuffer(bytes(found.labels), "labels.nii.gz");
+      await addConfidence(found.confidence);
       paint();
       viewer.setSliceType(Number(document.querySelector("input[name=slices]:checked").value));
       part("label").textContent = "Move over the scan to see what a label is called.";
@@ -129,6 +151,10 @@
   part("close").addEventListener("click", () => dialog.close());
   part("canvas").addEventListener("mousemove", hover);
   part("labels").addEventListener("change", () => viewer?.volumes.length > 1 && paint());
+  part("confidence").addEventListener("change", () => {
+    part("labels").checked = !part("confidence").checked;  // two colours over each other say neither
+    if (viewer?.volumes.length > 1) paint();
+  });
   part("opacity").addEventListener("input", () => viewer?.volumes.length > 1 && paint());
   for (const choice of document.querySelectorAll("input[name=slices]")) {
     choice.addEventListener("change", () => viewer?.setSliceType(Number(choice.value)));

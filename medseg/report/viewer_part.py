@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
+from medseg.report.confidence_part import COLORS, confidence_bar
 from medseg.report.facts import command_of
 from medseg.report.markup import source_hash
 from medseg.report.niivue import Viewer, copy_viewer, viewer
@@ -86,10 +87,13 @@ def dialog(view: ScanView, outcome: Outcome, notes: dict[int, list[str]]) -> str
     made = f'<p class="muted">Made by <code>{escape(command)}</code></p>' if command else ""
     return (
         f'<dialog id="viewer" aria-labelledby="viewer-title" data-labels="{escape(json.dumps(labels))}" '
-        f'data-notes="{escape(json.dumps(said))}">\n<div class="bar"><h2 id="viewer-title">scan</h2>'
+        f'data-notes="{escape(json.dumps(said))}" data-confidence="{json.dumps(COLORS)}">\n'
+        '<div class="bar"><h2 id="viewer-title">scan</h2>'
         '<button type="button" id="viewer-close">close</button></div>\n'
         f'<div class="bar"><fieldset><legend>show</legend>{slices}</fieldset>\n'
         '<label><input type="checkbox" id="viewer-labels" checked> labels</label>\n'
+        '<span id="viewer-sure" hidden><label><input type="checkbox" id="viewer-confidence"> confidence</label> '
+        f'<span class="muted">0</span> {confidence_bar()} <span class="muted">1</span></span>\n'
         '<label>opacity <input type="range" id="viewer-opacity" min="0" max="1" step="0.05" value="0.5"></label>'
         "</div>\n"
         '<div class="stage"><canvas id="viewer-canvas" tabindex="0" aria-label="Scan with its labels; '

@@ -1,5 +1,7 @@
 """Small volumes for the viewer of the page: a scan in 8 bit and its labels, on a grid of at most 192 voxels a side.
 
+Where it is known, the labels' confidence goes with them on the grid that it has.
+
 Each scan is one script that hands its volumes to the page: a page opened from a disk or a USB stick may load scripts
 that lie beside it, but may not fetch data.
 """
@@ -45,30 +47,36 @@ def viewer_grid(native: Geometry) -> Geometry:
     return Geometry(cast(tuple[int, int, int], tuple(int(n) for n in shape)), affine)
 
 
-def write_viewer_volume(image: MetaTensor, labels: LabelArray, path: Path) -> None:
+def write_viewer_volume(
+    image: MetaTensor, labels: LabelArray, path: Path, confidence: MetaTensor | None = None
+) -> None:
     """Write the script of one scan.
 
     Args:
         image: (1, I, J, K), native; shown from percentile 1 to 99.5 of the labelled voxels.
         labels: (I, J, K) on the same grid; each voxel of the viewer takes the label at its centre.
+        confidence: (1, I, J, K) of 1..255, 0 without label, on any grid.
     """
     native = Geometry.of(image)
     grid = viewer_grid(native)
     shown = _labels_on(grid, labels, native)
     grey = to_grey(resample(image, grid).as_tensor()[0].cpu().numpy(), shown > 0)
     grey[_outside(grid, native)] = 0
-    _write(path, nifti_bytes(grey, grid), nifti_bytes(shown, grid))
+    parts = {"image": nifti_bytes(grey, grid), "labels": nifti_bytes(shown, grid)}
+    if confidence is not None:
+        parts["confidence"] = nifti_bytes(confidence.as_tensor()[0].cpu().numpy(), Geometry.of(confidence))
+    _write(path, parts)
 
 
 def renew_labels(path: Path, labels: LabelArray, native: Geometry) -> None:
-    """Write the labels of a script anew; its image stays.
+    """Write other labels into a script; its image stays, their confidence is not known.
 
     Raises:
         ValueError: the file is no script that `write_viewer_volume` wrote.
     """
     image, _ = read_viewer_volume(path)
     _, grid = nifti_from_bytes(image)
-    _write(path, image, nifti_bytes(_labels_on(grid, labels, native), grid))
+    _write(path, {"image": image, "labels": nifti_bytes(_labels_on(grid, labels, native), grid)})
 
 
 def read_viewer_volume(path: Path) -> tuple[bytes, bytes]:
@@ -77,20 +85,31 @@ def read_viewer_volume(path: Path) -> tuple[bytes, bytes]:
     Raises:
         ValueError: the file is no script that `write_viewer_volume` wrote.
     """
+    parts = _read(path)
+    return parts["image"], parts["labels"]
+
+
+def _read(path: Path) -> dict[str, bytes]:
+    """The compressed NIfTI files of a script, by their names.
+
+    Raises:
+        ValueError: the file is no script that `write_viewer_volume` wrote.
+    """
     try:
         text = path.read_text("ascii")
         if not (text.startswith(_START) and text.endswith(_END)):
             raise ValueError
-        parts = json.loads(text.removeprefix(_START).removesuffix(_END))
-        return base64.b64decode(parts["image"]), base64.b64decode(parts["labels"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        parts = {name: base64.b64decode(part) for name, part in json.loads(text[len(_START) : -len(_END)]).items()}
+        if not {"image", "labels"} <= set(parts):
+            raise ValueError
+        return parts
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"{path.name} holds no volumes for the viewer") from error
 
 
 def as_json(path: Path) -> str:
     """The volumes of a script as JSON that can stand inside a page."""
-    image, labels = read_viewer_volume(path)
-    return _json(image, labels)
+    return _json(_read(path))
 
 
 def _labels_on(grid: Geometry, labels: LabelArray, native: Geometry) -> SmallArray:
@@ -111,11 +130,10 @@ def _outside(grid: Geometry, native: Geometry) -> npt.NDArray[np.bool_]:
     return outside
 
 
-def _write(path: Path, image: bytes, labels: bytes) -> None:
+def _write(path: Path, parts: dict[str, bytes]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text_whole(path, f"{_START}{_json(image, labels)}{_END}")
+    write_text_whole(path, f"{_START}{_json(parts)}{_END}")
 
 
-def _json(image: bytes, labels: bytes) -> str:
-    parts = {"image": base64.b64encode(image).decode("ascii"), "labels": base64.b64encode(labels).decode("ascii")}
-    return json.dumps(parts)
+def _json(parts: dict[str, bytes]) -> str:
+    return json.dumps({name: base64.b64encode(part).decode("ascii") for name, part in parts.items()})
