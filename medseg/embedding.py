@@ -159,26 +159,39 @@ def _denoise(
     """
     means, sds = network.components()
     scales, trained_noise = network.scale.view(-1), network.noise.view(-1)
-    spreads = (sds**2 - trained_noise**2).clamp_min(LEAST_SPREAD**2)
     noises = torch.stack([(n / scale) ** 2 for n, scale in zip(noise, scales, strict=True)])
+    spreads = (sds**2 - trained_noise**2).clamp_min(LEAST_SPREAD**2)
     totals = spreads + noises
     gains = spreads / totals
+    # Component k expects base_k + gain_k x, so both moments are sums over k of (1, x, x^2) times fixed columns.
+    bases, shrunk = means * (1 - gains), gains * noises
+    columns = torch.stack([bases, gains, bases**2 + shrunk, 2 * bases * gains, gains**2], dim=1)
     found = []
     for rows in where.split(_ROWS):
-        log_posterior = network.log_prior(*(part[rows] for part in features)).float()
-        residuals = [channel[rows][:, None] - mean for channel, mean in zip(x, means.T, strict=True)]
-        for residual, total in zip(residuals, totals.T, strict=True):
-            log_posterior = log_posterior - 0.5 * residual**2 / total - 0.5 * total.log()
+        values = [channel[rows] for channel in x]
+        log_posterior = _log_likelihood(values, means, totals)
+        log_prior = network.log_prior(*(part[rows] for part in features)).float()
+        log_posterior += log_prior - 0.5 * totals.log().sum(dim=1)
         posterior = torch.softmax(log_posterior, dim=1)
-        parts = []
-        for residual, mean, gain, own in zip(residuals, means.T, gains.T, noises, strict=True):
-            expected = mean + gain * residual
-            middle = (posterior * expected).sum(1)
-            variance = (posterior * (expected**2 + gain * own)).sum(1) - middle**2
-            parts.append((middle, variance.clamp_min(0).sqrt()))
+        parts = [_moments(posterior @ columns[..., n], value) for n, value in enumerate(values)]
         found.append(tuple(torch.stack(part) for part in zip(*parts, strict=True)))
-    middle, sd = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
-    return network.centre.view(-1, 1) + scales[:, None] * middle, scales[:, None] * sd
+    mean, sd = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
+    return network.centre.view(-1, 1) + scales[:, None] * mean, scales[:, None] * sd
+
+
+def _log_likelihood(values: Sequence[Tensor], means: Tensor, variances: Tensor) -> Tensor:
+    """C times (V,) values, (K, C) -> (V, K) without what does not depend on the values."""
+    total = (values[0][:, None] - means[:, 0]).square_().mul_(-0.5 / variances[:, 0])
+    for value, mean, variance in zip(values[1:], means.T[1:], variances.T[1:], strict=True):
+        total += (value[:, None] - mean).square_().mul_(-0.5 / variance)
+    return total
+
+
+def _moments(sums: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """(V, 5) sums over the components -> (V,) mean and standard deviation."""
+    mean = sums[:, 0] + values * sums[:, 1]
+    second = sums[:, 2] + values * (sums[:, 3] + values * sums[:, 4])
+    return mean, (second - mean**2).clamp_min_(0).sqrt_()
 
 
 def white_noise(image: MetaTensor, foreground: MetaTensor) -> float:

@@ -27,6 +27,7 @@ from medseg.clustering import Clusters, normalise
 from medseg.config import Config
 from medseg.cutting import fitted_groups, groups_of, labels_of, table_of_cut
 from medseg.description import Description
+from medseg.ensemble import Consensus, disagreement_on
 from medseg.errors import ConfigError
 from medseg.evidence import Evidence
 from medseg.fingerprint import ScanFingerprint
@@ -54,6 +55,7 @@ class Segmentation:
         confidence: (I, J, K) probability that the label is right, 255 for 1; None unless asked for.
         fractions: by label number, (I, J, K) share of the voxel that it holds, 255 for 1; None unless asked for.
         finest: (I, J, K) leaf of the hierarchy, of which every cut's labels are unions; None unless asked for.
+        disagreement: (I, J, K) share of an ensemble's members with another label, 255 for 1; None unless asked for.
         quality: measures of the scan by their name in `medseg.quality`.
         flags: those that are unlike the training scans'.
     """
@@ -66,6 +68,7 @@ class Segmentation:
     finest: npt.NDArray[np.uint8] | None = None
     quality: Mapping[str, float] = field(default_factory=dict)
     flags: tuple[Flag, ...] = ()
+    disagreement: npt.NDArray[np.uint8] | None = None
 
     def volumes_mm3(self) -> dict[int, float]:
         """Volume of every label of the table, 0 for those that do not occur."""
@@ -149,6 +152,7 @@ class Model:
         fractions: bool = False,
         unsure: float = 0.0,
         finest: bool = False,
+        disagreement: bool = False,
     ) -> Segmentation:
         """Label a native (C, I, J, K) image, only inside `mask` (1, I, J, K) when given, else inside the body.
 
@@ -159,12 +163,13 @@ class Model:
             fractions: whether to say how much of each label a voxel holds; the labels stay the same.
             unsure: voxels of less confidence lose their label, after cleanup; 0: none.
             finest: whether to name the leaf of the hierarchy that each voxel belongs to.
+            disagreement: whether to say how many members of an ensemble have another label.
 
         Raises:
             ConfigError: what is asked for does not exist in this model (`check`).
             InputError: other channels than the model's, no foreground, or nothing but one intensity in it.
         """
-        self.check(fractions=fractions, finest=finest)
+        self.check(fractions=fractions, finest=finest, disagreement=disagreement)
         check_channels(image, self.config.channels)
         foreground = self.plan.foreground_of(image, mask)
         prepared = self.plan.prepare(image, foreground)
@@ -174,6 +179,7 @@ class Model:
         seen, quality, description = self._see(prepared, is_described=tree is not None)
         del prepared
         labels = self._fitted_labels(geometry, seen.scores, inside)
+        differ = disagreement_on(geometry, seen, labels) if disagreement and isinstance(seen, Consensus) else None
         evidence = seen if confidence or fractions or unsure > 0 else None
         shares = Fractions(geometry, evidence, inside, self.groups) if evidence and fractions else None
         del seen, inside
@@ -188,7 +194,7 @@ class Model:
         flags = self.quality.flags(quality, self.config.clustering.n_clusters) if self.quality else ()
         kept = sure if confidence else None
         leaves = leaves if finest else None
-        return Segmentation(labels, geometry, self.table, kept, shares, leaves, quality, flags)
+        return Segmentation(labels, geometry, self.table, kept, shares, leaves, quality, flags, differ)
 
     def _see(self, prepared: Prepared, *, is_described: bool) -> tuple[Evidence, dict[str, float], Description | None]:
         """Evidence and measures of a scan on the working grid, and what the hierarchy needs of it when asked for."""
@@ -205,12 +211,14 @@ class Model:
             labels = self.apply_merges(labels)
         return clean(labels, geometry.spacing_mm, **self.config.cleanup.model_dump())
 
-    def check(self, *, fractions: bool = False, finest: bool = False) -> None:
+    def check(self, *, fractions: bool = False, finest: bool = False, disagreement: bool = False) -> None:
         """Refuse, before any work, what this model cannot give.
 
         Raises:
-            ConfigError: the leaves of a model without hierarchy, or fractions of labels finer than the fitted ones.
+            ConfigError: leaves without hierarchy, fractions of labels finer than the fitted ones, disagreement of one.
         """
+        if disagreement and self.config.training.ensemble == 1:
+            raise ConfigError("this model is one network, found no others; fit it with training.ensemble=3")
         if finest and self.hierarchy is None:
             raise ConfigError("this model has no hierarchy (it was made by an older medseg); train it again")
         if fractions and self._is_divided:
@@ -265,6 +273,8 @@ class Model:
         """A few lines for people."""
         lines = [f"{len(self.table)} labels, working grid {self.plan.spacing_mm} mm, {self.plan.modality}, "
                  f"trained on {len(self.fingerprints)} scans in {self.record.n_steps} steps"]  # fmt: skip
+        if self.config.training.ensemble > 1:
+            lines[0] += f", an ensemble of {self.config.training.ensemble} networks"
         for label in self.table:
             intensity = "" if label.mean_intensity is None else f"  mean intensity {label.mean_intensity:.3g}"
             volume = "" if label.volume_ml is None else f"  {label.volume_ml:.1f} ml"

@@ -42,6 +42,7 @@ LAYERS = (
     {"medseg.embedding"},
     {"medseg.quality", "medseg.measuring"},
     {"medseg.checkpoint", "medseg.training", "medseg.clustering"},
+    {"medseg.ensemble"},
     {
         "medseg.description",
         "medseg.hierarchy",
