@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -271,6 +272,37 @@ def test_channels_of_a_real_study():
 def test_wrong_names_of_channels_are_refused(names):
     with pytest.raises(ConfigError, match=r"channels: .*two or more different"):
         load_config("smoke", [f"channels.names={names}"])
+
+
+def test_habitats_of_two_channels(tmp_path):
+    for number in range(2):
+        truth = write_case(tmp_path / "scans", f"c{number}_T1", f"c{number}_T1ce", seed=number)
+        region = MetaTensor(torch.from_numpy(truth[None] > 0).float(), affine=torch.tensor(GRID.affine))
+        write_nifti(region, tmp_path / "regions" / f"c{number}_T1.nii.gz")
+    changes = [*TINY, "channels.names=[T1,T1ce]", "channels.by=suffix", "training.max_steps=8", "habitats.n_seeds=0",
+               "habitats.n_bootstraps=2"]  # fmt: skip
+    words = [
+        "run",
+        tmp_path / "scans",
+        "--masks",
+        tmp_path / "regions",
+        "--out",
+        tmp_path / "out",
+        "--config",
+        "habitats",
+    ]
+    settings = [word for change in changes for word in ("--set", change)]
+    assert main([*map(str, words), *settings, "--workers", "0", "--device", "cpu"]) == 0
+    with (tmp_path / "out" / "habitats.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["scan"] for row in rows] == ["c0_T1", "c1_T1"]
+    for row in rows:
+        means = sorted(
+            (round(float(row[f"h{n}_mean"]), -1), round(float(row[f"h{n}_mean_T1ce"]), -1)) for n in (1, 2, 3)
+        )
+        assert means == [(100, 60), (100, 160), (190, 110)]
+        assert sum(float(row[f"h{n}_fraction"]) for n in (1, 2, 3)) == pytest.approx(1, abs=1e-4)
+        assert 0 < float(row["h1_mean_common_T1ce"]) < 1
 
 
 def test_a_run_with_two_channels(tmp_path, capsys):
