@@ -157,41 +157,27 @@ def _denoise(
         where: (V,) the voxels that are wanted.
         noise: of each channel.
     """
-    means, sds = network.components()
-    scales, trained_noise = network.scale.view(-1), network.noise.view(-1)
-    noises = torch.stack([(n / scale) ** 2 for n, scale in zip(noise, scales, strict=True)])
+    means, sds = (part.T for part in network.components())
+    scales, trained_noise = network.scale.view(-1, 1), network.noise.view(-1, 1)
+    noises = (torch.tensor(noise, device=x.device)[:, None] / scales) ** 2
     spreads = (sds**2 - trained_noise**2).clamp_min(LEAST_SPREAD**2)
     totals = spreads + noises
     gains = spreads / totals
     # Component k expects base_k + gain_k x, so both moments are sums over k of (1, x, x^2) times fixed columns.
-    bases, shrunk = means * (1 - gains), gains * noises
-    columns = torch.stack([bases, gains, bases**2 + shrunk, 2 * bases * gains, gains**2], dim=1)
+    base = means * (1 - gains)
+    columns = torch.stack([base, gains, base**2 + gains * noises, 2 * base * gains, gains**2], dim=2)
     found = []
     for rows in where.split(_ROWS):
-        values = [channel[rows] for channel in x]
-        log_posterior = _log_likelihood(values, means, totals)
-        log_prior = network.log_prior(*(part[rows] for part in features)).float()
-        log_posterior += log_prior - 0.5 * totals.log().sum(dim=1)
-        posterior = torch.softmax(log_posterior, dim=1)
-        parts = [_moments(posterior @ columns[..., n], value) for n, value in enumerate(values)]
-        found.append(tuple(torch.stack(part) for part in zip(*parts, strict=True)))
-    mean, sd = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
-    return network.centre.view(-1, 1) + scales[:, None] * mean, scales[:, None] * sd
-
-
-def _log_likelihood(values: Sequence[Tensor], means: Tensor, variances: Tensor) -> Tensor:
-    """C times (V,) values, (K, C) -> (V, K) without what does not depend on the values."""
-    total = (values[0][:, None] - means[:, 0]).square_().mul_(-0.5 / variances[:, 0])
-    for value, mean, variance in zip(values[1:], means.T[1:], variances.T[1:], strict=True):
-        total += (value[:, None] - mean).square_().mul_(-0.5 / variance)
-    return total
-
-
-def _moments(sums: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """(V, 5) sums over the components -> (V,) mean and standard deviation."""
-    mean = sums[:, 0] + values * sums[:, 1]
-    second = sums[:, 2] + values * (sums[:, 3] + values * sums[:, 4])
-    return mean, (second - mean**2).clamp_min_(0).sqrt_()
+        log_posterior = network.log_prior(*(part[rows] for part in features)).float()
+        values = x[:, rows]
+        for channel, mean, total in zip(values, means, totals, strict=True):
+            log_posterior += (channel[:, None] - mean).square_().mul_(-0.5 / total) - 0.5 * total.log()
+        moments = (torch.softmax(log_posterior, dim=1) @ columns).unbind(dim=2)
+        middle = moments[0] + values * moments[1]
+        second = moments[2] + values * (moments[3] + values * moments[4])
+        found.append((middle, (second - middle**2).clamp_min_(0).sqrt_()))
+    middle, sd = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
+    return network.centre.view(-1, 1) + scales * middle, scales * sd
 
 
 def white_noise(image: MetaTensor, foreground: MetaTensor) -> float:
