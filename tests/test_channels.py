@@ -22,6 +22,7 @@ from medseg.errors import ConfigError, InputError
 from medseg.geometry import Geometry
 from medseg.io.channels import covered_share, group_channels
 from medseg.io.labels import read_labels
+from medseg.mixture import spread_centres
 from medseg.preprocessing import channels_of
 from sample_data.dicom_series import write_dicom_series
 from sample_data.two_channels import centred_grid, two_channels
@@ -106,6 +107,7 @@ def test_confidence_fractions_leaves_and_anomaly_work_with_channels(cohort, mode
     assert np.isfinite(list(result.quality.values())).all()
 
 
+@pytest.mark.slow
 def test_tissues_of_each_scan_are_those_of_the_first_channel(cohort):
     config = load_config(
         "smoke", [*NAMED, "training.max_steps=10", "clustering.n_clusters=2", "clustering.bias_mm=null"]
@@ -131,7 +133,8 @@ def test_the_network_sees_neither_channel_of_a_voxel():
 def test_the_loss_is_the_log_density_of_both_channels():
     torch.manual_seed(0)
     network = Autoencoder(load_config("smoke").autoencoder, 4, 2).eval()
-    network.start_from(torch.randn(500, 2) * torch.tensor([3.0, 5.0]) + 7, [0.1, 0.2])
+    rows = torch.randn(500, 2) * torch.tensor([3.0, 5.0]) + 7
+    network.start_from(rows, [0.1, 0.2], lambda standard: spread_centres(standard, 6))
     patches, inside = torch.randn(1, 2, 8, 8, 8) * 4 + 7, torch.ones(1, 1, 8, 8, 8)
     standard = (patches - network.centre.view(1, 2, 1, 1, 1)) / network.scale.view(1, 2, 1, 1, 1)
     prior = network(torch.cat([standard, inside], dim=1))

@@ -18,11 +18,12 @@ from monai.data.meta_tensor import MetaTensor
 from medseg import Model, load_config
 from medseg.autoencoder import Autoencoder
 from medseg.config import Config
-from medseg.ensemble import Consensus, Ensemble, Member, disagreement_on
+from medseg.ensemble import Consensus, Ensemble, Member, _mean, disagreement_on
 from medseg.errors import ConfigError, ModelError
-from medseg.evidence import Posteriors
+from medseg.evidence import Intervals, Posteriors
 from medseg.fitting import Watch
 from medseg.geometry import Geometry
+from medseg.histogram import Histogram
 from medseg.overlap import adjusted_rand_index, confusion
 from sample_data.two_channels import centred_grid, two_channels
 
@@ -141,6 +142,20 @@ def test_the_first_member_is_the_model_without_an_ensemble(model, scans):
     assert not torch.equal(single.network.first.weight, other.first.weight)
 
 
+def test_the_mean_of_intervals_spreads_as_its_members_do():
+    grid = torch.eye(4)
+    parts = [
+        Intervals(*(MetaTensor(torch.full((1, 2, 2, 2), value), affine=grid) for value in (u, sd, 1.0)),
+                  np.array([0.0, top]), Histogram(np.ones(1), np.ones(1)))
+        for u, sd, top in ((0.2, 0.3, 1.0), (0.6, 0.1, 2.0))
+    ]  # fmt: skip
+    mean = _mean(iter(parts), 2)
+    assert mean.intensity.as_tensor().unique().item() == pytest.approx(0.4)
+    assert mean.sd.as_tensor().unique().item() == pytest.approx((0.05 + 0.04) ** 0.5)  # within and between
+    assert mean.means.tolist() == [0, 1.5]
+
+
+@pytest.mark.slow
 def test_tissues_of_a_scan_agree_on_intervals(scans):
     config = load_config("smoke", ["training.max_steps=6", "clustering.bias_mm=null", "training.ensemble=2"])
     model = Model.fit(scans[:1], config, device="cpu")
