@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from medseg.config import Config, load_config
     from medseg.errors import ConfigError, InputError, MedsegError, ModelError
     from medseg.geometry import Geometry, resample
+    from medseg.io.channels import group_channels
     from medseg.io.dicom_seg import read_dicom_seg, write_dicom_seg
     from medseg.io.find import find_scans
     from medseg.io.labels import read_labels, write_color_table, write_labels
@@ -46,6 +47,7 @@ _HOME = {
     "Geometry": "geometry",
     "resample": "geometry",
     "find_scans": "io.find",
+    "group_channels": "io.channels",
     "read_labels": "io.labels",
     "write_color_table": "io.labels",
     "write_labels": "io.labels",
@@ -76,6 +78,7 @@ __all__ = [
     "Segmentation",
     "__version__",
     "find_scans",
+    "group_channels",
     "load_config",
     "load_encoder",
     "network_input",

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
@@ -36,7 +36,6 @@ HALO = 8
 
 
 START_LOG_SD = -1.4
-_START_ROWS = 20_000
 LEAST_SPREAD = 0.1
 """Least standard deviation of the noise-free intensity within a component, in the network's unit."""
 MIN_LOG_SD = -4.6
@@ -91,14 +90,15 @@ class Autoencoder(nn.Module):
         self.register_buffer("noise", torch.zeros(each))
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
-    def start_from(self, intensities: Tensor, noise: float | Sequence[float]) -> None:
+    def start_from(
+        self, intensities: Tensor, noise: float | Sequence[float], centres: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         """Set the unit of intensity, and the components' means, from the cohort.
-
-        The means are quantiles; with several channels, in which quantiles would lie on one line, centres of k-means.
 
         Args:
             intensities: (V,) values of all scans, or (V, C).
             noise: standard deviation of the scans' white noise in the same unit, of each channel.
+            centres: finds the means in (V, C) standardised intensities; None: quantiles, for one channel.
         """
         with torch.no_grad():
             self.centre.copy_(intensities.mean(dim=0))
@@ -106,9 +106,7 @@ class Autoencoder(nn.Module):
             self.noise.copy_(torch.tensor(noise) / self.scale.cpu())
             standard = (intensities - self.centre.cpu()) / self.scale.cpu()
             wanted = torch.linspace(0.01, 0.99, self.config.n_components)
-            self.means.copy_(
-                torch.quantile(standard, wanted) if self.n_inputs == 1 else _centres(standard, len(wanted))
-            )
+            self.means.copy_(torch.quantile(standard, wanted) if centres is None else centres(standard))
 
     def standardise(self, intensity: Tensor, inside: Tensor) -> Tensor:
         """Intensities in the network's unit, 0 outside the foreground."""
@@ -196,15 +194,6 @@ def _by_voxel(x: Tensor) -> Tensor:
 def _by_channel(values: Tensor) -> Tensor:
     """One value a channel, to be used with (..., C, I, J, K)."""
     return values.view(-1, 1, 1, 1)
-
-
-def _centres(rows: Tensor, n_centres: int) -> Tensor:
-    """(V, C) -> (n_centres, C) centres of k-means on at most `_START_ROWS` of the rows."""
-    from sklearn.cluster import KMeans  # only a fit needs it: what is trained runs with PyTorch alone
-
-    sample = rows[:: -(-len(rows) // _START_ROWS)].double().numpy()
-    found = KMeans(n_centres, n_init=3, random_state=0).fit(sample).cluster_centers_
-    return torch.from_numpy(found).float()
 
 
 def _pointwise(convolution: nn.Conv3d, rows: Tensor) -> Tensor:

@@ -87,6 +87,7 @@ class TrainingConfig(_Section):
         batch_size: patches in a step; null plans it from the memory at hand.
         precision: ``bf16`` and ``fp16`` use autocast; ``auto`` takes bf16 where the device computes in it.
         deterministic: same bytes on a second run on the same machine, at some cost in speed.
+        ensemble: networks that are trained, from `seed`, `seed` + 1, ..., and decide together.
     """
 
     seed: int = Field(0, ge=0)
@@ -98,6 +99,7 @@ class TrainingConfig(_Section):
     learning_rate: float = Field(4e-3, gt=0)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     deterministic: bool = False
+    ensemble: int = Field(1, ge=1, le=32)
 
 
 class ClusteringConfig(_Section):
@@ -215,6 +217,12 @@ class Config(_Section):
     clustering: ClusteringConfig = ClusteringConfig()
     cleanup: CleanupConfig = CleanupConfig()
     habitats: HabitatsConfig = HabitatsConfig()
+
+    @model_validator(mode="after")
+    def _habitats_of_one_network(self) -> Config:
+        if self.habitats.is_asked and self.training.ensemble > 1:
+            raise ValueError("the stability of habitats is that of one network; training.ensemble must be 1")
+        return self
 
 
 def config_names() -> list[str]:

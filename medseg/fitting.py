@@ -18,6 +18,7 @@ from medseg.config import Config
 from medseg.description import Description, Sample
 from medseg.devices import choose_device, memory_gb, seed_everything
 from medseg.embedding import white_noise
+from medseg.ensemble import Ensemble
 from medseg.errors import InputError
 from medseg.fingerprint import ScanFingerprint
 from medseg.geometry import Geometry
@@ -26,6 +27,7 @@ from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
 from medseg.measuring import measure
+from medseg.mixture import spread_centres
 from medseg.model import Model
 from medseg.own_transforms import OwnTransforms
 from medseg.patches import PatchSampler
@@ -105,20 +107,29 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     plan = Plan.fit(cohort.fingerprints, config, memory_gb(computing))
     store = Store(cache_bytes)
     _prepare(cohort, plan, reading, watch, store)
-    network = Autoencoder(config.autoencoder, plan.channels, config.channels.n_channels)
     normalised = [_kept(normalise(item, config.clustering), store) for item in cohort.prepared]
-    network.start_from(sample_intensities(normalised), _noise_of(normalised))
-    watch.on_stage("training")
-    record = train(
-        network.to(computing),
-        PatchSampler(normalised, plan, config.training.seed, part=Group.current().rank, store=store),
-        objective,
-        config=config.training,
-        checkpoint=None if checkpoint is None else checkpoint / _digest(config, cohort.fingerprints),
-        on_step=watch.on_step,
-    )
-    watch.on_stage("clustering")
-    clusters = fit_clusters(network, cohort.prepared, config.clustering, seed=config.training.seed, store=store)
+    noise = _noise_of(normalised)
+    fitted = []
+    for member in range(config.training.ensemble):
+        chosen = _with_seed(config, member)
+        network = new_network(chosen, plan, normalised, noise)
+        watch.on_stage("training")
+        record = train(
+            network.to(computing),
+            PatchSampler(normalised, plan, chosen.training.seed, part=Group.current().rank, store=store),
+            objective,
+            config=chosen.training,
+            checkpoint=None if checkpoint is None else checkpoint / _digest(chosen, cohort.fingerprints),
+            on_step=watch.on_step,
+        )
+        watch.on_stage("clustering")
+        seed = chosen.training.seed
+        clusters = fit_clusters(network, cohort.prepared, config.clustering, seed=seed, store=store)
+        fitted.append((network, clusters, record))
+    network, clusters, record = fitted[0]
+    if len(fitted) > 1:
+        parts = [part[:2] for part in fitted]
+        clusters = Ensemble.fit(parts, cohort.prepared, normalised, config.clustering.n_clusters)
     watch.on_stage("describing")
     model = Model(
         config=config,
@@ -135,6 +146,26 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     described = describe_labels(model, cohort.prepared, normalised)
     watch.on_fitted(described, normalised)
     return described
+
+
+def _with_seed(config: Config, member: int) -> Config:
+    """The config of one member of an ensemble; the first one is drawn as if it were alone."""
+    if member == 0:
+        return config
+    training = config.training.model_copy(update={"seed": config.training.seed + member})
+    seed_everything(training)
+    return config.model_copy(update={"training": training})
+
+
+def new_network(
+    config: Config, plan: Plan, normalised: Sequence[Prepared], noise: float | Sequence[float]
+) -> Autoencoder:
+    """An untrained network that starts from the cohort's intensities."""
+    network = Autoencoder(config.autoencoder, plan.channels, config.channels.n_channels)
+    k = config.autoencoder.n_components
+    start = None if network.n_inputs == 1 else (lambda rows: spread_centres(rows, k))
+    network.start_from(sample_intensities(normalised), noise, start)
+    return network
 
 
 def _read_fingerprints(scans: Sequence[Source], config: Config, reading: Reading, watch: Watch) -> _Cohort:

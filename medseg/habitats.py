@@ -20,7 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from medseg.autoencoder import Autoencoder, loss
 from medseg.clustering import Clusters, fit_clusters, normalise
 from medseg.devices import seed_everything
-from medseg.fitting import sample_intensities
+from medseg.fitting import new_network
 from medseg.model import Model
 from medseg.overlap import confusion
 from medseg.patches import PatchSampler
@@ -128,7 +128,7 @@ def retrained(model: Model, prepared: Sequence[Prepared], seed: int) -> Autoenco
     config = model.config.training.model_copy(update={"seed": seed})
     seed_everything(config)
     normalised = [normalise(item, model.config.clustering) for item in prepared]
-    network = Autoencoder(model.config.autoencoder, model.plan.channels, model.config.channels.n_channels)
-    network.start_from(sample_intensities(normalised), (model.network.noise * model.network.scale).tolist())
+    noise = (model.network.noise * model.network.scale).tolist()
+    network = new_network(model.config, model.plan, normalised, noise)
     train(network.to(model.device), PatchSampler(normalised, model.plan, seed), loss, config=config)
     return network

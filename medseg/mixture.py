@@ -13,6 +13,7 @@ from sklearn.cluster import KMeans
 Array = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating[Any]]
 N_ROUNDS = 100
+_START_ROWS = 20_000
 _ROWS = 1 << 17
 """Rows whose posterior is computed at once."""
 _FLOOR = 1e-3
@@ -68,6 +69,13 @@ class Mixture:
             squared = white.square_().view(len(white), len(logs), -1).sum(dim=2)
             posteriors[start : start + _ROWS] = torch.softmax(logs.to(squared.dtype) - squared / 2, dim=1).numpy()
         return posteriors
+
+
+def spread_centres(rows: torch.Tensor, n_centres: int) -> torch.Tensor:
+    """(V, C) -> (n_centres, C) centres of k-means on a regular sample of the rows."""
+    sample = rows[:: -(-len(rows) // _START_ROWS)].double().numpy()
+    found = KMeans(n_centres, n_init=3, random_state=0).fit(sample).cluster_centers_
+    return torch.from_numpy(found).float()
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from medseg.clustering import Clusters, normalise
 from medseg.config import Config
 from medseg.cutting import fitted_groups, groups_of, labels_of, table_of_cut
 from medseg.description import Description
+from medseg.ensemble import Consensus, disagreement_on
 from medseg.errors import ConfigError
 from medseg.evidence import Evidence
 from medseg.fingerprint import ScanFingerprint
@@ -136,6 +137,7 @@ class Model:
         fractions: bool = False,
         unsure: float = 0.0,
         finest: bool = False,
+        disagreement: bool = False,
     ) -> Segmentation:
         """Label a native (C, I, J, K) image, only inside `mask` (1, I, J, K) when given, else inside the body.
 
@@ -146,12 +148,13 @@ class Model:
             fractions: whether to say how much of each label a voxel holds; the labels stay the same.
             unsure: voxels of less confidence lose their label, after cleanup; 0: none.
             finest: whether to name the leaf of the hierarchy that each voxel belongs to.
+            disagreement: whether to say how many members of an ensemble have another label.
 
         Raises:
             ConfigError: what is asked for does not exist in this model (`check`).
             InputError: other channels than the model's, no foreground, or nothing but one intensity in it.
         """
-        self.check(fractions=fractions, finest=finest)
+        self.check(fractions=fractions, finest=finest, disagreement=disagreement)
         check_channels(image, self.config.channels)
         image = self.own(image)
         foreground = self.plan.foreground_of(image, mask)
@@ -163,6 +166,7 @@ class Model:
         seen, quality, description = self._see(prepared, is_described=tree is not None)
         del prepared
         labels = self._fitted_labels(geometry, seen.scores, inside)
+        differ = disagreement_on(geometry, seen, labels) if disagreement and isinstance(seen, Consensus) else None
         shares = Fractions(geometry, seen, inside, self.groups) if fractions else None
         del inside
         leaves = tree.leaves_on(geometry, description, labels, fitted_groups(self)) if tree and description else None
@@ -177,7 +181,9 @@ class Model:
         kept = sure if confidence else None
         leaves = leaves if finest else None
         coarse = coarse_confidence(geometry, seen, labels, self.groups)
-        return Segmentation(labels, geometry, self.table, kept, shares, leaves, quality, flags, planes, coarse)
+        return Segmentation(
+            labels, geometry, self.table, kept, shares, leaves, quality, flags, planes, coarse, disagreement=differ
+        )
 
     def _see(self, prepared: Prepared, *, is_described: bool) -> tuple[Evidence, dict[str, float], Description | None]:
         """Evidence and measures of a scan on the working grid, and what the hierarchy needs of it when asked for."""
@@ -194,14 +200,16 @@ class Model:
             labels = self.apply_merges(labels)
         return clean(labels, geometry.spacing_mm, **self.config.cleanup.model_dump())
 
-    def check(self, *, fractions: bool = False, finest: bool = False) -> None:
+    def check(self, *, fractions: bool = False, finest: bool = False, disagreement: bool = False) -> None:
         """Refuse, before any work, what this model cannot give.
 
         Raises:
-            ConfigError: the leaves of a model without hierarchy, or fractions of labels finer than the fitted ones; or
-                anything without the own transforms that the model was fitted with.
+            ConfigError: leaves without hierarchy, fractions of labels finer than the fitted ones, disagreement of one;
+                or anything without the own transforms that the model was fitted with.
         """
         self.own.check()
+        if disagreement and self.config.training.ensemble == 1:
+            raise ConfigError("this model is one network, found no others; fit it with training.ensemble=3")
         if finest and self.hierarchy is None:
             raise ConfigError("this model has no hierarchy (it was made by an older medseg); train it again")
         if fractions and self._is_divided:

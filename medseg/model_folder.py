@@ -16,6 +16,7 @@ from medseg.autoencoder import Autoencoder, load_weights, save_weights
 from medseg.clustering import load_clusters
 from medseg.config import Config
 from medseg.devices import choose_device
+from medseg.ensemble import Ensemble
 from medseg.errors import ModelError
 from medseg.fingerprint import ScanFingerprint
 from medseg.hierarchy import Hierarchy
@@ -92,10 +93,15 @@ def load_model(folder: Path, *, device: str = "auto", before: Sequence[ArrayTran
     """
     recover_folder(folder)
     facts = _read_facts(folder)
-    network = Autoencoder(facts.config.autoencoder, facts.plan.channels, facts.config.channels.n_channels)
+    sizes = (facts.config.autoencoder, facts.plan.channels, facts.config.channels.n_channels)
+    networks = [Autoencoder(*sizes).to(choose_device(device)) for _ in range(facts.config.training.ensemble)]
+    network = networks[0]
     try:
         load_weights(network, folder / "autoencoder.safetensors")
-        clusters = load_clusters(load_file(folder / "clusters.safetensors"), facts.config.clustering)
+        tensors, chosen = load_file(folder / "clusters.safetensors"), facts.config.clustering
+        clusters = (
+            load_clusters(tensors, chosen) if len(networks) == 1 else Ensemble.from_tensors(tensors, chosen, networks)
+        )
         tree = Hierarchy.from_tensors(load_file(folder / "hierarchy.safetensors")) if facts.format > 1 else None
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError):
         raise ModelError(
@@ -104,7 +110,7 @@ def load_model(folder: Path, *, device: str = "auto", before: Sequence[ArrayTran
     return Model(
         config=facts.config,
         plan=facts.plan,
-        network=network.to(choose_device(device)).eval(),
+        network=network.eval(),
         clusters=clusters,
         table=facts.labels,
         merged=facts.merged,

@@ -31,6 +31,7 @@ class Segmentation:
         flags: those that are unlike the training scans'.
         planes: three planes of the scan, to be shown below the labels.
         coarse_confidence: (1, i, j, k) confidence on a coarse grid of its own, to look at; 0 without label.
+        disagreement: (I, J, K) share of an ensemble's members with another label, 255 for 1; None unless asked for.
     """
 
     labels: LabelArray
@@ -43,6 +44,7 @@ class Segmentation:
     flags: tuple[Flag, ...] = ()
     planes: tuple[Plane, ...] = ()
     coarse_confidence: MetaTensor | None = None
+    disagreement: npt.NDArray[np.uint8] | None = None
 
     def volumes_mm3(self) -> dict[int, float]:
         """Volume of every label of the table, 0 for those that do not occur."""

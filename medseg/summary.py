@@ -19,6 +19,8 @@ def summary_of(model: Model) -> str:
         f"{len(model.table)} labels for {plan.modality}, found without labels in {n_scans} "
         f"scan{'' if n_scans == 1 else 's'} ({record.n_steps} steps of training, working grid {spacing} mm)"
     ]
+    if model.config.training.ensemble > 1:
+        lines.append(f"an ensemble of {model.config.training.ensemble} networks")
     if model.own.names:
         lines.append(f"own transforms first: {', '.join(model.own.names)}")
     if model.cut is not None:

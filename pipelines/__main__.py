@@ -88,7 +88,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where label volumes go")
     parser.add_argument("--write", default="nifti,seg.nrrd", metavar="FORMATS",
                         help="some of nifti,seg.nrrd,mrb,dicomseg,dicomseg-binary,confidence,fractions,"
-                        "finest,anomaly (default: two)")  # fmt: skip
+                        "finest,anomaly,disagreement (default: two)")  # fmt: skip
     unsure = "voxels whose label is less probable than P, such as 0.6, get no label (default: 0)"
     parser.add_argument("--unsure", type=_share, default=0.0, metavar="P", help=unsure)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
 from medseg.label_table import LabelTable
 from medseg.model import Model
-from medseg.preprocessing import Prepared, foreground_of
+from medseg.preprocessing import Prepared, channels_of, foreground_of
 
 UNSTABLE = "(unstable)"
 TABLE, STABILITY = "habitats.csv", "habitats_stability.csv"
@@ -100,7 +101,8 @@ def write_habitats(model: Model, scans: Sequence[Scan], records: Sequence[Record
     """Write ``habitats.csv``: for every segmented case the fraction, volume and mean intensity of each habitat.
 
     Columns of an unstable habitat say so in their name. A habitat that a case lacks has fraction and volume 0 and no
-    mean. Means are in the scan's own unit, and on the common scale on which the habitats were found.
+    mean. Means are in the scan's own unit, and on the common scale on which the habitats were found; each further
+    channel has its own, under its name.
     """
     if not model.config.habitats.is_asked:
         return
@@ -109,7 +111,8 @@ def write_habitats(model: Model, scans: Sequence[Scan], records: Sequence[Record
         label.number: f"h{label.number}" + ("_unstable" if label.name.endswith(UNSTABLE) else "")
         for label in model.table
     }
-    kinds = ("fraction", "mm3", "mean", "mean_common")
+    others = [f"_{re.sub('[^A-Za-z0-9]+', '', name)}" for name in model.config.channels.names[1:]]
+    kinds = ["fraction", "mm3", *(f"{kind}{channel}" for channel in ("", *others) for kind in ("mean", "mean_common"))]
     rows: list[Sequence[object]] = [
         ("scan", "n_voxels", "volume_mm3", *(f"{name}_{kind}" for name in names.values() for kind in kinds))
     ]
@@ -120,19 +123,17 @@ def write_habitats(model: Model, scans: Sequence[Scan], records: Sequence[Record
 def _row(model: Model, scan: Scan, job: Job, numbers: Sequence[int]) -> list[object]:
     image = read_scan(scan)
     labels, geometry = read_labels(job.path(scan.id, "nifti"))
-    low, high = model.plan.intensity_range(image, _region(image, scan, job))
-    values = image.as_tensor()[0].numpy()
+    region = _region(image, scan, job)
+    channels = [(x.as_tensor()[0].numpy(), *model.plan.intensity_range(x, region)) for x in channels_of(image)]
     total = int((labels > 0).sum())
     row: list[object] = [scan.id, total, f"{total * geometry.voxel_volume_mm3:.1f}"]
     for number in numbers:
-        found = values[labels == number]
-        mean = float(np.mean(found)) if found.size else None
-        row += [
-            f"{found.size / max(total, 1):.5f}",
-            f"{found.size * geometry.voxel_volume_mm3:.1f}",
-            "" if mean is None else f"{mean:.6g}",
-            "" if mean is None else f"{(mean - low) / (high - low):.5f}",
-        ]
+        here = labels == number
+        n_voxels = int(here.sum())
+        row += [f"{n_voxels / max(total, 1):.5f}", f"{n_voxels * geometry.voxel_volume_mm3:.1f}"]
+        for values, low, high in channels:
+            mean = float(np.mean(values[here])) if n_voxels else None
+            row += ["", ""] if mean is None else [f"{mean:.6g}", f"{(mean - low) / (high - low):.5f}"]
     return row
 
 

@@ -46,7 +46,8 @@ def _channels(scans: Sequence[Scan]) -> dict[str, str]:
             cases.setdefault(found[1], []).append(scan.id)
     return {
         scan_id: f"channel {int(scan_id[-4:])} of {len(ids)} of {case.rpartition('/')[2]}: channels are separate "
-        f"images here; to take one, give a .txt list of the files *_{scan_id[-4:]}.nii.gz"
+        "images here, unless the config names them (channels.by=nnunet); to take one, give a .txt list of the files "
+        f"*_{scan_id[-4:]}.nii.gz"
         for case, ids in cases.items()
         if f"{case}_0000" in ids and len(ids) > 1
         for scan_id in ids

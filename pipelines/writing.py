@@ -24,12 +24,13 @@ SUFFIXES = {
     "fractions": "_fraction{}.nii.gz",
     "finest": "_finest.nii.gz",
     "anomaly": "_anomaly.nii.gz",
+    "disagreement": "_disagreement.nii.gz",
 }
 """What follows the id of the scan, by format; {} stands for the number of each label."""
 DEFAULT_FORMATS = ("nifti", "seg.nrrd")
 FORMATS_OF_LABELS = DEFAULT_FORMATS
 """Formats that need nothing but the labels, so that they can be written again from them."""
-NAMELESS_FORMATS = ("confidence", "fractions", "anomaly")
+NAMELESS_FORMATS = ("confidence", "fractions", "anomaly", "disagreement")
 """Formats that say nothing of names and colours: they hold as long as each number means the same."""
 
 MAPS = ("anomaly",)
@@ -85,8 +86,15 @@ def _write_finest(result: Segmentation, path: Path) -> None:
     write_labels(result.finest, result.geometry, path)
 
 
+def _write_disagreement(result: Segmentation, path: Path) -> None:
+    if result.disagreement is None:
+        raise ValueError("the disagreement was not asked for when the scan was segmented")
+    write_shares(result.disagreement, result.geometry, path)
+
+
 EXTRAS: dict[str, Callable[[Segmentation, Path], None]] = {
     "confidence": _write_confidence, "fractions": _write_fractions, "finest": _write_finest,
+    "disagreement": _write_disagreement,
 }  # fmt: skip
 """What a segmentation holds only when it is asked for, by format: the arguments of `Model.segment`."""
 

@@ -43,6 +43,7 @@ LAYERS = (
     {"medseg.embedding"},
     {"medseg.quality", "medseg.measuring"},
     {"medseg.checkpoint", "medseg.training", "medseg.clustering"},
+    {"medseg.ensemble"},
     {
         "medseg.description",
         "medseg.hierarchy",

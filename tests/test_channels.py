@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from medseg.errors import ConfigError, InputError
 from medseg.geometry import Geometry
 from medseg.io.channels import covered_share, group_channels
 from medseg.io.labels import read_labels
+from medseg.mixture import spread_centres
 from medseg.preprocessing import channels_of
 from sample_data.dicom_series import write_dicom_series
 from sample_data.two_channels import centred_grid, two_channels
@@ -105,6 +107,7 @@ def test_confidence_fractions_leaves_and_anomaly_work_with_channels(cohort, mode
     assert np.isfinite(list(result.quality.values())).all()
 
 
+@pytest.mark.slow
 def test_tissues_of_each_scan_are_those_of_the_first_channel(cohort):
     config = load_config(
         "smoke", [*NAMED, "training.max_steps=10", "clustering.n_clusters=2", "clustering.bias_mm=null"]
@@ -130,7 +133,8 @@ def test_the_network_sees_neither_channel_of_a_voxel():
 def test_the_loss_is_the_log_density_of_both_channels():
     torch.manual_seed(0)
     network = Autoencoder(load_config("smoke").autoencoder, 4, 2).eval()
-    network.start_from(torch.randn(500, 2) * torch.tensor([3.0, 5.0]) + 7, [0.1, 0.2])
+    rows = torch.randn(500, 2) * torch.tensor([3.0, 5.0]) + 7
+    network.start_from(rows, [0.1, 0.2], lambda standard: spread_centres(standard, 6))
     patches, inside = torch.randn(1, 2, 8, 8, 8) * 4 + 7, torch.ones(1, 1, 8, 8, 8)
     standard = (patches - network.centre.view(1, 2, 1, 1, 1)) / network.scale.view(1, 2, 1, 1, 1)
     prior = network(torch.cat([standard, inside], dim=1))
@@ -271,6 +275,37 @@ def test_channels_of_a_real_study():
 def test_wrong_names_of_channels_are_refused(names):
     with pytest.raises(ConfigError, match=r"channels: .*two or more different"):
         load_config("smoke", [f"channels.names={names}"])
+
+
+def test_habitats_of_two_channels(tmp_path):
+    for number in range(2):
+        truth = write_case(tmp_path / "scans", f"c{number}_T1", f"c{number}_T1ce", seed=number)
+        region = MetaTensor(torch.from_numpy(truth[None] > 0).float(), affine=torch.tensor(GRID.affine))
+        write_nifti(region, tmp_path / "regions" / f"c{number}_T1.nii.gz")
+    changes = [*TINY, "channels.names=[T1,T1ce]", "channels.by=suffix", "training.max_steps=8", "habitats.n_seeds=0",
+               "habitats.n_bootstraps=2"]  # fmt: skip
+    words = [
+        "run",
+        tmp_path / "scans",
+        "--masks",
+        tmp_path / "regions",
+        "--out",
+        tmp_path / "out",
+        "--config",
+        "habitats",
+    ]
+    settings = [word for change in changes for word in ("--set", change)]
+    assert main([*map(str, words), *settings, "--workers", "0", "--device", "cpu"]) == 0
+    with (tmp_path / "out" / "habitats.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["scan"] for row in rows] == ["c0_T1", "c1_T1"]
+    for row in rows:
+        means = sorted(
+            (round(float(row[f"h{n}_mean"]), -1), round(float(row[f"h{n}_mean_T1ce"]), -1)) for n in (1, 2, 3)
+        )
+        assert means == [(100, 60), (100, 160), (190, 110)]
+        assert sum(float(row[f"h{n}_fraction"]) for n in (1, 2, 3)) == pytest.approx(1, abs=1e-4)
+        assert 0 < float(row["h1_mean_common_T1ce"]) < 1
 
 
 def test_a_run_with_two_channels(tmp_path, capsys):

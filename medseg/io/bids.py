@@ -36,7 +36,7 @@ every scan, the `_dseg.tsv` files name the labels.
 """
 _IGNORED = ("manifest.csv", "run.json", "labels.ctbl", "report.html", "report", "log", "model", "metrics.csv",
             "*.seg.nrrd", "*.mrb", "*_confidence.nii.gz", "*_fraction*.nii.gz", "*_finest.nii.gz", "*_anomaly.nii.gz",
-            "quality.csv", "places.csv", "habitats*.csv")  # fmt: skip
+            "*_disagreement.nii.gz", "quality.csv", "places.csv", "habitats*.csv")  # fmt: skip
 
 
 def is_raw_dataset(source: Path) -> bool:
