@@ -3,8 +3,8 @@
 Area under the precision-recall curve (average precision) over the foreground, on planted lesions in the MNI152
 phantom at 2 mm and on the glioma study. The baseline is the best of bright, dark and far from the median: it may
 choose with the truth in hand, the anomaly may not. The glioma has no reference, so FLAIR itself gives one: the
-largest bright component away from skull and skin. On FLAIR that favours the baseline by
-construction; on T1, where the same lesion is to be found, it does not.
+largest bright component away from skull and skin. On FLAIR that favours the baseline by construction; on T1, where
+the same lesion is to be found, it does not.
 """
 
 from __future__ import annotations
@@ -96,11 +96,14 @@ def glioma(shared: Path, out: Path) -> None:
 def bright_lesion(image: MetaTensor, inside: Bools, from_mm: float = 18.0) -> Bools:
     """The largest component brighter than the median by three robust standard deviations, away from skull and skin.
 
-    Median and spread are those of the voxels at least `from_mm` inside the head, in the plane of the slices.
+    Median and spread are those of the voxels at least `from_mm` inside the head, in the plane of the slices, and in the
+    upper half of this study, where the brain is.
     """
     values, spacing = image.as_tensor()[0].numpy(), Geometry.of(image).spacing_mm
-    depth = np.stack([ndimage.distance_transform_edt(plane, sampling=spacing[:2]) for plane in inside.T], axis=0).T
-    deep = depth > from_mm
+    padded = np.pad(inside, ((1, 1), (1, 1), (0, 0)))
+    depth = np.stack([ndimage.distance_transform_edt(plane, sampling=spacing[:2]) for plane in padded.T]).T
+    deep = depth[1:-1, 1:-1] > from_mm
+    deep[..., : deep.shape[2] // 2] = False
     centre = np.median(values[deep])
     spread = 1.4826 * np.median(np.abs(values[deep] - centre))
     components, n = ndimage.label(ndimage.binary_opening((values > centre + 3 * spread) & deep))

@@ -84,7 +84,7 @@ def _body(voxels: npt.NDArray[np.float32], spacing_mm: tuple[float, float, float
     smooth = ndimage.gaussian_filter(np.clip(voxels, low, high), [2.0 / s for s in spacing_mm])
     bright = smooth > _body_threshold(smooth)
     closed = _close(bright, spacing_mm, radius_mm=9.0)
-    components, n_components = ndimage.label(closed)
+    components, n_components = ndimage.label(closed, np.ones((3, 3, 3)))  # a thin scalp holds by its corners
     if n_components == 0:
         return np.ones(voxels.shape, dtype=bool)
     sizes = np.bincount(components.ravel())[1:]

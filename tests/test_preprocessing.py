@@ -27,6 +27,16 @@ def test_the_foreground_is_the_body():
         assert overlap > 0.95, name
 
 
+def test_a_dark_brain_lies_inside_a_thin_bright_scalp():
+    """FLAIR in thick slices: near the top of the head only the scalp is bright, and it holds by its corners."""
+    scans = find_scans(shared("data/dicom/study"))
+    image = read_scan(next(scan for scan in scans if "FLAIR" in scan.paths[0].parts[-2]))
+    found = find_foreground(image)[0].numpy() > 0
+    for k in range(16, 23):
+        middle = np.argwhere(found[:, :, k]).mean(axis=0).astype(int)
+        assert found[middle[0] - 20 : middle[0] + 20, middle[1] - 20 : middle[1] + 20, k].all()
+
+
 def test_a_noisy_background_is_not_the_body():
     image, truth = phantom(GRIDS["RAS"], noise=5.0)
     noisy = image.as_tensor() + 6 * torch.rand(image.shape, generator=torch.Generator().manual_seed(0))
