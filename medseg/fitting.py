@@ -236,7 +236,7 @@ def describe_labels(model: Model, prepared: Sequence[Prepared], normalised: Sequ
     for item, seen in zip(prepared, normalised, strict=True):
         evidence = model.clusters.evidence(model.network, item, seen)
         scores = evidence.scores
-        measures.append(measure(model.network, item, seen, scores))
+        measures.append(measure(model.network, item, seen, evidence))
         best = scores.as_tensor().argmax(dim=0)
         description = Description.of(evidence, item, config.surroundings_mm)
         samples.append(Sample.of(description, best, item, max(1, N_SAMPLES // len(prepared)), seed))

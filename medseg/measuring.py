@@ -13,18 +13,20 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.data.meta_tensor import MetaTensor
 from scipy import ndimage
 from torch.nn import functional
 
 from medseg.autoencoder import Autoencoder, loss
 from medseg.embedding import white_noise
+from medseg.evidence import Evidence
 from medseg.geometry import Geometry
 from medseg.preprocessing import Prepared, channels_of
 from medseg.quality import label_measure
 
 COARSE_VOXELS = 120_000
 """Sampled voxels, with those outside the foreground."""
+UNSURE = 0.7
+"""A voxel is unsure when its label is right with a probability of less than this."""
 _PATCH = 24
 """Voxels along an axis of the patches on which the reconstruction error is measured; whole cells."""
 _PATCH_SHARE = 0.03
@@ -37,14 +39,15 @@ _EVERY_PLANE = 4
 _AXES = ("left to right", "back to front", "bottom to top")
 
 
-def measure(network: Autoencoder, prepared: Prepared, normalised: Prepared, scores: MetaTensor) -> dict[str, float]:
+def measure(network: Autoencoder, prepared: Prepared, normalised: Prepared, evidence: Evidence) -> dict[str, float]:
     """Every measure that this scan has, by its name in `quality`.
 
     Args:
         prepared: the scan on the working grid, 0 and 1 at the ends of its range.
         normalised: the same as the network sees it.
-        scores: (K, I, J, K) on the working grid; the best one is the label.
+        evidence: what is known of its labels.
     """
+    scores = evidence.scores
     inside = prepared.foreground.as_tensor()[0].cpu().numpy() > 0
     step = max(1, ceil((inside.size / COARSE_VOXELS) ** (1 / 3)))
     every = (slice(None), *[slice(step // 2 if n > step else 0, None, step) for n in inside.shape])
@@ -57,6 +60,7 @@ def measure(network: Autoencoder, prepared: Prepared, normalised: Prepared, scor
         depth = _relative_depth(sampled, spacing)[sampled]
         found |= _contrast(values[sampled], depth)
         found |= _of_labels(labels[sampled], values[sampled], depth, scores.shape[0])
+        found["unsure voxels"] = _unsure_share(evidence, sampled, step)
     first = Prepared(channels_of(normalised.image)[0], normalised.foreground)
     span, noise = max(_span(first), 1e-6), white_noise(*first)
     found["noise"] = noise / span
@@ -103,6 +107,17 @@ def _of_labels(
             found[label_measure(number, "intensity")] = float(totals[number] / counts[number])
             found[label_measure(number, "depth")] = float(depths[number] / counts[number])
     return found
+
+
+def _unsure_share(evidence: Evidence, sampled: npt.NDArray[np.bool_], step: int) -> float:
+    """Share of the sampled voxels whose label is right with a probability of less than `UNSURE`."""
+    working = Geometry.of(evidence.scores)
+    start = [step // 2 if n > step else 0 for n in working.shape]
+    affine = working.affine @ np.diag([step, step, step, 1.0])
+    affine[:3, 3] = working.affine[:3] @ [*start, 1.0]
+    i, j, k = sampled.shape
+    best = evidence.probabilities(Geometry((i, j, k), affine)).amax(dim=0).cpu().numpy()
+    return float((best[sampled] < UNSURE).mean())
 
 
 def _span(prepared: Prepared) -> float:

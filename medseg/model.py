@@ -189,7 +189,7 @@ class Model:
         """Evidence and measures of a scan on the working grid, and what the hierarchy needs of it when asked for."""
         normalised = normalise(prepared, self.config.clustering)
         evidence = self.clusters.evidence(self.network, prepared, normalised)
-        quality = measure(self.network, prepared, normalised, evidence.scores)
+        quality = measure(self.network, prepared, normalised, evidence)
         reach = self.config.clustering.surroundings_mm
         return evidence, quality, Description.of(evidence, prepared, reach) if is_described else None
 

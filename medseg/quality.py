@@ -70,6 +70,7 @@ KINDS = {
     "correlation of brightness with depth": Kind(0.15, "correlation"),
     "edges": Kind(0.15, "ratio", " % of the contrast", 100.0),
     "noise": Kind(0.3, "ratio", " % of the contrast", 100.0),
+    "unsure voxels": Kind(0.3, "share", " %", 100.0),
     "reconstruction error": Kind(0.15, "difference", " nats a voxel"),
 }
 """Measures of a scan."""

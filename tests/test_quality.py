@@ -131,6 +131,7 @@ def test_a_scan_smaller_than_a_patch_is_measured(cohort_model):
     foreground = type(image)(torch.ones(small.shape), affine=image.affine)
     prepared = Prepared(small / 1000, foreground)
     assert np.isfinite(reconstruction_error(cohort_model.network, prepared))
-    scores = cohort_model.clusters.scores(cohort_model.network, prepared, prepared)
-    values = measure(cohort_model.network, prepared, prepared, scores)
+    evidence = cohort_model.clusters.evidence(cohort_model.network, prepared, prepared)
+    values = measure(cohort_model.network, prepared, prepared, evidence)
+    assert 0 <= values["unsure voxels"] <= 1
     assert all(np.isfinite(value) for value in values.values())
