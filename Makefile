@@ -24,6 +24,7 @@ dev: $(VENV)/installed-dev
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "medseg needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
+	@echo "installing PyTorch and medseg into $(VENV): some minutes"
 	$(PIP) $(TORCH)
 	$(PIP) --editable ".[sample,report]"
 	@touch $@
