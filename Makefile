@@ -13,7 +13,7 @@ help:
 	@echo "make test       install into $(VENV), run the tests (at most 10 minutes on 2 cores)"
 	@echo "make lint       ruff and mypy"
 	@echo "make wheel      build the wheel"
-	@echo "make benchmark-confidence  calibration, fractions and cuts, see docs/confidence.md"
+	@echo "make benchmark-confidence  calibration, fractions, cuts, channels, ensembles, quality control, anomaly, habitats"
 	@echo "make bench-speed  seconds beside the plain MONAI loop, Atropos and the machine's own limits; bench-gpu: on a GPU"
 	@echo "make benchmark  score on real scans, see benchmarks/README.md (PARTS=\"ibsr ct\" for some, BENCH=\"--ablation --seeds 0 1 2\" for more)"
 
@@ -70,6 +70,10 @@ benchmark: env .venv-peers/installed
 
 benchmark-confidence: env .venv-peers/installed
 	$(BIN)/python -m benchmarks.confidence $(PARTS) --peers-python .venv-peers/bin/python $(BENCH)
+	$(BIN)/python -m benchmarks.channels
+	$(BIN)/python -m benchmarks.quality_control
+	$(BIN)/python -m benchmarks.anomaly
+	$(BIN)/python -m benchmarks.habitats
 
 bench-speed: env .venv-peers/installed
 	$(BIN)/python -m benchmarks.speed_training

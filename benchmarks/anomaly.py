@@ -1,4 +1,4 @@
-"""Anomaly against the intensity itself: `python -m benchmarks.anomaly --shared ../shared --out out`.
+"""Anomaly against the intensity itself: `python -m benchmarks.anomaly`.
 
 Area under the precision-recall curve (average precision) over the foreground, on planted lesions in the MNI152
 phantom at 2 mm and on the glioma study. The baseline is the best of bright, dark and far from the median: it may
@@ -128,7 +128,7 @@ def save(volumes: list[npt.NDArray[np.generic]], slab: int, path: Path) -> None:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder that holds data/")
+    parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--out", type=Path, default=Path("out"), help="phantoms and pictures")
     parser.add_argument("--only", choices=["phantoms", "glioma"])
     args = parser.parse_args()
@@ -136,7 +136,7 @@ def main() -> None:
     if args.only != "glioma":
         phantoms(args.out)
     if args.only != "phantoms":
-        glioma(args.shared / "data", args.out)
+        glioma(args.shared, args.out)
 
 
 if __name__ == "__main__":

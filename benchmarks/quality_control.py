@@ -1,4 +1,4 @@
-"""Quality control against planted faults: `python -m benchmarks.quality_control --shared ../shared`.
+"""Quality control against planted faults: `python -m benchmarks.quality_control`.
 
 Scans are flagged against the scans that the model was fitted on, never against themselves: IBSR18 is fitted on five
 brains and tried on the other five, both ways, at about 2 mm (every second voxel, so that it takes minutes);
@@ -115,11 +115,11 @@ def table(name: str, counts: dict[str, Count]) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder that holds data/")
+    parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--only", choices=["phantoms", "ibsr"])
     args = parser.parse_args()
     print("| set | fault | flagged | the worst measure |\n|---|---|---|---|", flush=True)
-    for name, run in (("phantoms", phantoms), ("ibsr", lambda: ibsr(args.shared / "data"))):
+    for name, run in (("phantoms", phantoms), ("ibsr", lambda: ibsr(args.shared))):
         if args.only in (None, name):
             started = time.monotonic()
             print(table(name, run()), flush=True)

@@ -6,37 +6,18 @@ import csv
 
 import numpy as np
 import pytest
-import torch
 from conftest import write_nifti
 from medseg.pipelines.__main__ import main
-from monai.data.meta_tensor import MetaTensor
 
 from medseg import Model, load_config
 from medseg.habitats import STABLE, Stability, habitat_stability, matched_jaccard
 from medseg.io.labels import read_labels
+from sample_data.habitats import SPACING_MM, case
 
 QUICK = (
     "training.max_steps=8", "training.patch_size=24", "autoencoder.channels=4", "clustering.n_clusters=3",
     "habitats.n_seeds=1", "habitats.n_bootstraps=3",
 )  # fmt: skip
-SPACING_MM = 3.0
-
-
-def case(parts, seed, size=32):
-    """A body with a ball of a few hundred voxels that holds `parts`, intensities in layers; and the ball."""
-    randomness = np.random.default_rng(seed)
-    axis = np.arange(size) - (size - 1) / 2
-    i, j, k = np.meshgrid(axis, axis, axis, indexing="ij")
-    voxels = np.where(np.sqrt(i**2 + j**2 + k**2) < 14, 100.0, 0.0)
-    ball = np.sqrt((i - 2) ** 2 + j**2 + (k + 3) ** 2) < 5.0
-    voxels[(np.abs(i) < 3) & (j < -8) & (voxels > 0)] = 250.0  # brighter than any part, outside the region
-    layer = np.clip(((k + 3 + 5) / 10 * len(parts)).astype(int), 0, len(parts) - 1)
-    voxels[ball] = np.asarray(parts, dtype=float)[layer[ball]]
-    voxels = np.where(voxels > 0, np.maximum(voxels + 4 * randomness.standard_normal(voxels.shape), 1), 0)
-    affine = np.diag([SPACING_MM] * 3 + [1.0])
-    return tuple(
-        MetaTensor(torch.from_numpy(x[None].astype(np.float32)), affine=torch.as_tensor(affine)) for x in (voxels, ball)
-    )
 
 
 @pytest.fixture(scope="module")
