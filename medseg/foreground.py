@@ -89,10 +89,16 @@ def _body(voxels: npt.NDArray[np.float32], spacing_mm: tuple[float, float, float
         return np.ones(voxels.shape, dtype=bool)
     sizes = np.bincount(components.ravel())[1:]
     body = np.isin(components, 1 + np.flatnonzero(sizes >= 0.2 * sizes.max()))
-    for axis in range(3):
+    body = _filled(_close(_filled(body), spacing_mm, radius_mm=9.0))
+    return body if _has_background(voxels, body) else np.ones(voxels.shape, dtype=bool)
+
+
+def _filled(body: BoolArray) -> BoolArray:
+    """Holes filled plane by plane along each axis, twice: what one axis fills closes holes for the others."""
+    for axis in (0, 1, 2, 0, 1, 2):
         for plane in np.moveaxis(body, axis, 0):
             plane[:] = ndimage.binary_fill_holes(plane)
-    return body if _has_background(voxels, body) else np.ones(voxels.shape, dtype=bool)
+    return body
 
 
 def _has_background(voxels: npt.NDArray[np.float32], body: BoolArray) -> bool:

@@ -27,12 +27,13 @@ def test_the_foreground_is_the_body():
         assert overlap > 0.95, name
 
 
-def test_a_dark_brain_lies_inside_a_thin_bright_scalp():
-    """FLAIR in thick slices: near the top of the head only the scalp is bright, and it holds by its corners."""
+@pytest.mark.parametrize("series", ["FLAIR", "T1"])
+def test_a_dark_brain_lies_inside_a_thin_bright_scalp(series):
+    """A head in thick slices: near its top only the scalp is bright, it holds by its corners, and it has gaps."""
     scans = find_scans(shared("data/dicom/study"))
-    image = read_scan(next(scan for scan in scans if "FLAIR" in scan.paths[0].parts[-2]))
+    image = read_scan(next(scan for scan in scans if series in scan.paths[0].parts[-2]))
     found = find_foreground(image)[0].numpy() > 0
-    for k in range(16, 20):
+    for k in range(14, 23):
         middle = np.argwhere(found[:, :, k]).mean(axis=0).astype(int)
         assert found[middle[0] - 20 : middle[0] + 20, middle[1] - 20 : middle[1] + 20, k].all()
 
