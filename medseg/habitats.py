@@ -50,7 +50,9 @@ class Stability:
 
     @property
     def verdict(self) -> str:
-        """``stable``, ``unstable``, or ``unknown`` when the cases or the rounds do not suffice to tell."""
+        """``stable``, ``unstable``, ``empty`` (no case has it), or ``unknown`` when too little was tried to tell."""
+        if self.n_cases == 0:
+            return "empty"
         tried = [value for value in (self.over_seeds, self.over_cases) if value is not None]
         if any(value < STABLE for value in tried):
             return "unstable"

@@ -120,6 +120,7 @@ def test_a_match_is_one_to_one_and_blind_to_numbers():
 )  # fmt: skip
 def test_the_verdict(seeds, cases, verdict):
     assert Stability(1, 0.5, 3, seeds, cases).verdict == verdict
+    assert Stability(1, 0.0, 0, seeds, cases).verdict == "empty"
 
 
 def test_one_case_leaves_the_bootstrap_unknown():
