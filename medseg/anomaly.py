@@ -1,19 +1,24 @@
-"""How unexpected every voxel is given its surroundings: an anomaly volume, found without a single example.
+"""How unexpected every voxel is: given its surroundings, and given the other side of the body. No example is needed.
 
-The blind-spot network predicts every voxel from what lies around it; the anomaly is the distance of the voxel from
-this prediction. With one voxel hidden, little but what is as small as a voxel can surprise: a lesion is predicted by
-the rest of itself. So the scan is looked at on grids 2 and 4 times as coarse too, up to voxels of 4 mm (scale space:
-Lindeberg, IJCV 30:79, 1998). Each scale is brought to robust standard deviations of the scan's own foreground, so that
-the coarser ones, on which the network was not trained, compare with the finest; the anomaly is their root mean square,
-over the channels as well.
+The blind-spot network predicts every voxel from what lies around it; the first part of the anomaly is the distance of
+the voxel from this prediction. With one voxel hidden, little but what is as small as a voxel can surprise: a lesion is
+predicted by the rest of itself. So the scan is looked at on grids 2 and 4 times as coarse too, up to voxels of 4 mm
+(scale space: Lindeberg, IJCV 30:79, 1998). Each scale is brought to robust standard deviations of the scan's own
+foreground, so that the coarser ones, on which the network was not trained, compare with the finest. Skin, skull and
+sulci are hard to predict in every scan: the error is divided by what is usual at its depth below the surface.
+
+What is large predicts itself on every scale. So the second part is what has no counterpart at the mirrored place
+(`medseg.symmetry`), in scans that are symmetric at all. The anomaly is the root of the sum of both squares.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,17 +26,24 @@ from medseg.autoencoder import Autoencoder
 from medseg.clustering import normalise
 from medseg.embedding import embed
 from medseg.geometry import Geometry, resample
+from medseg.histogram import median_and_spread
 from medseg.model import Model
 from medseg.preprocessing import Prepared, continued
+from medseg.symmetry import asymmetry
 
 COARSEST_MM = 4.0
 """Largest voxel of the grids that the scan is looked at on."""
 SMOOTH_MM = 2.0
 """Standard deviation of the smoothing of the anomaly."""
-UNIT = "robust sd of the prediction error"
+UNIT = "1: odd as 1 voxel in 10 of this depth"
 _ROWS = 1 << 18
 _LEAST_VOXELS = 64
 """Coarser grids with fewer foreground voxels than this are left out."""
+_USUAL = 0.9
+"""Quantile of the prediction error that counts as usual at a depth."""
+_LAYERS = 12
+"""Depths that it is found at, with as many voxels in each."""
+_LEAST_IN_LAYER = 500
 
 
 def anomaly_of(model: Model, image: MetaTensor, mask: MetaTensor | None = None) -> MetaTensor:
@@ -43,7 +55,10 @@ def anomaly_of(model: Model, image: MetaTensor, mask: MetaTensor | None = None) 
     image = model.own(image)
     foreground = model.plan.foreground_of(image, mask)
     normalised = normalise(model.plan.prepare(image, foreground), model.config.clustering)
-    found = anomaly(model.network, normalised)
+    # What shines beyond the range of intensities is cut off for labels; here it is just what is looked for.
+    beyond = model.plan.prepare(image, foreground, clip=False).image.as_tensor().clamp_min(1)
+    bright = MetaTensor(normalised.image.as_tensor() * beyond, affine=normalised.image.affine)
+    found = anomaly(model.network, Prepared(bright, normalised.foreground))
     native = resample(continued(found, normalised.foreground), Geometry.of(image)).as_tensor()
     return MetaTensor(native * (foreground.as_tensor() > 0), affine=image.affine)
 
@@ -54,7 +69,16 @@ def scales_of(spacing_mm: Sequence[float]) -> list[int]:
 
 
 def anomaly(network: Autoencoder, normalised: Prepared) -> MetaTensor:
-    """(1, I, J, K) robust standard deviations on the working grid, 0 or more; 0 outside the foreground."""
+    """(1, I, J, K) of 0 or more on the working grid, in `UNIT`; 0 outside the foreground."""
+    unpredicted = unpredictability(network, normalised)
+    total = by_depth(unpredicted, normalised.foreground).as_tensor() ** 2
+    if (unmatched := asymmetry(normalised)) is not None:
+        total = total + (unmatched.as_tensor() ** 2).mean(dim=0, keepdim=True)
+    return MetaTensor(total.sqrt(), affine=normalised.image.affine)
+
+
+def unpredictability(network: Autoencoder, normalised: Prepared) -> MetaTensor:
+    """(1, I, J, K) smoothed prediction error over all scales and channels, in robust standard deviations."""
     grid = Geometry.of(normalised.image)
     inside = normalised.foreground.as_tensor() > 0
     total, n_scales = torch.zeros(inside.shape), 0
@@ -71,6 +95,21 @@ def anomaly(network: Autoencoder, normalised: Prepared) -> MetaTensor:
     return MetaTensor(smooth[None] / around.clamp_min(1e-3) * inside, affine=normalised.image.affine)
 
 
+def by_depth(values: MetaTensor, foreground: MetaTensor) -> MetaTensor:
+    """(1, I, J, K) values over what is usual at their depth below the surface of the foreground; 0 outside."""
+    inside = foreground.as_tensor()[0].numpy() > 0
+    depth = ndimage.distance_transform_edt(np.pad(inside, 1), sampling=Geometry.of(values).spacing_mm)
+    depths, found = depth[1:-1, 1:-1, 1:-1][inside], values.as_tensor()[0].numpy()
+    order = np.argsort(depths, kind="stable")
+    layers = np.array_split(order, max(1, min(_LAYERS, len(order) // _LEAST_IN_LAYER)))
+    usual = [np.quantile(found[inside][layer], _USUAL) for layer in layers]
+    smooth = ndimage.gaussian_filter1d(usual, 1.0, mode="nearest")
+    middle = [depths[layer].mean() for layer in layers]
+    out = np.zeros_like(found)
+    out[inside] = found[inside] / np.maximum(np.interp(depths, middle, smooth), 1e-6)
+    return MetaTensor(torch.from_numpy(out[None]), affine=values.affine)
+
+
 def prediction_error(network: Autoencoder, normalised: Prepared) -> MetaTensor:
     """(C, I, J, K) signed distance of each voxel from its prediction, in robust standard deviations of the scan's."""
     expected = embed(network, normalised.image, normalised.foreground, noise=0.0, compute=_predict)
@@ -78,10 +117,8 @@ def prediction_error(network: Autoencoder, normalised: Prepared) -> MetaTensor:
     errors = (normalised.image.as_tensor() - expected.mean.as_tensor()) / expected.sd.as_tensor().clamp_min(1e-6)
     found = []
     for error in errors:
-        values = error[inside[0]]
-        centre = values.median()
-        spread = 1.4826 * (values - centre).abs().median()
-        found.append((error - centre) / spread.clamp_min(1e-6))
+        centre, spread = median_and_spread(error[inside[0]].numpy())
+        found.append((error - centre) / max(spread, 1e-6))
     return MetaTensor(torch.stack(found) * inside, affine=normalised.image.affine)
 
 

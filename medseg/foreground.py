@@ -14,7 +14,7 @@ from monai.data.meta_tensor import MetaTensor
 from scipy import ndimage
 
 from medseg.geometry import Geometry, resample
-from medseg.histogram import Histogram, start_means
+from medseg.histogram import Histogram, median_and_spread, start_means
 
 BoolArray = npt.NDArray[np.bool_]
 _COARSE_MM = 3.0
@@ -106,8 +106,7 @@ def _has_background(voxels: npt.NDArray[np.float32], body: BoolArray) -> bool:
     outside = voxels[~body]
     if not outside.size:
         return False
-    centre = float(np.median(outside))
-    spread = 1.4826 * float(np.median(np.abs(outside - centre)))
+    centre, spread = median_and_spread(outside)
     return spread < 0.15 * (float(np.median(voxels[body])) - centre)
 
 
@@ -116,8 +115,7 @@ def _body_threshold(smooth: npt.NDArray[np.float32]) -> float:
     # Otsu's threshold lies half way between the centres of the best two-means clustering.
     otsu = float(start_means(Histogram.of(smooth.ravel()), 2).mean())
     dark = smooth[smooth <= otsu]
-    centre = float(np.median(dark))
-    spread = 1.4826 * float(np.median(np.abs(dark - centre)))
+    centre, spread = median_and_spread(dark)
     return min(otsu, max(centre + 4.0 * spread, centre + 0.25 * (otsu - centre)))
 
 

@@ -36,6 +36,14 @@ class Histogram:
         return cls(counts / counts.sum(), (edges[1:] + edges[:-1]) / 2)
 
 
+def median_and_spread(values: npt.NDArray[np.floating]) -> tuple[float, float]:
+    """Median of (V,) values, and their standard deviation by the median absolute deviation; zeros for no values."""
+    if not values.size:
+        return 0.0, 0.0
+    middle = np.median(values)
+    return float(middle), 1.4826 * float(np.median(np.abs(values - middle)))
+
+
 @dataclass(frozen=True)
 class GaussianMixture1D:
     """(K,) means, standard deviations and shares, in ascending order of the start means."""

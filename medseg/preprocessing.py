@@ -106,14 +106,18 @@ class Plan(BaseModel):
                              code="constant")  # fmt: skip
         return low, high
 
-    def transforms(self, image: MetaTensor, foreground: MetaTensor) -> Compose:
-        """MONAI transforms for one channel of this scan: crop to the foreground, RAS, working spacing, [0, 1]."""
-        low, high = self.intensity_range(image, foreground)
-        return Compose([*self._grid_transforms(foreground), ScaleIntensityRange(low, high, 0.0, 1.0, clip=True)])
+    def transforms(self, image: MetaTensor, foreground: MetaTensor, *, clip: bool = True) -> Compose:
+        """MONAI transforms for one channel of this scan: crop to the foreground, RAS, working spacing, [0, 1].
 
-    def prepare(self, image: MetaTensor, foreground: MetaTensor) -> Prepared:
+        Args:
+            clip: whether intensities beyond the range end at 0 and 1.
+        """
+        low, high = self.intensity_range(image, foreground)
+        return Compose([*self._grid_transforms(foreground), ScaleIntensityRange(low, high, 0.0, 1.0, clip=clip)])
+
+    def prepare(self, image: MetaTensor, foreground: MetaTensor, *, clip: bool = True) -> Prepared:
         """Bring a native (C, I, J, K) image and its (1, I, J, K) foreground to the working grid."""
-        parts = [self.transforms(channel, foreground)(channel) for channel in channels_of(image)]
+        parts = [self.transforms(channel, foreground, clip=clip)(channel) for channel in channels_of(image)]
         working = (
             parts[0]
             if len(parts) == 1

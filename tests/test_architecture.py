@@ -40,7 +40,7 @@ LAYERS = (
         "medseg.texture",
         "medseg.surroundings",
     },
-    {"medseg.embedding"},
+    {"medseg.embedding", "medseg.symmetry"},
     {"medseg.quality", "medseg.measuring"},
     {"medseg.checkpoint", "medseg.training", "medseg.clustering"},
     {"medseg.ensemble"},
