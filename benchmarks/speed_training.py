@@ -26,6 +26,7 @@ from monai.transforms import (
     ScaleIntensityRangePercentilesd,
 )
 from torch import Tensor
+from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from medseg import load_config
@@ -48,11 +49,32 @@ class PlainAutoencoder(Autoencoder):
     def near(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As `Autoencoder.near`, contiguous."""
         weight = (self.first.weight * self.hole).contiguous()
-        around = torch.nn.functional.leaky_relu(
-            torch.nn.functional.conv3d(x.contiguous(), weight, self.first.bias, padding=1), 0.1
-        )
+        around = functional.leaky_relu(functional.conv3d(x.contiguous(), weight, self.first.bias, padding=1), 0.1)
         lattices = every_second(self.enter(around)).contiguous()
-        return self.fine(torch.nn.functional.leaky_relu(lattices, 0.1)) + lattices, around
+        return self.fine(functional.leaky_relu(lattices, 0.1)) + lattices, around
+
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Autoencoder.features`, with PyTorch's pooling."""
+        fine, around = self.near(x)
+        middle = self.middle(functional.avg_pool3d(fine, 2))
+        coarse = self.from_coarse(self.coarse(functional.avg_pool3d(middle, 2)))
+        middle = middle + functional.interpolate(coarse, scale_factor=2, mode="trilinear")
+        return self.joined(fine, around, self.from_middle(self.middle_up(middle)))
+
+    def log_prior(self, fine: Tensor, around: Tensor) -> Tensor:
+        """As `Autoencoder.log_prior`, voxel by voxel."""
+        joined = functional.linear(torch.cat([fine, around], dim=1), self.join.weight.flatten(1), self.join.bias)
+        logits = functional.linear(functional.leaky_relu(joined, 0.1), self.head.weight.flatten(1), self.head.bias)
+        return torch.log_softmax(logits, dim=1)
+
+
+def plain_loss(network: Autoencoder, patches: Tensor, inside: Tensor) -> Tensor:
+    """As `medseg.autoencoder.loss`."""
+    standardised = network.standardise(patches, inside)
+    log_prior = network(torch.cat([standardised, inside], dim=1))
+    likelihood = network.log_likelihood(standardised.reshape(-1, 1)).T
+    value = torch.logsumexp(log_prior + likelihood, dim=1)
+    return -(value * inside.flatten()).sum() / inside.sum().clamp_min(1)
 
 
 def _patches(scan: Path, mask: Path, size: int, batch_size: int, n_workers: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -78,7 +100,7 @@ def _plain_step(network: Autoencoder, batches: Iterator[tuple[Tensor, Tensor]], 
 
     def step() -> float:
         image, inside = (part.to(device) for part in next(batches))
-        value = loss(network, image, inside, torch.Generator())
+        value = plain_loss(network, image, inside)
         optimiser.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

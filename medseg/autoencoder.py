@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
@@ -33,11 +34,13 @@ STRIDE = 8
 """Voxels per cell of the coarsest level: every second voxel, pooled twice."""
 HALO = 8
 """Voxels around a window that its own levels depend on, in whole cells; the coarse levels see further."""
-
-
 START_LOG_SD = -1.4
 LEAST_SPREAD = 0.1
 """Least standard deviation of the noise-free intensity within a component, in the network's unit."""
+_AROUND = [place for place in product(range(3), repeat=3) if place != (1, 1, 1)]
+"""Where the neighbours of a voxel lie in a 3x3x3 kernel."""
+_FEW_VOXELS = 200_000
+"""Up to here a CPU gathers the neighbours of every voxel for one matrix product: patches in training."""
 MIN_LOG_SD = -4.6
 """Floor of the components' log standard deviation, in units of the cohort's: clean images blow the likelihood up."""
 
@@ -119,39 +122,55 @@ class Autoencoder(nn.Module):
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, C + 1, I, J, K) -> what the logits are made of, (N I J K, channels) and (N I J K, 2 channels)."""
         fine, around = self.near(x)
-        return self.joined(fine, around, self.far(functional.avg_pool3d(fine, 2)))
+        return self.joined(fine, around, self.far(halved(fine)))
 
     def near(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, C + 1, I, J, K) -> lattices (8N, channels, I/2, J/2, K/2) and (N, 2 channels, I, J, K), within `HALO`."""
-        x = x.contiguous(memory_format=torch.channels_last_3d)
-        around = _leaky_(functional.conv3d(x, self.first.weight * self.hole, self.first.bias, padding=1))
+        around = self._neighbours(x)
         lattices = every_second(self.enter(around))
-        return self.fine(_leaky(lattices)) + lattices, around
+        return _sum(self.fine(_leaky(lattices)), lattices), around
+
+    def _neighbours(self, x: Tensor) -> Tensor:
+        """The first convolution and its activation: what a voxel's neighbours say of it."""
+        if x.device.type != "cpu" or x[:, 0].numel() > _FEW_VOXELS:
+            x = x.contiguous(memory_format=torch.channels_last_3d)
+            return _leaky(functional.conv3d(x, self.first.weight * self.hole, self.first.bias, padding=1), inplace=True)
+        n, _, i, j, k = x.shape
+        padded = functional.pad(x.transpose(0, 1), (1,) * 6)
+        columns = torch.cat([padded[..., a : a + i, b : b + j, c : c + k] for a, b, c in _AROUND]).flatten(1)
+        weights = torch.cat([self.first.weight[:, :, a, b, c] for a, b, c in _AROUND], dim=1)
+        rows = _leaky(functional.linear(columns.T, weights, self.first.bias), inplace=True)
+        return rows.view(n, i, j, k, -1).permute(0, 4, 1, 2, 3)
 
     def far(self, pooled: Tensor) -> Tensor:
         """Lattices pooled by two -> what the coarse levels make of them, (8N, channels, I/4, J/4, K/4)."""
         middle = self.middle(pooled)
-        coarse = self.coarse(functional.avg_pool3d(middle, 2))
+        coarse = self.coarse(halved(middle))
         return cast(Tensor, self.from_middle(self.middle_up(middle + _enlarge(self.from_coarse(coarse)))))
 
     def joined(self, fine: Tensor, around: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
         """Both results of `near` and that of `far`, voxel by voxel, as `log_prior` takes them."""
-        fine = fine + _enlarge(far)
-        fine = fine + self.fine_up(_leaky(fine))
+        fine = _sum(_enlarge(far), fine)
+        fine = _sum(self.fine_up(_leaky(fine)), fine)
         return _by_voxel(from_every_second(fine)), _by_voxel(around)
 
     def log_prior(self, fine: Tensor, around: Tensor) -> Tensor:
         """(V, channels) and (V, 2 channels) of any voxels -> (V, n_components) log probabilities."""
-        joined = _pointwise(self.join, torch.cat([fine, around], dim=1))
-        return torch.log_softmax(_pointwise(self.head, _leaky_(joined)), dim=1)
+        return torch.log_softmax(self.logits(fine, around).T, dim=1)
+
+    def logits(self, fine: Tensor, around: Tensor) -> Tensor:
+        """(V, channels) and (V, 2 channels) of any voxels -> (n_components, V), not normalised; voxels lie last."""
+        weights = self.join.weight.flatten(1).split([fine.shape[1], around.shape[1]], dim=1)
+        joined = torch.addmm(functional.linear(fine, weights[0], self.join.bias), around, weights[1].T)
+        joined = _leaky(joined, inplace=True)
+        return torch.addmm(cast(Tensor, self.head.bias)[:, None], self.head.weight.flatten(1), joined.T)
 
     def log_likelihood(self, intensity: Tensor) -> Tensor:
-        """(V, C) -> (V, n_components) log N(x; mean_k, sd_k) without the constant."""
-        log_sds = self.log_sds.clamp_min(MIN_LOG_SD)
-        if self.n_inputs == 1:
-            return -0.5 * ((intensity - self.means) / log_sds.exp()) ** 2 - log_sds
-        residuals = (intensity[:, None] - self.means) / log_sds.exp()
-        return (-0.5 * residuals**2 - log_sds).sum(dim=2)
+        """(V, C) -> (n_components, V) log N(x; mean_k, sd_k) without the constant."""
+        shape = (-1, self.n_inputs, 1)
+        log_sds = self.log_sds.clamp_min(MIN_LOG_SD).view(shape)
+        residuals = (intensity.T - self.means.view(shape)) / log_sds.exp()
+        return (-0.5 * residuals**2 - log_sds).sum(dim=1)
 
     def components(self) -> tuple[Tensor, Tensor]:
         """(n_components, C) means and standard deviations, in the network's unit."""
@@ -167,8 +186,9 @@ def loss(network: Autoencoder, patches: Tensor, inside: Tensor, _generator: torc
         inside: (N, 1, I, J, K) of 0 and 1.
     """
     standardised = network.standardise(patches, inside)
-    log_prior = network(torch.cat([standardised, inside], dim=1)).float()
-    value = torch.logsumexp(log_prior + network.log_likelihood(_by_voxel(standardised)), dim=1)
+    logits = network.logits(*network.features(torch.cat([standardised, inside], dim=1))).float()
+    likelihood = network.log_likelihood(_by_voxel(standardised))
+    value = torch.logsumexp(logits + likelihood, dim=0) - torch.logsumexp(logits, dim=0)
     return -(value * inside.flatten()).sum() / inside.sum().clamp_min(1)
 
 
@@ -196,22 +216,27 @@ def _by_channel(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
 
 
-def _pointwise(convolution: nn.Conv3d, rows: Tensor) -> Tensor:
-    """A 1x1x1 convolution of (V, C) rows."""
-    return functional.linear(rows, convolution.weight.flatten(1), convolution.bias)
-
-
 def _convolution(in_channels: int, out_channels: int) -> nn.Module:
     convolution = nn.Conv3d(in_channels, out_channels, 3, padding=1)
     return nn.Sequential(OrderedDict(conv=convolution, act=nn.LeakyReLU(0.1, inplace=True)))
 
 
-def _leaky(x: Tensor) -> Tensor:
-    return functional.leaky_relu(x, 0.1)
+def _leaky(x: Tensor, inplace: bool = False) -> Tensor:
+    return functional.leaky_relu(x, 0.1, inplace)
 
 
-def _leaky_(x: Tensor) -> Tensor:
-    return functional.leaky_relu_(x, 0.1)
+def _sum(x: Tensor, y: Tensor) -> Tensor:
+    """The sum, in the memory of x where no gradient will need it: a window's features are hundreds of megabytes."""
+    return x + y if torch.is_grad_enabled() else x.add_(y)
+
+
+def halved(x: Tensor) -> Tensor:
+    """(N, C, I, J, K) of even sizes -> means of blocks of 2x2x2, several times as fast as `avg_pool3d` on a CPU."""
+    if x.device.type != "cpu":
+        return functional.avg_pool3d(x, 2)
+    x = x[..., ::2, :, :] + x[..., 1::2, :, :]
+    x = x[..., ::2, :] + x[..., 1::2, :]
+    return (x[..., ::2] + x[..., 1::2]) * 0.125
 
 
 def _enlarge(x: Tensor) -> Tensor:

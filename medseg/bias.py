@@ -33,11 +33,11 @@ def estimate_bias(image: MetaTensor, foreground: MetaTensor, *, n_tissues: int, 
     bias = np.ones_like(voxels)
     mixture = None
     for _ in range(N_ROUNDS):
-        histogram = Histogram.of(voxels / bias)
+        evened = voxels / bias
+        histogram = Histogram.of(evened)
         mixture = gaussian_em(histogram, n_tissues, start=mixture, n_rounds=5 if mixture else 20)
         weights = mixture.responsibilities(histogram.centres) / mixture.sds**2
-        expected = np.interp(voxels / bias, histogram.centres, weights @ mixture.means)
-        squared = np.interp(voxels / bias, histogram.centres, weights @ mixture.means**2)
+        expected, squared = histogram.at(evened, [weights @ mixture.means, weights @ mixture.means**2])
         denominator = regression.smooth(squared)
         coarse = regression.smooth(expected * voxels) / np.maximum(denominator, 1e-6 * denominator.max())
         bias = regression.at_voxels(coarse)

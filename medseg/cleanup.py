@@ -101,7 +101,7 @@ def fill_holes(labels: Labels, spacing_mm: Spacing, *, max_hole_mm3: float = mat
     if max_hole_mm3 == 0:
         return labels.copy()
     background = labels == 0
-    holes = fill_voids.fill(~background) & background
+    holes = np.ascontiguousarray(fill_voids.fill(~background)) & background
     if not holes.any():
         return labels.copy()
     nodes, n = cc3d.connected_components(holes, connectivity=6, return_N=True, out_dtype=np.uint32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -104,8 +105,11 @@ class ScanTissues:
         (mean, inside), n_tissues = denoised, self.config.n_clusters
         if self.config.bias_mm is not None:
             mean = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.bias_mm)
-        means, histogram = tissue_means(mean, inside, n_tissues)
-        return Intervals(continued(self._smooth(Prepared(mean, inside)), inside), sd, inside, means, histogram)
+        with ThreadPoolExecutor(max_workers=1) as pool:  # each leaves a core idle
+            found = pool.submit(tissue_means, mean, inside, n_tissues)
+            smooth = continued(self._smooth(Prepared(mean, inside)), inside)
+            means, histogram = found.result()
+        return Intervals(smooth, sd, inside, means, histogram)
 
     def _smooth(self, denoised: Prepared) -> MetaTensor:
         """Over less than a voxel: what is finer than the scanner's resolution is no tissue."""

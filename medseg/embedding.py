@@ -17,7 +17,7 @@ from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 from torch.nn import functional
 
-from medseg.autoencoder import HALO, LEAST_SPREAD, STRIDE, Autoencoder
+from medseg.autoencoder import HALO, LEAST_SPREAD, STRIDE, Autoencoder, halved
 from medseg.preprocessing import channels_of
 
 WINDOW_VOXELS = 6_000_000
@@ -87,7 +87,7 @@ def embed(
         where[tuple(slice(i.start, i.start + n) for i, n in zip(tile.inner, wanted.shape, strict=True))] = wanted
         patch = _input(network, both, tile.window)
         fine, around = network.near(patch)
-        pooled = network.far(functional.avg_pool3d(fine, 2)) if far is None else far[_cells(tile.window)]
+        pooled = network.far(halved(fine)) if far is None else far[_cells(tile.window)]
         rows = torch.nonzero(where.flatten())[:, 0].to(patch.device)
         features = network.joined(fine, around, pooled)
         found = (compute or _denoise)(network, patch[0, :-1].flatten(1), features, rows, noises)
@@ -100,7 +100,7 @@ def _far(network: Autoencoder, both: list[Tensor], size: Sequence[int], tiles: S
     """What the coarse levels make of the whole volume, on the device of the network."""
     pooled: Tensor | None = None
     for tile in tiles:
-        found = functional.avg_pool3d(network.near(_input(network, both, tile.window))[0], 2)
+        found = halved(network.near(_input(network, both, tile.window))[0])
         if pooled is None:
             shape = (*found.shape[:2], *(n // _POOLED for n in size))
             pooled = found.new_empty(shape).contiguous(memory_format=torch.channels_last_3d)
@@ -163,16 +163,20 @@ def _denoise(
     spreads = (sds**2 - trained_noise**2).clamp_min(LEAST_SPREAD**2)
     totals = spreads + noises
     gains = spreads / totals
-    # Component k expects base_k + gain_k x, so both moments are sums over k of (1, x, x^2) times fixed columns.
+    # Component k expects base_k + gain_k x, so both moments are sums over k of (1, x, x^2) times fixed weights; the
+    # first weight of all is 1, for the sum that the posterior is to be divided by.
     base = means * (1 - gains)
-    columns = torch.stack([base, gains, base**2 + gains * noises, 2 * base * gains, gains**2], dim=2)
+    one = torch.ones_like(base)
+    weights = torch.stack([one, base, gains, base**2 + gains * noises, 2 * base * gains, gains**2], dim=1)
     found = []
     for rows in where.split(_ROWS):
-        log_posterior = network.log_prior(*(part[rows] for part in features)).float()
+        log_posterior = network.logits(*(part[rows] for part in features)).float()
         values = x[:, rows]
-        for channel, mean, total in zip(values, means, totals, strict=True):
-            log_posterior += (channel[:, None] - mean).square_().mul_(-0.5 / total) - 0.5 * total.log()
-        moments = (torch.softmax(log_posterior, dim=1) @ columns).unbind(dim=2)
+        for channel, mean, total in zip(values, means[..., None], totals[..., None], strict=True):
+            log_posterior += (channel - mean).square_().mul_(-0.5 / total).sub_(0.5 * total.log())
+        posterior = log_posterior.sub_(log_posterior.amax(dim=0)).exp_()
+        total, *moments = (weights @ posterior).unbind(dim=1)
+        moments = [moment / total for moment in moments]
         middle = moments[0] + values * moments[1]
         second = moments[2] + values * (moments[3] + values * moments[4])
         found.append((middle, (second - middle**2).clamp_min_(0).sqrt_()))

@@ -32,6 +32,9 @@ class FieldRegression:
         self._cell = tuple(max(1, round(CELL_MM / s)) for s in self._geometry.spacing_mm)
         self._lattice = self._geometry.lattice(self._cell)
         self._sigma = [sigma_mm / s for s in self._lattice.spacing_mm]
+        cells = [np.arange(n, dtype=np.int32) // c for n, c in zip(inside[self._thin].shape, self._cell, strict=True)]
+        numbers = np.ravel_multi_index(np.ix_(*cells), self._lattice.shape)
+        self._cell_of = numbers[self._inside]
 
     def pick(self, image: MetaTensor) -> Array:
         """(V,) values of a (1, I, J, K) image at the voxels that take part."""
@@ -40,12 +43,7 @@ class FieldRegression:
 
     def smooth(self, values: npt.NDArray[np.floating]) -> Array:
         """(V,) values -> their smoothed sums on the coarse lattice, (i, j, k)."""
-        volume: Array = np.zeros(self._inside.shape, dtype=np.float32)
-        volume[self._inside] = values
-        padded: Array = np.pad(volume, [(0, -n % c) for n, c in zip(volume.shape, self._cell, strict=True)])
-        i, j, k = self._lattice.shape
-        a, b, c = self._cell
-        sums = padded.reshape(i, a, j, b, k, c).sum(axis=(1, 3, 5))
+        sums = np.bincount(self._cell_of, values, np.prod(self._lattice.shape)).reshape(self._lattice.shape)
         return np.asarray(ndimage.gaussian_filter(sums, self._sigma, mode="constant"), dtype=np.float32)
 
     def as_image(self, coarse: Array) -> MetaTensor:

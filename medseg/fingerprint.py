@@ -67,6 +67,5 @@ def is_hounsfield(image: MetaTensor) -> bool:
 
 def percentiles_of(values: torch.Tensor, percentiles: Sequence[float], max_values: int = 1_000_000) -> list[float]:
     """Percentiles of a 1-D tensor, from a regular sample of at most `max_values` of it."""
-    sample = values[:: max(1, -(-values.numel() // max_values))].double()
-    quantiles = torch.as_tensor(percentiles, dtype=torch.float64, device=sample.device) / 100
-    return [float(v) for v in torch.quantile(sample, quantiles)]
+    sample = values[:: max(1, -(-values.numel() // max_values))].double().cpu().numpy()
+    return [float(v) for v in np.percentile(sample, percentiles)]

@@ -13,7 +13,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.autoencoder import Autoencoder, loss
-from medseg.clustering import fit_clusters, normalise
+from medseg.clustering import Clusters, fit_clusters, normalise
 from medseg.config import Config
 from medseg.description import Description, Sample
 from medseg.devices import choose_device, memory_gb, seed_everything
@@ -34,7 +34,7 @@ from medseg.patches import PatchSampler
 from medseg.preprocessing import Plan, Prepared, channels_of, check_channels, foreground_of
 from medseg.quality import QualityReference
 from medseg.store import Store
-from medseg.training import Group, Loss, train
+from medseg.training import Group, Loss, TrainingRecord, train
 
 Source = Scan | Path | str | MetaTensor
 
@@ -63,7 +63,7 @@ class Reading:
     own: OwnTransforms = field(default_factory=OwnTransforms)
 
     def __call__(self, scan: Source) -> tuple[MetaTensor, MetaTensor | None]:
-        """The (1, I, J, K) image, and the mask when there is one."""
+        """The (C, I, J, K) image, and the mask when there is one."""
         image = self.own(scan if isinstance(scan, MetaTensor) else read_scan(scan))
         path = self.masks(scan)
         return image, None if path is None else read_mask(path, Geometry.of(image))
@@ -109,26 +109,22 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     _prepare(cohort, plan, reading, watch, store)
     normalised = [_kept(normalise(item, config.clustering), store) for item in cohort.prepared]
     noise = _noise_of(normalised)
-    fitted = []
-    for member in range(config.training.ensemble):
-        chosen = _with_seed(config, member)
-        network = new_network(chosen, plan, normalised, noise)
-        watch.on_stage("training")
-        record = train(
-            network.to(computing),
-            PatchSampler(normalised, plan, chosen.training.seed, part=Group.current().rank, store=store),
-            objective,
-            config=chosen.training,
-            checkpoint=None if checkpoint is None else checkpoint / _digest(chosen, cohort.fingerprints),
-            on_step=watch.on_step,
-        )
-        watch.on_stage("clustering")
+
+    def fit_member(number: int) -> tuple[Autoencoder, Clusters, TrainingRecord]:
+        chosen = _with_seed(config, number)
         seed = chosen.training.seed
-        clusters = fit_clusters(network, cohort.prepared, config.clustering, seed=seed, store=store)
-        fitted.append((network, clusters, record))
-    network, clusters, record = fitted[0]
-    if len(fitted) > 1:
-        parts = [part[:2] for part in fitted]
+        network = new_network(chosen, plan, normalised, noise).to(computing)
+        watch.on_stage("training")
+        patches = PatchSampler(normalised, plan, seed, part=Group.current().rank, store=store)
+        kept = None if checkpoint is None else checkpoint / _digest(chosen, cohort.fingerprints)
+        record = train(network, patches, objective, config=chosen.training, checkpoint=kept, on_step=watch.on_step)
+        watch.on_stage("clustering")
+        return network, fit_clusters(network, cohort.prepared, config.clustering, seed=seed, store=store), record
+
+    members = [fit_member(number) for number in range(config.training.ensemble)]
+    network, clusters, record = members[0]
+    if len(members) > 1:
+        parts = [member[:2] for member in members]
         clusters = Ensemble.fit(parts, cohort.prepared, normalised, config.clustering.n_clusters)
     watch.on_stage("describing")
     model = Model(

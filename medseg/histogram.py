@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -34,6 +35,15 @@ class Histogram:
         """Histogram of (V,) values over their range."""
         counts, edges = np.histogram(values, n_bins)
         return cls(counts / counts.sum(), (edges[1:] + edges[:-1]) / 2)
+
+    def at(self, values: npt.NDArray[np.floating], tables: Sequence[Array]) -> list[npt.NDArray[np.float64]]:
+        """(V,) values -> each (B,) table interpolated linearly between the bin centres; its ends continue."""
+        last = len(self.centres) - 1
+        place = (values - self.centres[0]) * (last / max(self.centres[-1] - self.centres[0], 1e-300))
+        place = np.clip(place, 0, last)
+        lower = np.minimum(place.astype(np.intp), last - 1)
+        share = place - lower
+        return [table[lower] + share * np.diff(table)[lower] for table in tables]
 
 
 def median_and_spread(values: npt.NDArray[np.floating]) -> tuple[float, float]:
@@ -118,7 +128,8 @@ def pure_tissue_means(histogram: Histogram, n_tissues: int) -> Array:
     pseudo = pseudo_shares(n_tissues)
 
     def unpack(free: Array) -> tuple[Array, Array]:
-        means = free[0] + np.r_[0, np.cumsum(least + np.exp(free[1:n_tissues]))]
+        means = np.full(n_tissues, free[0])
+        means[1:] += np.cumsum(least + np.exp(free[1:n_tissues]))
         return means, 0.01 * span + np.exp(free[n_tissues:])
 
     def cost(free: Array) -> float:
@@ -160,17 +171,19 @@ def partial_volume_likelihoods(values: Array, means: Array, sds: Array) -> Array
     """(B, 3K - 2) of (B,) values: K pure tissues, then the two halves of the way between each pair of neighbours."""
     z = (values - means[:, None]) / sds[:, None]
     pure = np.exp(-0.5 * z * z) / (sds[:, None] * np.sqrt(2 * np.pi))
-    middles = (means[1:] + means[:-1]) / 2
-    ends = np.stack([means[:-1], middles, means[1:]], axis=1)
-    low, high = ends[:, :2].reshape(-1, 1), ends[:, 1:].reshape(-1, 1)
-    sd = np.stack([sds[:-1], sds[1:]], axis=1).reshape(-1, 1)
+    ends = np.repeat(means, 2)[1:-1].reshape(-1, 2)
+    middles = ends.mean(axis=1)
+    low, high = ends.copy(), ends.copy()
+    low[:, 1] = high[:, 0] = middles
+    low, high, sd = low.reshape(-1, 1), high.reshape(-1, 1), np.repeat(sds, 2)[1:-1, None]
     mixed = (ndtr((values - low) / sd) - ndtr((values - high) / sd)) / (high - low)
     return np.concatenate([pure, mixed]).T
 
 
 def mixing_shares(likelihood: Array, histogram: Array, pseudo: Array, n_tissues: int, n_rounds: int = 12) -> Array:
     """EM of the components' shares with pseudo counts."""
-    shares: Array = np.r_[np.full(n_tissues, 2.0), np.ones(likelihood.shape[1] - n_tissues)]
+    shares: Array = np.ones(likelihood.shape[1])
+    shares[:n_tissues] = 2.0
     shares /= shares.sum()
     for _ in range(n_rounds):
         shares = shares * ((histogram / (likelihood @ shares + 1e-30)) @ likelihood) + pseudo

@@ -122,8 +122,8 @@ def _unsure_share(evidence: Evidence, sampled: npt.NDArray[np.bool_], step: int)
 
 def _span(prepared: Prepared) -> float:
     """Difference of the percentiles 5 and 95 inside the foreground, from a sample."""
-    values = prepared.image.as_tensor()[prepared.foreground.as_tensor() > 0]
-    low, high = np.percentile(values[:: max(1, values.numel() // COARSE_VOXELS)].cpu().numpy(), (5, 95))
+    values = prepared.image.as_tensor().cpu().numpy()[prepared.foreground.as_tensor().cpu().numpy() > 0]
+    low, high = np.percentile(values[:: max(1, values.size // COARSE_VOXELS)], (5, 95))
     return float(high - low)
 
 
@@ -151,11 +151,7 @@ def reconstruction_error(network: Autoencoder, normalised: Prepared, *, seed: in
     n_patches = int(np.clip(_PATCH_SHARE * both[0].numel() / _PATCH**3, 2, _MAX_PATCHES))
     chosen = np.random.default_rng(seed).choice(where, n_patches)
     centres = np.stack(np.unravel_index(chosen, normalised.image.shape[1:]), axis=1)
-    errors, weights = [], []
-    for centre in centres:
-        start = np.clip(centre - _PATCH // 2, 0, np.asarray(both.shape[1:]) - _PATCH)
-        place = tuple(slice(int(s), int(s) + _PATCH) for s in start)
-        patch = both[(slice(None), *place)].to(device)[:, None, None]
-        errors.append(float(loss(network, patch[:-1, 0].transpose(0, 1), patch[-1], torch.Generator())))
-        weights.append(float(patch[-1].sum()))
-    return float(np.average(errors, weights=weights))
+    starts = np.clip(centres - _PATCH // 2, 0, np.asarray(both.shape[1:]) - _PATCH).tolist()
+    places = [(slice(None), *(slice(s, s + _PATCH) for s in start)) for start in starts]
+    patches = torch.stack([both[place] for place in places]).to(device)
+    return float(loss(network, patches[:, :-1], patches[:, -1:], torch.Generator()))

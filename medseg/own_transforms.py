@@ -18,7 +18,7 @@ from medseg.errors import ConfigError, InputError
 from medseg.geometry import Geometry
 
 ArrayTransform = Callable[[MetaTensor], Any]
-"""(1, I, J, K) image -> the same shape on the same grid, as tensor or array; a MONAI array transform is one."""
+"""(C, I, J, K) image -> the same shape on the same grid, as tensor or array; a MONAI array transform is one."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class OwnTransforms:
             )
 
     def __call__(self, image: MetaTensor) -> MetaTensor:
-        """The (1, I, J, K) image after all of them, float32 on the same grid; the one given stays as it is.
+        """The (C, I, J, K) image after all of them, float32 on the same grid; the one given stays as it is.
 
         Raises:
             ConfigError: a transform changes shape or grid; or the code is missing.

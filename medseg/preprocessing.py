@@ -97,8 +97,8 @@ class Plan(BaseModel):
             return self.window_hu
         if self.range_of == "scan":
             foreground = foreground_of(image, None, self.foreground)
-        inside = image.as_tensor()[foreground.as_tensor() > 0]
-        low, high = percentiles_of(inside, self.percentiles)
+        inside = image.as_tensor().numpy()[foreground.as_tensor().numpy() > 0]
+        low, high = percentiles_of(torch.from_numpy(inside), self.percentiles)
         if high > low >= 0:
             low = 0.0  # shading is a factor, so zero must stay zero
         if not high > low:
@@ -250,11 +250,10 @@ def foreground_of(
 def _box(foreground: MetaTensor, margin_mm: float) -> tuple[list[int], list[int]]:
     """First and last-plus-one voxel of the foreground with its margin."""
     geometry = Geometry.of(foreground)
-    inside = foreground.as_tensor()[0] > 0
+    inside = foreground.as_tensor()[0].numpy() > 0
     start, end = [], []
     for axis, spacing in enumerate(geometry.spacing_mm):
-        other = [a for a in range(3) if a != axis]
-        filled = torch.nonzero(inside.any(dim=other[1]).any(dim=other[0])).flatten()
+        filled = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))
         margin = int(np.ceil(margin_mm / spacing))
         start.append(max(0, int(filled[0]) - margin))
         end.append(min(geometry.shape[axis], int(filled[-1]) + 1 + margin))

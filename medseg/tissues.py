@@ -65,7 +65,7 @@ def straighten(mean: MetaTensor, foreground: MetaTensor, *, n_tissues: int, sigm
     histogram = Histogram.of(values)
     mixture = gaussian_em(histogram, n_tissues, start=None, n_rounds=30)
     weights = mixture.responsibilities(histogram.centres)
-    posterior = np.stack([np.interp(values, histogram.centres, column) for column in weights.T])
+    posterior = np.stack(histogram.at(values, list(weights.T)))
     means, sds, shares = mixture.means, mixture.sds, mixture.shares
     for _ in range(N_LOCAL_ROUNDS):
         coarse = [_local_mean(regression, values, row, m) for row, m in zip(posterior, means, strict=True)]

@@ -20,7 +20,7 @@ def nifti_bytes(voxels: SmallArray, geometry: Geometry) -> bytes:
     image.set_sform(geometry.affine, code=1)
     image.set_qform(geometry.affine, code=1)
     image.header.set_xyzt_units("mm", "sec")
-    return gzip.compress(image.to_bytes(), 6, mtime=0)
+    return gzip.compress(image.to_bytes(), 4, mtime=0)
 
 
 def nifti_from_bytes(content: bytes) -> tuple[SmallArray, Geometry]:

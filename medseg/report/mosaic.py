@@ -46,7 +46,7 @@ def write_mosaic(image: MetaTensor, result: Segmentation, path: Path, *, title: 
 
 def _save(tiles: Pixels, path: Path, table: LabelTable, title: str) -> None:
     with whole_file(path) as temporary:
-        _with_names(Image.fromarray(tiles), table, title).save(temporary, format="PNG", optimize=True)
+        _with_names(Image.fromarray(tiles), table, title).save(temporary, format="PNG", compress_level=3)
 
 
 def _display_grid(result: Segmentation) -> Geometry:

@@ -125,8 +125,11 @@ def _outside(grid: Geometry, native: Geometry) -> npt.NDArray[np.bool_]:
     i, j, k = np.ogrid[tuple(slice(n) for n in grid.shape)]
     outside = np.zeros(grid.shape, dtype=bool)
     for axis, size in enumerate(native.shape):
-        place = (step[axis, 0] * i + step[axis, 3]) + step[axis, 1] * j + step[axis, 2] * k
-        outside |= (place < -0.501) | (place > size - 0.499)
+        parts = step[axis, 0] * i + step[axis, 3], step[axis, 1] * j, step[axis, 2] * k
+        low, high = sum(part.min() for part in parts), sum(part.max() for part in parts)
+        if low < -0.501 or high > size - 0.499:
+            place = parts[0] + parts[1] + parts[2]
+            outside |= (place < -0.501) | (place > size - 0.499)
     return outside
 
 
