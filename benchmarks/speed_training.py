@@ -155,7 +155,7 @@ def measure(scan: Path, mask: Path, *, n_workers: int = 0, on: str = "cpu") -> s
     own, plain = own.to(device), plain.to(device, memory_format=torch.contiguous_format)
     batches = _patches(scan, mask, plan.patch_size, plan.batch_size, n_workers)
     steps = {
-        "medseg": _own_step(own, PatchSampler([prepared], plan, 0), device),
+        "medseg": _own_step(own, PatchSampler([prepared], plan, 0, device=device, room_bytes=1e9), device),
         "plain MONAI": _plain_step(plain, batches, device),
     }
     times: dict[str, list[float]] = {name: [] for name in steps}

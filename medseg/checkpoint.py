@@ -24,7 +24,7 @@ class TrainingState:
 
     step: int = 0
     losses: list[float] = field(default_factory=list)
-    running: list[float] = field(default_factory=list)
+    running: list[float | Tensor] = field(default_factory=list)
 
     def has_stalled(self, patience: int) -> bool:
         """Whether none of the last `patience` checks was better than the best before them by .1 %."""
@@ -43,7 +43,7 @@ def save_checkpoint(folder: Path, network: Autoencoder, optimiser: torch.optim.O
             temporary / "weights.safetensors",
         )
         save_file({k: v.contiguous().cpu() for k, v in moments.items()}, temporary / "moments.safetensors")
-        record = {"step": state.step, "losses": state.losses, "running": state.running}
+        record = {"step": state.step, "losses": state.losses, "running": [float(loss) for loss in state.running]}
         (temporary / "state.json").write_text(json.dumps(record))
 
 

@@ -37,6 +37,8 @@ from medseg.store import Store
 from medseg.training import Group, Loss, TrainingRecord, train
 
 Source = Scan | Path | str | MetaTensor
+GPU_SHARE = 0.25
+"""Share of a GPU's memory that training volumes may fill."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,10 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
         seed = chosen.training.seed
         network = new_network(chosen, plan, normalised, noise).to(computing)
         watch.on_stage("training")
-        patches = PatchSampler(normalised, plan, seed, part=Group.current().rank, store=store)
+        room = GPU_SHARE * 1e9 * memory_gb(computing)
+        patches = PatchSampler(
+            normalised, plan, seed, part=Group.current().rank, store=store, device=computing, room_bytes=room
+        )
         kept = None if checkpoint is None else checkpoint / _digest(chosen, cohort.fingerprints)
         record = train(network, patches, objective, config=chosen.training, checkpoint=kept, on_step=watch.on_step)
         watch.on_stage("clustering")

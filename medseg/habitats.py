@@ -132,5 +132,7 @@ def retrained(model: Model, prepared: Sequence[Prepared], seed: int) -> Autoenco
     normalised = [normalise(item, model.config.clustering) for item in prepared]
     noise = (model.network.noise * model.network.scale).tolist()
     network = new_network(model.config, model.plan, normalised, noise)
-    train(network.to(model.device), PatchSampler(normalised, model.plan, seed), loss, config=config)
+    train(
+        network.to(model.device), PatchSampler(normalised, model.plan, seed, device=model.device), loss, config=config
+    )
     return network

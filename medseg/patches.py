@@ -26,12 +26,28 @@ def plain_tensor(image: Tensor) -> Tensor:
 
 
 class PatchSampler:
-    """Random patches with a foreground voxel at their centre, drawn by MONAI's `RandCropByPosNegLabel`."""
+    """Random patches with a foreground voxel at their centre, drawn by MONAI's `RandCropByPosNegLabel`.
+
+    Args:
+        store: keeps what lies on the CPU.
+        device: where the volumes lie as long as there is room, and patches are cut and flipped; the rest is cut on
+            the CPU and sent there.
+        room_bytes: of `device` for the volumes.
+    """
 
     def __init__(
-        self, prepared: Sequence[Prepared], plan: Plan, seed: int, *, part: int = 0, store: Store | None = None
+        self,
+        prepared: Sequence[Prepared],
+        plan: Plan,
+        seed: int,
+        *,
+        part: int = 0,
+        store: Store | None = None,
+        device: torch.device | None = None,
+        room_bytes: float = 0.0,
     ) -> None:
         store = store or Store()
+        self.device = device or torch.device("cpu")
         self.seed = seed
         self.part = [part] if part else []  # the first of several processes draws what a single one draws
         self.batch_size = plan.batch_size
@@ -42,7 +58,9 @@ class PatchSampler:
         self.volumes, self.indices = [], []
         for item in prepared:
             parts = [_padded(image.as_tensor(), size) for image in item]
-            self.volumes.append(store.tensor(torch.cat(parts)))
+            volume = torch.cat(parts)
+            room_bytes -= volume.nbytes
+            self.volumes.append(volume.to(self.device) if room_bytes >= 0 else store.tensor(volume))
             self.indices.append(store.tensor(torch.as_tensor(map_binary_to_indices(parts[1])[0])))
 
     def draw(self, step: int) -> tuple[Tensor, Tensor]:
@@ -56,7 +74,7 @@ class PatchSampler:
                 volume, label=volume[-1:], fg_indices=self.indices[index], bg_indices=self.indices[index]
             )[0]
             flips = [axis + 1 for axis in range(3) if randomness.random() < 0.5]
-            patches.append(torch.flip(plain_tensor(patch), flips))
+            patches.append(torch.flip(plain_tensor(patch).to(self.device, non_blocking=True), flips))
         batch = torch.stack(patches)
         return batch[:, :-1].contiguous(), batch[:, -1:].contiguous()
 

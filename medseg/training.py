@@ -124,7 +124,7 @@ def train(
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     network.train()
     while state.step < config.max_steps and not state.has_stalled(config.patience_checks):
-        batch, inside = (t.to(device) for t in patches.draw(state.step))
+        batch, inside = (part.to(device, non_blocking=True) for part in patches.draw(state.step))
         for settings in optimiser.param_groups:
             settings["lr"] = _learning_rate(state.step, config)
         seed = seed_of(config.seed, state.step, 1, *([group.rank] if group.rank else []))
@@ -139,21 +139,27 @@ def train(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         scaler.step(optimiser)
         scaler.update()
-        _advance(state, float(value), config)
+        _advance(state, value, config)
         if checkpoint is not None and group.rank == 0 and state.step % CHECKPOINT_STEPS == 0:
             save_checkpoint(checkpoint, network, optimiser, state)
         if on_step is not None:
-            on_step(state.step, config.max_steps, float(value))
+            on_step(state.step, config.max_steps, _told(state, value))
     network.eval()
     return TrainingRecord(tuple(state.losses), state.step, state.step < config.max_steps)
 
 
-def _advance(state: TrainingState, loss: float, config: TrainingConfig) -> None:
+def _advance(state: TrainingState, loss: Tensor, config: TrainingConfig) -> None:
+    """Count the step; losses are looked at once a check: a GPU that is asked for a number has to be waited for."""
     state.step += 1
     state.running.append(loss)
     if len(state.running) == config.check_steps:
-        state.losses.append(float(np.mean(state.running)))
+        state.losses.append(float(np.mean([float(value) for value in state.running])))
         state.running.clear()
+
+
+def _told(state: TrainingState, loss: Tensor) -> float:
+    """The loss of the step; on a GPU that of the last check, when there is one."""
+    return float(loss) if loss.device.type == "cpu" or not state.losses else state.losses[-1]
 
 
 def _learning_rate(step: int, config: TrainingConfig) -> float:

@@ -16,12 +16,13 @@ from medseg.autoencoder import (
     loss,
     save_weights,
 )
+from medseg.checkpoint import TrainingState
 from medseg.config import AutoencoderConfig, TrainingConfig
 from medseg.embedding import embed, white_noise
 from medseg.patches import PatchSampler
 from medseg.preprocessing import Plan, Prepared
 from medseg.store import Store
-from medseg.training import train
+from medseg.training import _advance, _told, train
 from sample_data.phantom import phantom
 
 SMALL = AutoencoderConfig(channels=4, n_components=3)
@@ -248,3 +249,38 @@ def test_a_store_keeps_up_to_its_bound_in_memory():
     assert all(np.array_equal(part, values) for part in kept)
     assert Store(None).array(values) is values
     assert isinstance(Store(0).array(np.zeros((0, 3))), np.ndarray)
+
+
+def test_a_step_never_asks_its_device_for_a_number(prepared):
+    """On the meta device there is no number to ask for: waiting for a GPU would raise here."""
+    device = torch.device("meta")
+    patches = sampler(prepared, device=device, room_bytes=1e9)
+    assert all(volume.device == device for volume in patches.volumes)
+    network = fresh().to(device)
+    optimiser = torch.optim.AdamW(network.parameters())
+    batch, inside = patches.draw(0)
+    value = loss(network, batch, inside, torch.Generator())
+    value.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimiser.step()
+    assert batch.shape == (2, 1, 16, 16, 16)
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        float(value)
+
+
+def test_volumes_beyond_the_room_of_a_device_stay_on_the_cpu(prepared):
+    device, n_bytes = torch.device("meta"), sum(part.nbytes for part in prepared[0])
+    patches = sampler(prepared * 2, device=device, room_bytes=1.5 * n_bytes)
+    assert [volume.device.type for volume in patches.volumes] == ["meta", "cpu"]
+    assert all(part.device == device for step in range(4) for part in patches.draw(step))
+
+
+def test_losses_are_told_without_waiting_but_kept_exactly():
+    """Losses of a device that must not be asked are told a check late, and their means are the same."""
+    config = TrainingConfig(check_steps=2)
+    state = TrainingState()
+    for step in (3.0, 5.0, 8.0):
+        _advance(state, torch.tensor(step), config)
+    assert state.losses == [4.0]
+    assert _told(state, torch.tensor(8.0)) == 8.0
+    assert _told(state, torch.empty((), device="meta")) == 4.0
