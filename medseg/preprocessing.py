@@ -7,6 +7,7 @@ a scan goes through before the network sees it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -197,19 +198,20 @@ def continue_beyond(voxels: torch.Tensor, inside: torch.Tensor) -> None:
     known = inside.cpu().numpy() > 0
     into = voxels.numpy().reshape(len(voxels), -1)
     into[:, ~known.ravel()] = 0
-    last = np.asarray(known.shape) - 1
+    strides = known.shape[1] * known.shape[2], known.shape[2], 1
     for _ in range(CONTINUED_VOXELS):
-        layer = np.argwhere(_grown(known) & ~known)
+        layer = np.flatnonzero(_grown(known) & ~known)
         total, count = np.zeros((len(into), len(layer)), dtype=np.float32), np.zeros(len(layer), dtype=np.float32)
-        for offset in np.r_[np.eye(3, dtype=int), -np.eye(3, dtype=int)]:
-            neighbour = np.ravel_multi_index(tuple(np.clip(layer + offset, 0, last).T), known.shape)
+        along = [layer // stride % size for stride, size in zip(strides, known.shape, strict=True)]
+        for sign, axis in product((1, -1), range(3)):
+            at_end = along[axis] == (known.shape[axis] - 1 if sign > 0 else 0)
+            neighbour = np.where(at_end, layer, layer + sign * strides[axis])  # the voxel itself is not known
             is_known = known.ravel()[neighbour]
             count += is_known
             for number, channel in enumerate(into):
                 total[number] += channel[neighbour] * is_known
-        place = np.ravel_multi_index(tuple(layer.T), known.shape)
-        into[:, place] = total / count
-        known.ravel()[place] = True
+        into[:, layer] = total / count
+        known.ravel()[layer] = True
 
 
 def _grown(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
