@@ -10,9 +10,9 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from dicom_files import ALONG, PACKAGE, edit, move, read
 from pydicom.data import get_testdata_file
 from pydicom.errors import InvalidDicomError
-from test_dicom import ALONG, PACKAGE, edit, move, read
 
 from medseg.errors import InputError
 from medseg.io.dicom_header import read_header

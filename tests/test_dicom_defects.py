@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
-from test_dicom import ALONG, AXIAL, IN_PLANE, affine_of, assert_same_world, copy, cut, edit, move, phantom, write_axial
+from dicom_files import (
+    ALONG,
+    AXIAL,
+    IN_PLANE,
+    affine_of,
+    assert_same_world,
+    copy,
+    cut,
+    edit,
+    move,
+    phantom,
+    write_axial,
+)
 
 from medseg.io.find import find_scans
 from sample_data.dicom_series import write_dicom_series

@@ -10,9 +10,9 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from dicom_files import SHAPE, edit, write_axial
 from pydicom import uid
 from pydicom.encaps import encapsulate
-from test_dicom import SHAPE, edit, write_axial
 
 from medseg.errors import ConfigError, InputError
 from medseg.geometry import Geometry

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from dicom_files import AXIAL, OBLIQUE, SHAPE, assert_same_world, copy, edit, move, phantom, write_axial
 from pydicom import uid
-from test_dicom import AXIAL, OBLIQUE, SHAPE, assert_same_world, copy, edit, move, phantom, write_axial
 
 from medseg.errors import InputError
 from medseg.geometry import Geometry

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
+from dicom_files import LPS, write_axial
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_batches import cohort, quick_model  # noqa: F401
-from test_dicom import LPS, write_axial
 
 from medseg.config import Config, config_names, load_config
 from medseg.errors import ConfigError, InputError, ModelError

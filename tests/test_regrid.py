@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import shared
+from dicom_files import ALONG, IN_PLANE, edit, move, write_axial
 from monai.data.meta_tensor import MetaTensor
-from test_dicom import ALONG, IN_PLANE, edit, move, write_axial
 
 from medseg.geometry import Geometry, resample
 from medseg.io.find import find_scans
