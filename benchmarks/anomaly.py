@@ -106,17 +106,26 @@ def brains(shared: Path, out: Path) -> None:
 
 
 def glioma(shared: Path, out: Path) -> None:
-    """Each series alone, fitted on itself: there is no other patient."""
+    """Each series alone, and both as one scan of two channels, fitted on itself: there is no other patient."""
     flair, t1 = (
         coarse(next(s for s in find_scans(shared / "dicom" / "study") if part in s.paths[0].parts[-2]), 1.4)
         for part in ("FLAIR", "T1")
     )
-    config = load_config("generic", ["training.max_steps=100", "clustering.texture=0", "clustering.n_clusters=3"])
-    models = {name: Model.fit([image], config, device="cpu") for name, image in (("FLAIR", flair), ("T1", t1))}
+    both = torch.cat([flair.as_tensor(), resample(t1, Geometry.of(flair)).as_tensor()])
+    images = {"FLAIR": flair, "T1": t1, "FLAIR and T1": MetaTensor(both, affine=flair.affine)}
+    settings = ["training.max_steps=100", "clustering.texture=0", "clustering.n_clusters=3"]
+    models = {
+        name: Model.fit(
+            [image],
+            load_config("generic", [*settings, *(["channels.names=[FLAIR,T1]"] if len(image) > 1 else [])]),
+            device="cpu",
+        )
+        for name, image in images.items()
+    }
     inside = models["FLAIR"].plan.foreground_of(flair).as_tensor()[0].numpy() > 0
     lesion = bright_lesion(flair, inside)
     shown: list[npt.NDArray[np.generic]] = []
-    for name, image in (("FLAIR", flair), ("T1", t1)):
+    for name, image in images.items():
         mask = MetaTensor(torch.from_numpy(lesion[None].astype(np.float32)), affine=flair.affine)
         there = resample(mask, Geometry.of(image), "nearest").as_tensor()[0].numpy() > 0.5
         ours, base, share, found = scored(models[name], image, there)

@@ -37,6 +37,12 @@ _OUTER_SHARE = 0.005
 _EVERY_PLANE = 4
 """Edges are measured in every such plane."""
 _AXES = ("left to right", "back to front", "bottom to top")
+_BELOW_MM = (4.0, 8.0)
+"""How far below the surface brightness is measured: within reach of a patient's motion."""
+_LEAST_WIDTH_MM = 40.0
+"""Lines through the foreground that are shorter than this have no inside."""
+_LINES_MM = 3.0
+"""Distance of the lines along which it is measured."""
 
 
 def measure(network: Autoencoder, prepared: Prepared, normalised: Prepared, evidence: Evidence) -> dict[str, float]:
@@ -60,6 +66,7 @@ def measure(network: Autoencoder, prepared: Prepared, normalised: Prepared, evid
         depth = _relative_depth(sampled, spacing)[sampled]
         found |= _contrast(values[sampled], depth)
         found |= _of_labels(labels[sampled], values[sampled], depth, scores.shape[0])
+        found |= _below_surfaces(prepared.image.as_tensor()[0].cpu().numpy(), inside, Geometry.of(prepared.image))
         found["unsure voxels"] = _unsure_share(evidence, sampled, step)
     first = Prepared(channels_of(normalised.image)[0], normalised.foreground)
     span, noise = max(_span(first), 1e-6), white_noise(*first)
@@ -91,6 +98,34 @@ def _contrast(values: npt.NDArray[np.float32], depth: npt.NDArray[np.float64]) -
     if values.std() > 0 and depth.std() > 0:
         found["correlation of brightness with depth"] = float(np.corrcoef(values, depth)[0, 1])
     return found
+
+
+def _below_surfaces(
+    values: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_], geometry: Geometry
+) -> dict[str, float]:
+    """Brightness below the surfaces that face along each axis, less that of the other two, over the mean of the three.
+
+    Motion between the lines of k-space smears a scan along the phase encoding axis: what lies below the surfaces that
+    face along it mixes with the outside, the same tissue below the others does not.
+    """
+    means = []
+    for axis, spacing in enumerate(geometry.spacing_mm):
+        apart = [1 if a == axis else max(1, round(_LINES_MM / s)) for a, s in enumerate(geometry.spacing_mm)]
+        lines = tuple(slice(None, None, n) for n in apart)
+        filled, bright = np.moveaxis(inside[lines], axis, 0), np.moveaxis(values[lines], axis, 0)
+        place = np.arange(len(filled))[:, None, None]
+        first, last = filled.argmax(axis=0), len(filled) - 1 - filled[::-1].argmax(axis=0)
+        below_mm = np.minimum(place - first, last - place) * spacing
+        chosen = filled & (below_mm >= _BELOW_MM[0]) & (below_mm <= _BELOW_MM[1])
+        chosen &= (last - first) * spacing >= _LEAST_WIDTH_MM
+        if not chosen.any():
+            return {}
+        means.append(float(bright[chosen].mean()))
+    whole = max(sum(means), 1e-6)
+    return {
+        f"brightness below the surface {name}": 4.5 * mean / whole - 1.5
+        for name, mean in zip(_AXES, means, strict=True)
+    }
 
 
 def _of_labels(

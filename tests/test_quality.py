@@ -10,10 +10,11 @@ import torch
 from scipy import stats
 
 from medseg import Model, load_config
-from medseg.measuring import edge_strength, measure, reconstruction_error
+from medseg.geometry import Geometry
+from medseg.measuring import _below_surfaces, edge_strength, measure, reconstruction_error
 from medseg.preprocessing import Prepared
 from medseg.quality import FALSE_FLAGS, KINDS, Kind, QualityReference, Usual
-from sample_data.faults import FAULTS, another_body_part, person
+from sample_data.faults import FAULTS, another_body_part, ghosting, person
 
 N_TRAINING = 8
 
@@ -135,3 +136,33 @@ def test_a_scan_smaller_than_a_patch_is_measured(cohort_model):
     values = measure(cohort_model.network, prepared, prepared, evidence)
     assert 0 <= values["unsure voxels"] <= 1
     assert all(np.isfinite(value) for value in values.values())
+
+
+def test_motion_darkens_what_lies_below_the_surfaces_along_it():
+    """By numbers: a cube whose two faces towards back and front are half as bright as the rest."""
+    inside = np.zeros((60, 60, 60), dtype=bool)
+    inside[5:55, 5:55, 5:55] = True
+    values = np.where(inside, 1.0, 0.0).astype(np.float32)
+    values[:, 5:15] *= 0.5
+    values[:, 45:55] *= 0.5
+    found = _below_surfaces(values, inside, Geometry((60, 60, 60), np.eye(4)))
+    share = 1 - 0.5 * 20 / 50  # mean below the other faces
+    expected = 4.5 * 0.5 / (0.5 + 2 * share) - 1.5
+    assert found["brightness below the surface back to front"] == pytest.approx(expected, abs=0.01)
+    assert sum(found.values()) == pytest.approx(0, abs=1e-6)
+    assert _below_surfaces(values, inside, Geometry((60, 60, 60), np.diag([0.5, 0.5, 0.5, 1]))) == {}
+
+
+def test_motion_is_seen_from_its_own_axis():
+    moved = []
+    for seed in range(4):
+        found = [_brightness(image) for image in (person(seed), ghosting(person(seed), seed))]
+        moved.append([after - before for before, after in zip(*found, strict=True)])
+    along = np.abs(np.median(moved, axis=0))
+    assert along.argmax() == 1  # back to front, where the phantom's motion is planted
+    assert along[1] > 0.04
+
+
+def _brightness(image):
+    values = image.as_tensor()[0].numpy()
+    return list(_below_surfaces(values, values != values[0, 0, 0], Geometry.of(image)).values())
