@@ -4,8 +4,8 @@ Every measure of the training scans is summed up by its median and its median ab
 scans says little about how much scans differ, so its spread is moderated by what scans of one kind differ by at
 least, worth `PRIOR_SCANS` further scans (the moderated t statistic of Smyth, Statistical Applications in Genetics
 and Molecular Biology 3:3, 2004, with a fixed prior). The limit for a flag follows from the number of training scans
-and the number of measures: of 20 good scans, one may be flagged by chance (Bonferroni). The limit is tuned to no set; the depth and least
-spread of the brightness below surfaces were chosen on IBSR18.
+and the number of measures: of 20 good scans, one may be flagged by chance (Bonferroni). The limit is tuned to no set;
+depth and least spread of the brightness below surfaces were chosen on IBSR18.
 """
 
 from __future__ import annotations
