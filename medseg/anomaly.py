@@ -99,14 +99,14 @@ def by_depth(values: MetaTensor, foreground: MetaTensor) -> MetaTensor:
     """(1, I, J, K) values over what is usual at their depth below the surface of the foreground; 0 outside."""
     inside = foreground.as_tensor()[0].numpy() > 0
     depth = ndimage.distance_transform_edt(np.pad(inside, 1), sampling=Geometry.of(values).spacing_mm)
-    depths, found = depth[1:-1, 1:-1, 1:-1][inside], values.as_tensor()[0].numpy()
+    depths, found = depth[1:-1, 1:-1, 1:-1][inside], values.as_tensor()[0].numpy()[inside]
     order = np.argsort(depths, kind="stable")
     layers = np.array_split(order, max(1, min(_LAYERS, len(order) // _LEAST_IN_LAYER)))
-    usual = [np.quantile(found[inside][layer], _USUAL) for layer in layers]
+    usual = [np.quantile(found[layer], _USUAL) for layer in layers]
     smooth = ndimage.gaussian_filter1d(usual, 1.0, mode="nearest")
     middle = [depths[layer].mean() for layer in layers]
-    out = np.zeros_like(found)
-    out[inside] = found[inside] / np.maximum(np.interp(depths, middle, smooth), 1e-6)
+    out = np.zeros(inside.shape, dtype=np.float32)
+    out[inside] = found / np.maximum(np.interp(depths, middle, smooth), 1e-6)
     return MetaTensor(torch.from_numpy(out[None]), affine=values.affine)
 
 
