@@ -15,10 +15,10 @@ from benchmarks import ours, plain
 from benchmarks.scoring import Row
 from benchmarks.sets import Part
 from medseg.autoencoder import Autoencoder
-from medseg.clustering import ScanTissues, normalise
 from medseg.config import ClusteringConfig
 from medseg.embedding import embed
 from medseg.preprocessing import Prepared
+from medseg.scan_tissues import ScanTissues, normalise
 
 Denoise = Callable[[Autoencoder, Prepared], MetaTensor]
 
@@ -78,7 +78,9 @@ def run_brain(part: Part, out: Path, seed: int) -> Iterator[Row]:
     one_step = ("training.max_steps=1",)
     yield ours.run(part, out, seed, one_step, method="without network", change=with_denoise(observed))
     yield ours.run(part, out, seed, method="context alone", change=with_denoise(context_alone))
-    yield ours.run(part, out, seed, ("clustering.bias_mm=null",), method="without bias field")
+    yield ours.run(part, out, seed, ("clustering.local_mm=null",), method="without local means")
+    flat = ("clustering.bias_mm=null", "clustering.local_mm=null")
+    yield ours.run(part, out, seed, flat, method="without bias field and local means")
     cohort = ("clustering.tissues=cohort", "clustering.bias_mm=null")
     yield ours.run(part, out, seed, cohort, method="without case adaptation and bias field")
     yield ours.run(part, out, seed, method="squared error", objective=squared_error)

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from benchmarks.scoring import Costs, Row, load, pair_of, score
 from benchmarks.sets import Part
 from medseg import load_config
-from medseg.clustering import normalise
 from medseg.config import Config
 from medseg.fingerprint import ScanFingerprint
 from medseg.geometry import Geometry
 from medseg.model import labels_on
 from medseg.patches import PatchSampler
 from medseg.preprocessing import Plan, Prepared, foreground_of
+from medseg.scan_tissues import normalise
 
 CHANNELS = (16, 16, 16)
 NOISE = 0.3

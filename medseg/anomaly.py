@@ -23,12 +23,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from medseg.autoencoder import Autoencoder
-from medseg.clustering import normalise
 from medseg.embedding import embed
 from medseg.geometry import Geometry, resample
 from medseg.histogram import median_and_spread
 from medseg.model import Model
 from medseg.preprocessing import Prepared, continued
+from medseg.scan_tissues import normalise
 from medseg.symmetry import asymmetry
 
 COARSEST_MM = 4.0

@@ -17,9 +17,9 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg import __version__
 from medseg.autoencoder import EncoderSize, save_encoder
-from medseg.clustering import normalise
 from medseg.io.atomic import whole_folder
 from medseg.model import Model
+from medseg.scan_tissues import normalise
 
 METADATA = "configs/metadata.json"
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,14 +15,14 @@ from torch import Tensor
 from medseg.autoencoder import Autoencoder
 from medseg.config import ClusteringConfig
 from medseg.embedding import embed
-from medseg.evidence import Evidence, Intervals, Posteriors
+from medseg.evidence import Evidence, Posteriors
 from medseg.geometry import Geometry
 from medseg.mixture import Features, Mixture, Projection
-from medseg.preprocessing import Prepared, channels_of, continue_beyond, continued
+from medseg.preprocessing import Prepared, continue_beyond
+from medseg.scan_tissues import ScanTissues
 from medseg.store import Store
 from medseg.surroundings import composition, keep_bulk, smooth_posteriors
 from medseg.texture import arrays, learn_filters, log_energies, pool
-from medseg.tissues import straighten, tissue_means, to_contrast_units
 
 Array = npt.NDArray[np.float64]
 _N_TEXTURES = 6
@@ -47,20 +46,6 @@ class Clusters(Protocol):
         """What is saved; `load_clusters` reads it."""
 
 
-def normalise(prepared: Prepared, config: ClusteringConfig) -> Prepared:
-    """The scan as the network sees it: with tissues per scan, shading removed and contrast made common."""
-    if config.tissues == "cohort":
-        return prepared
-    parts = [
-        to_contrast_units(Prepared(channel, prepared.foreground), n_tissues=config.n_clusters, bias_mm=config.bias_mm)
-        for channel in channels_of(prepared.image)
-    ]
-    if len(parts) == 1:
-        return parts[0]
-    image = MetaTensor(torch.cat([part.image.as_tensor() for part in parts]), affine=prepared.image.affine)
-    return Prepared(image, prepared.foreground)
-
-
 def fit_clusters(
     network: Autoencoder,
     prepared: Sequence[Prepared],
@@ -78,48 +63,6 @@ def fit_clusters(
 def load_clusters(tensors: dict[str, Tensor], config: ClusteringConfig) -> Clusters:
     """The inverse of `Clusters.tensors`."""
     return ScanTissues(config) if config.tissues == "scan" else CohortTissues.from_tensors(tensors, config)
-
-
-@dataclass(frozen=True)
-class ScanTissues:
-    """Labels are tissues in ascending intensity, found anew in each scan from its denoised intensities.
-
-    Of several channels the labels are those of the first one, denoised with the help of the others.
-    """
-
-    config: ClusteringConfig
-
-    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
-        """(K, I, J, K) scores, linear in the denoised intensity."""
-        return self.evidence(network, prepared, normalised).scores
-
-    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Intervals:
-        """The intervals, with the noise that the network's posterior leaves in the intensities."""
-        normalised = normalised or normalise(prepared, self.config)
-        found = embed(network, normalised.image, normalised.foreground)
-        mean, sd = (channels_of(part)[0] for part in found)
-        return self.evidence_of(Prepared(mean, normalised.foreground), sd)
-
-    def evidence_of(self, denoised: Prepared, sd: MetaTensor) -> Intervals:
-        """The intervals of a normalised scan that holds noise-free intensities, known to within `sd`."""
-        (mean, inside), n_tissues = denoised, self.config.n_clusters
-        if self.config.bias_mm is not None:
-            mean = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.bias_mm)
-        with ThreadPoolExecutor(max_workers=1) as pool:  # each leaves a core idle
-            found = pool.submit(tissue_means, mean, inside, n_tissues)
-            smooth = continued(self._smooth(Prepared(mean, inside)), inside)
-            means, histogram = found.result()
-        return Intervals(smooth, sd, inside, means, histogram)
-
-    def _smooth(self, denoised: Prepared) -> MetaTensor:
-        """Over less than a voxel: what is finer than the scanner's resolution is no tissue."""
-        voxels, inside = arrays(denoised)
-        pooled = pool(voxels, inside, self.config.intensity_mm, Geometry.of(denoised.image).spacing_mm)
-        return MetaTensor(torch.from_numpy(pooled[None]), affine=denoised.image.affine)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Nothing is learned but the network."""
-        return {"n_clusters": torch.tensor(self.config.n_clusters)}
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,7 @@ class ClusteringConfig(_Section):
         tissues: ``scan`` finds tissues by intensity anew in each scan (one label each, ascending; brains);
             ``cohort`` clusters the whole cohort's voxels together.
         bias_mm: width of the smooth shading that is estimated with the tissues, with ``scan``; null: none.
+        local_mm: width of the surroundings in which each tissue has a mean of its own, with ``scan``; null: one mean.
         n_tissues: with ``cohort``: clusters by intensity and texture; the remaining labels divide them by their
             surroundings. null: as many as labels.
         divide_range: with ``cohort``: mean intensities (0 to 1) of the tissues that surroundings divide.
@@ -127,6 +128,7 @@ class ClusteringConfig(_Section):
     n_clusters: int = Field(6, ge=2, le=32)
     tissues: Literal["scan", "cohort"] = "cohort"
     bias_mm: float | None = Field(None, gt=0)
+    local_mm: float | None = Field(8.0, gt=0)
     n_tissues: int | None = Field(None, ge=2, le=32)
     divide_range: tuple[float, float] = (0.0, 1.0)
     surroundings_mm: float = Field(24.0, gt=0)

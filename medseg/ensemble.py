@@ -20,12 +20,13 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from medseg.autoencoder import Autoencoder
-from medseg.clustering import Clusters, ScanTissues, load_clusters
+from medseg.clustering import Clusters, load_clusters
 from medseg.config import ClusteringConfig
 from medseg.evidence import Evidence, Intervals, Posteriors
 from medseg.geometry import Geometry, resample
 from medseg.mixture import Features
 from medseg.preprocessing import Prepared, continued
+from medseg.scan_tissues import ScanTissues
 from medseg.slabs import filled_slabs
 
 ONE = 255

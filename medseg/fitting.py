@@ -13,7 +13,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.autoencoder import Autoencoder, loss
-from medseg.clustering import Clusters, fit_clusters, normalise
+from medseg.clustering import Clusters, fit_clusters
 from medseg.config import Config
 from medseg.description import Description, Sample
 from medseg.devices import choose_device, memory_gb, seed_everything
@@ -33,6 +33,7 @@ from medseg.own_transforms import OwnTransforms
 from medseg.patches import PatchSampler
 from medseg.preprocessing import Plan, Prepared, channels_of, check_channels, foreground_of
 from medseg.quality import QualityReference
+from medseg.scan_tissues import normalise
 from medseg.store import Store
 from medseg.training import Group, Loss, TrainingRecord, train
 

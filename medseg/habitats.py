@@ -18,13 +18,14 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from medseg.autoencoder import Autoencoder, loss
-from medseg.clustering import Clusters, fit_clusters, normalise
+from medseg.clustering import Clusters, fit_clusters
 from medseg.devices import seed_everything
 from medseg.fitting import new_network
 from medseg.model import Model
 from medseg.overlap import confusion
 from medseg.patches import PatchSampler
 from medseg.preprocessing import Prepared
+from medseg.scan_tissues import normalise
 from medseg.training import train
 
 STABLE = 0.75

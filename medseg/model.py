@@ -23,7 +23,7 @@ from monai.data.meta_tensor import MetaTensor
 from medseg.autoencoder import Autoencoder
 from medseg.certainty import ONE, Fractions, Groups, coarse_confidence, confidence_on
 from medseg.cleanup import clean
-from medseg.clustering import Clusters, normalise
+from medseg.clustering import Clusters
 from medseg.config import Config
 from medseg.cutting import fitted_groups, groups_of, labels_of, table_of_cut
 from medseg.description import Description
@@ -40,6 +40,7 @@ from medseg.notebook import middle_planes
 from medseg.own_transforms import ArrayTransform, OwnTransforms
 from medseg.preprocessing import Plan, Prepared, check_channels
 from medseg.quality import QualityReference
+from medseg.scan_tissues import normalise
 from medseg.segmentation import LabelArray, Segmentation
 from medseg.slabs import filled_slabs, look_up
 from medseg.summary import summary_of

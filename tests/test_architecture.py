@@ -38,10 +38,11 @@ LAYERS = (
         "medseg.tissues",
         "medseg.evidence",
         "medseg.texture",
+        "medseg.local_means",
         "medseg.surroundings",
     },
     {"medseg.embedding", "medseg.symmetry"},
-    {"medseg.quality", "medseg.measuring"},
+    {"medseg.quality", "medseg.measuring", "medseg.scan_tissues"},
     {"medseg.checkpoint", "medseg.training", "medseg.clustering"},
     {"medseg.ensemble"},
     {

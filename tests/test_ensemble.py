@@ -162,7 +162,7 @@ def test_tissues_of_a_scan_agree_on_intervals(scans):
     result = model.segment(scans[0], disagreement=True, confidence=True)
     assert [member.order for member in model.clusters.members] == [(0, 1, 2)] * 2
     prepared = prepared_of(model, scans[0])
-    from medseg.clustering import normalise
+    from medseg.scan_tissues import normalise
 
     seen = normalise(prepared, config.clustering)
     parts = [member.clusters.evidence(member.network, prepared, seen) for member in model.clusters.members]

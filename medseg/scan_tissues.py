@@ -1,0 +1,77 @@
+"""Clusters of one kind: the tissues of each scan by denoised intensity, found anew in every scan."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from monai.data.meta_tensor import MetaTensor
+from torch import Tensor
+
+from medseg.autoencoder import Autoencoder
+from medseg.config import ClusteringConfig
+from medseg.embedding import embed
+from medseg.evidence import Intervals
+from medseg.geometry import Geometry
+from medseg.histogram import pure_tissue_means
+from medseg.local_means import straighten
+from medseg.preprocessing import Prepared, channels_of, continued
+from medseg.texture import arrays, pool
+from medseg.tissues import histogram_of, to_contrast_units
+
+
+def normalise(prepared: Prepared, config: ClusteringConfig) -> Prepared:
+    """The scan as the network sees it: with tissues per scan, shading removed and contrast made common."""
+    if config.tissues == "cohort":
+        return prepared
+    parts = [
+        to_contrast_units(Prepared(channel, prepared.foreground), n_tissues=config.n_clusters, bias_mm=config.bias_mm)
+        for channel in channels_of(prepared.image)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    image = MetaTensor(torch.cat([part.image.as_tensor() for part in parts]), affine=prepared.image.affine)
+    return Prepared(image, prepared.foreground)
+
+
+@dataclass(frozen=True)
+class ScanTissues:
+    """Labels are tissues in ascending intensity, found anew in each scan from its denoised intensities.
+
+    Of several channels the labels are those of the first one, denoised with the help of the others.
+    """
+
+    config: ClusteringConfig
+
+    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
+        """(K, I, J, K) scores, linear in the denoised intensity."""
+        return self.evidence(network, prepared, normalised).scores
+
+    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Intervals:
+        """The intervals, with the noise that the network's posterior leaves in the intensities."""
+        normalised = normalised or normalise(prepared, self.config)
+        found = embed(network, normalised.image, normalised.foreground)
+        mean, sd = (channels_of(part)[0] for part in found)
+        return self.evidence_of(Prepared(mean, normalised.foreground), sd)
+
+    def evidence_of(self, denoised: Prepared, sd: MetaTensor) -> Intervals:
+        """The intervals of a normalised scan that holds noise-free intensities, known to within `sd`."""
+        (mean, inside), n_tissues, means = denoised, self.config.n_clusters, None
+        if self.config.local_mm is not None:
+            mean, means = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.local_mm)
+        with ThreadPoolExecutor(max_workers=1) as pool:  # each leaves a core idle
+            found = pool.submit(histogram_of, mean.as_tensor(), inside.as_tensor() > 0)
+            smooth = continued(self._smooth(Prepared(mean, inside)), inside)
+        means = pure_tissue_means(found.result(), n_tissues) if means is None else means
+        return Intervals(smooth, sd, inside, means, found.result())
+
+    def _smooth(self, denoised: Prepared) -> MetaTensor:
+        """Over less than a voxel: what is finer than the scanner's resolution is no tissue."""
+        voxels, inside = arrays(denoised)
+        pooled = pool(voxels, inside, self.config.intensity_mm, Geometry.of(denoised.image).spacing_mm)
+        return MetaTensor(torch.from_numpy(pooled[None]), affine=denoised.image.affine)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Nothing is learned but the network."""
+        return {"n_clusters": torch.tensor(self.config.n_clusters)}
