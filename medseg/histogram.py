@@ -16,6 +16,8 @@ _PURE_SHARE = 0.02
 """Pseudo share of each pure tissue but the darkest, which keeps it from vanishing into its borders."""
 _TIE = 0.05
 """Strength with which the tissues' log standard deviations hold together."""
+_BEYOND = 10.0
+"""Strength with which the means stay in the histogram's range: beyond it a sharp peak could be called mixed voxels."""
 _SIMPLEX = {"maxfev": 300, "xatol": 1e-3, "fatol": 1e-6}
 _LEAST_GAP = 0.5
 """Least distance between neighbouring tissues, as a share of that between the k-means centres."""
@@ -133,11 +135,13 @@ def pure_tissue_means(histogram: Histogram, n_tissues: int) -> Array:
         return means, 0.01 * span + np.exp(free[n_tissues:])
 
     def cost(free: Array) -> float:
-        likelihood = partial_volume_likelihoods(histogram.centres, *unpack(free))
+        means, sds = unpack(free)
+        likelihood = partial_volume_likelihoods(histogram.centres, means, sds)
         shares = mixing_shares(likelihood, histogram.shares, pseudo, n_tissues)
         fit = histogram.shares @ np.log(likelihood @ shares + 1e-12) + pseudo @ np.log(shares + 1e-9)
         log_sds = free[n_tissues:]
-        return float(-fit + 0.5 * _TIE * ((log_sds - log_sds.mean()) ** 2).sum())
+        beyond = max(0.0, histogram.centres[0] - means[0], means[-1] - histogram.centres[-1]) / span
+        return float(-fit + _BEYOND * beyond**2 + 0.5 * _TIE * ((log_sds - log_sds.mean()) ** 2).sum())
 
     found = []
     starts = ((middle, 0.1), (_stretched(histogram, middle), 0.1), (_peaks(histogram, middle), 0.02))

@@ -31,6 +31,7 @@ _LEAST_GAP = 0.2
 _START_SD = 0.15
 _LEAST_SD = 0.02
 """Standard deviations at the start, and at least, as shares of the distance of the two brightest tissues."""
+_RARE = 1e-9
 _START_PURE = 0.6
 """Share of voxels that hold one tissue only, at the start."""
 
@@ -68,17 +69,19 @@ def local_means(regression: FieldRegression, values: Field, n_tissues: int) -> t
         K coarse fields of the lattice of `regression`, and the (K,) global means.
     """
     start = pure_tissue_means(Histogram.of(values), n_tissues)
+    least_gaps = torch.from_numpy(_LEAST_GAP * np.diff(start)).float()
     voxels, contrast = torch.from_numpy(values), float(start[-1] - start[-2])
     means, sds = torch.from_numpy(start).float(), torch.full((n_tissues,), _START_SD * contrast)
     mixed = torch.full((n_tissues - 1,), (1 - _START_PURE) / (n_tissues - 1))
     shares = torch.cat([torch.full((n_tissues,), _START_PURE / n_tissues), mixed])
     local, fields = means[:, None].expand(-1, len(voxels)), []
     for _ in range(N_ROUNDS):
-        posterior = _posterior(voxels, local, sds, shares, _LEAST_GAP * means.diff())
+        posterior = _posterior(voxels, local, sds, shares, least_gaps)
         mass = posterior.sum(dim=1, dtype=torch.float64)
         shares = (mass / mass.sum()).float()
-        pure, mass = posterior[:n_tissues], mass[:n_tissues].clamp_min(1e-6)
-        means = ((pure * local).sum(dim=1, dtype=torch.float64) / mass).float()
+        # What no tissue explains counts for none, and a tissue without voxels stays where it was.
+        pure, mass = posterior[:n_tissues], mass[:n_tissues] + _RARE
+        means = (((pure * local).sum(dim=1, dtype=torch.float64) + _RARE * means) / mass).float()
         variance = (pure * (voxels - local).square_()).sum(dim=1, dtype=torch.float64) / mass
         sds = variance.sqrt().float().clamp_min(_LEAST_SD * contrast)
         fields = [
@@ -100,14 +103,13 @@ def _posterior(values: Tensor, local: Tensor, sds: Tensor, shares: Tensor, least
         from_low = (values - low) / sd
         below = torch.special.ndtr(from_low) - torch.special.ndtr(from_low - gap / sd)
         found[n_tissues + k] = below.div_(gap).mul_(float(shares[n_tissues + k]))
-    found += 1e-12
-    return found.div_(found.sum(dim=0))
+    return found.div_(found.sum(dim=0).add_(_RARE))
 
 
 def _local_mean(regression: FieldRegression, values: Field, weights: Field, mean: float) -> Field:
     """Coarse field of one tissue's mean, drawn to the global one where the tissue is rare."""
     mass = regression.smooth(weights)
-    extra = _GLOBAL_SHARE * float(mass.mean())
+    extra = _GLOBAL_SHARE * float(mass.mean()) + _RARE
     return np.asarray((regression.smooth(weights * values) + extra * mean) / (mass + extra), dtype=np.float32)
 
 
