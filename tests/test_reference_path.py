@@ -53,14 +53,15 @@ def plain_embed(network: Autoencoder, image: MetaTensor, foreground: MetaTensor,
 
 def dice_of_paths(monkeypatch, model: Model, image: MetaTensor, mask: MetaTensor | None, tile: int) -> dict[int, float]:
     """Dice of each label between the fast path, in tiles of `tile` voxels, and the plain one."""
-    from medseg import clustering, embedding
+    from medseg import clustering, embedding, scan_tissues
 
     with monkeypatch.context() as patch:
         patch.setitem(embedding.embed.__wrapped__.__kwdefaults__, "window_voxels", tile)
         patch.setitem(embedding.embed.__wrapped__.__kwdefaults__, "tile_voxels", tile)
         fast = model.segment(image, mask).labels
     with monkeypatch.context() as patch:
-        patch.setattr(clustering, "embed", plain_embed)
+        for module in (clustering, scan_tissues):
+            patch.setattr(module, "embed", plain_embed)
         plain = model.segment(image, mask).labels
     numbers = [int(n) for n in np.unique(plain) if n]
     return {n: 2 * np.sum((fast == n) & (plain == n)) / (np.sum(fast == n) + np.sum(plain == n)) for n in numbers}
