@@ -128,7 +128,7 @@ class ClusteringConfig(_Section):
     n_clusters: int = Field(6, ge=2, le=32)
     tissues: Literal["scan", "cohort"] = "cohort"
     bias_mm: float | None = Field(None, gt=0)
-    local_mm: float | None = Field(8.0, gt=0)
+    local_mm: float | None = Field(6.0, gt=0)
     n_tissues: int | None = Field(None, ge=2, le=32)
     divide_range: tuple[float, float] = (0.0, 1.0)
     surroundings_mm: float = Field(24.0, gt=0)

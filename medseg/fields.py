@@ -41,10 +41,12 @@ class FieldRegression:
         voxels = image.as_tensor()[0].cpu().numpy()[self._thin]
         return np.asarray(voxels[self._inside], dtype=np.float32)
 
-    def smooth(self, values: npt.NDArray[np.floating]) -> Array:
-        """(V,) values -> their smoothed sums on the coarse lattice, (i, j, k)."""
+    def smooth(self, values: npt.NDArray[np.floating], width: float = 1.0) -> Array:
+        """(V,) values -> their sums on the coarse lattice, (i, j, k), smoothed by `width` times the kernel."""
         sums = np.bincount(self._cell_of, values, np.prod(self._lattice.shape)).reshape(self._lattice.shape)
-        return np.asarray(ndimage.gaussian_filter(sums, self._sigma, mode="constant"), dtype=np.float32)
+        return np.asarray(
+            ndimage.gaussian_filter(sums, [width * s for s in self._sigma], mode="constant"), dtype=np.float32
+        )
 
     def as_image(self, coarse: Array) -> MetaTensor:
         """(1, i, j, k) on the lattice; `resample` brings it to any grid."""

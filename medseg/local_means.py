@@ -23,7 +23,9 @@ from medseg.histogram import Histogram, pure_tissue_means
 
 Means = npt.NDArray[np.float64]
 Field = npt.NDArray[np.float32]
-N_ROUNDS = 8
+N_ROUNDS = 6
+_OUTER = 2.0
+"""How much wider the kernel of the darkest and of the brightest tissue is: fluid and white matter differ less."""
 _GLOBAL_SHARE = 0.2
 """Weight of a tissue's global mean against its mean in the surroundings, as a share of its average mass there."""
 _LEAST_GAP = 0.2
@@ -45,7 +47,7 @@ def straighten(
         mean: (1, I, J, K) denoised image.
         foreground: (1, I, J, K) of 0 and 1.
         n_tissues: K tissues by intensity.
-        sigma_mm: standard deviation of the kernel of the local means.
+        sigma_mm: standard deviation of the kernel of the local means; twice that for the outermost tissues.
 
     Returns:
         The (1, I, J, K) image, and the (K,) ascending means that its pure tissues have everywhere.
@@ -74,6 +76,7 @@ def local_means(regression: FieldRegression, values: Field, n_tissues: int) -> t
     means, sds = torch.from_numpy(start).float(), torch.full((n_tissues,), _START_SD * contrast)
     mixed = torch.full((n_tissues - 1,), (1 - _START_PURE) / (n_tissues - 1))
     shares = torch.cat([torch.full((n_tissues,), _START_PURE / n_tissues), mixed])
+    widths = [_OUTER, *[1.0] * (n_tissues - 2), _OUTER]
     local, fields = means[:, None].expand(-1, len(voxels)), []
     for _ in range(N_ROUNDS):
         posterior = _posterior(voxels, local, sds, shares, least_gaps)
@@ -84,9 +87,8 @@ def local_means(regression: FieldRegression, values: Field, n_tissues: int) -> t
         means = (((pure * local).sum(dim=1, dtype=torch.float64) + _RARE * means) / mass).float()
         variance = (pure * (voxels - local).square_()).sum(dim=1, dtype=torch.float64) / mass
         sds = variance.sqrt().float().clamp_min(_LEAST_SD * contrast)
-        fields = [
-            _local_mean(regression, values, weights.numpy(), float(m)) for weights, m in zip(pure, means, strict=True)
-        ]
+        parts = zip(pure.numpy(), means.tolist(), widths, strict=True)
+        fields = [_local_mean(regression, values, *part) for part in parts]
         local = torch.from_numpy(np.stack([regression.at_voxels(field) for field in fields]))
     return fields, means.double().numpy()
 
@@ -106,11 +108,11 @@ def _posterior(values: Tensor, local: Tensor, sds: Tensor, shares: Tensor, least
     return found.div_(found.sum(dim=0).add_(_RARE))
 
 
-def _local_mean(regression: FieldRegression, values: Field, weights: Field, mean: float) -> Field:
+def _local_mean(regression: FieldRegression, values: Field, weights: Field, mean: float, width: float) -> Field:
     """Coarse field of one tissue's mean, drawn to the global one where the tissue is rare."""
-    mass = regression.smooth(weights)
+    mass = regression.smooth(weights, width)
     extra = _GLOBAL_SHARE * float(mass.mean()) + _RARE
-    return np.asarray((regression.smooth(weights * values) + extra * mean) / (mass + extra), dtype=np.float32)
+    return np.asarray((regression.smooth(weights * values, width) + extra * mean) / (mass + extra), dtype=np.float32)
 
 
 def _piecewise(values: Tensor, fields: list[Tensor], means: Means) -> Tensor:
