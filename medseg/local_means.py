@@ -19,7 +19,8 @@ from torch import Tensor
 
 from medseg.fields import FieldRegression
 from medseg.geometry import Geometry, resample
-from medseg.histogram import Histogram, pure_tissue_means
+from medseg.histogram import Histogram
+from medseg.pure_tissues import pure_tissue_means
 
 Means = npt.NDArray[np.float64]
 Field = npt.NDArray[np.float32]

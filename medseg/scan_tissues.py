@@ -14,9 +14,9 @@ from medseg.config import ClusteringConfig
 from medseg.embedding import embed
 from medseg.evidence import Intervals
 from medseg.geometry import Geometry
-from medseg.histogram import pure_tissue_means
 from medseg.local_means import straighten
 from medseg.preprocessing import Prepared, channels_of, continued
+from medseg.pure_tissues import pure_tissue_means
 from medseg.texture import arrays, pool
 from medseg.tissues import histogram_of, to_contrast_units
 

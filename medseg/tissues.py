@@ -14,8 +14,9 @@ from torch import Tensor
 
 from medseg.bias import estimate_bias
 from medseg.geometry import Geometry, resample
-from medseg.histogram import Histogram, pure_tissue_means
+from medseg.histogram import Histogram
 from medseg.preprocessing import Prepared
+from medseg.pure_tissues import pure_tissue_means
 
 Z_RANGE = (-4.0, 4.0)
 """Intensities are clipped to this many tissue contrasts around the second brightest tissue."""

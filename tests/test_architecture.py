@@ -30,11 +30,11 @@ LAYERS = (
     {
         "medseg.autoencoder",
         "medseg.patches",
-        "medseg.histogram",
         "medseg.mixture",
         "medseg.fields",
         "medseg.bias",
         "medseg.partial_volume",
+        "medseg.pure_tissues",
         "medseg.tissues",
         "medseg.evidence",
         "medseg.texture",

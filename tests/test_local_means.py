@@ -7,8 +7,8 @@ from monai.data.meta_tensor import MetaTensor
 from scipy import ndimage
 
 from medseg.fields import FieldRegression
-from medseg.histogram import partial_volume_likelihoods
 from medseg.local_means import _posterior, local_means, straighten
+from medseg.partial_volume import partial_volume_likelihoods
 
 SHAPE = (48, 48, 40)
 MEANS = np.array([-2.0, 0.0, 1.0])

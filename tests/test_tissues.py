@@ -11,9 +11,10 @@ from sklearn.mixture import GaussianMixture
 
 from medseg.bias import estimate_bias
 from medseg.geometry import Geometry, resample
-from medseg.histogram import Histogram, gaussian_em, pure_tissue_means, start_means
+from medseg.histogram import Histogram, gaussian_em, start_means
 from medseg.mixture import Mixture, Projection
 from medseg.preprocessing import Prepared
+from medseg.pure_tissues import pure_tissue_means
 from medseg.surroundings import composition, keep_bulk, smooth_posteriors
 from medseg.texture import learn_filters, log_energies
 from medseg.tissues import borders_between, histogram_of, scores_between, to_contrast_units
@@ -70,18 +71,6 @@ def test_gaussian_em_finds_what_scikit_learn_finds():
     assert np.allclose(found.means, other.means_[order, 0], atol=0.05)
     assert np.allclose(found.sds, np.sqrt(other.covariances_[order, 0, 0]), atol=0.05)
     assert np.allclose(found.shares, other.weights_[order], atol=0.01)
-
-
-def test_partial_volume_does_not_pull_the_tissue_means():
-    """Half of the voxels hold two tissues: the pure means stay, where k-means is drawn inwards."""
-    mixed = RNG.uniform(0, 1, 30_000)
-    between = np.where(RNG.random(30_000) < 0.5, 60 + 90 * mixed, 150 + 70 * mixed)
-    values = np.r_[np.full(8000, 60.0), np.full(12000, 150.0), np.full(10000, 220.0), between]
-    values += RNG.normal(0, 6, len(values))
-    pure = pure_tissue_means(Histogram.of(values), 3)
-    drawn = start_means(Histogram.of(values), 3)
-    assert np.abs(pure - (60, 150, 220)).max() < 5
-    assert np.abs(drawn - (60, 150, 220)).max() > 2 * np.abs(pure - (60, 150, 220)).max()
 
 
 def shaded(strength=0.3, noise=5.0):
