@@ -96,6 +96,20 @@ def _phantom_part(noise: float, shading: float) -> Callable[[Path, Path], Part]:
     return make
 
 
+OTHER_LEVELS = ((0, 0), (1, 20), (5, 0), (5, 40), (7, 20), (9, 0), (9, 20))
+"""Noise and shading, in percent, that no setting was chosen with."""
+
+
+def mni_levels(_shared: Path, out: Path) -> Part:
+    """One model for every level of noise and shading: fitted on pn 3 rf 20, scored on others that it never saw."""
+
+    def case(noise: float, shading: float, seed: int) -> Case:
+        return Case(f"pn{noise:g}_rf{shading:g}_{seed}", *mni_phantom(out / "phantoms", noise, shading, seed))
+
+    others = [case(*levels, seed=11 + n) for n, levels in enumerate(OTHER_LEVELS)]
+    return Part("mni_levels", "brain_t1", lambda: iter([([case(3, 20, 10)], others)]))
+
+
 CT_CLASSES = {
     **dict.fromkeys(range(10, 15), 1),
     **dict.fromkeys([*range(25, 51), *range(69, 79), *range(91, 117)], 2),
@@ -139,10 +153,11 @@ SETS: dict[str, Callable[[Path, Path], Part]] = {
     "brainweb": brainweb,
     "mni_clean": _phantom_part(0, 0),
     "mni_noisy": _phantom_part(9, 40),
+    "mni_levels": mni_levels,
     "ct": ct,
     "lung": lung,
     "texture": texture,
 }
 
-BRAINS = ("ibsr_all", "ibsr", "brainweb", "mni_clean", "mni_noisy")
+BRAINS = ("ibsr_all", "ibsr", "brainweb", "mni_clean", "mni_noisy", "mni_levels")
 """Parts on which tissues are what is asked for, so that tissue classifiers can take part."""

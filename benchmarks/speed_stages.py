@@ -26,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import medseg.model as model_module
 from benchmarks.table import machine
-from medseg import Model, clustering, find_scans, load_config
+from medseg import Model, clustering, find_scans, load_config, scan_tissues
 from medseg.preprocessing import Plan
 from sample_data.benchmark_phantoms import mni_phantom
 
@@ -36,6 +36,7 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
     (Plan, "prepare", "to the working grid"),
     (model_module, "normalise", "shading and contrast"),
     (clustering, "embed", "embedding"),
+    (scan_tissues, "embed", "embedding"),
     (model_module, "measure", "quality measures"),
     (model_module, "labels_on", "labels on the native grid"),
     (model_module, "clean", "cleanup"),
