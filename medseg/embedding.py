@@ -26,6 +26,8 @@ TILE_VOXELS = 3_000_000
 """Largest window, halo included, of a volume that is larger."""
 _ROWS = 1 << 18
 """Voxels whose posterior is computed at once."""
+_REACH_SDS = 3.0
+"""How far beyond its components, in their standard deviations, the prior still says what an intensity means."""
 _POOLED = 4
 """Voxels per cell of the pooled fine level: every second voxel, pooled once."""
 
@@ -150,6 +152,7 @@ def _denoise(
 
     u ~ sum_k p(k | surroundings) N(mean_k, spread_k) and x = u + N(0, noise), with spread_k what is left of the
     trained component's variance without the training scans' noise; channel by channel, with one k for all of them.
+    Beyond `_REACH_SDS` of every component the prior knows nothing: the excess of x over that range is kept as it is.
 
     Args:
         x: (C, W) standardised intensities of all voxels of the window.
@@ -166,12 +169,14 @@ def _denoise(
     # Component k expects base_k + gain_k x, so both moments are sums over k of (1, x, x^2) times fixed weights; the
     # first weight of all is 1, for the sum that the posterior is to be divided by.
     base = means * (1 - gains)
+    low, high = (means - _REACH_SDS * totals.sqrt()).amin(dim=1), (means + _REACH_SDS * totals.sqrt()).amax(dim=1)
     one = torch.ones_like(base)
     weights = torch.stack([one, base, gains, base**2 + gains * noises, 2 * base * gains, gains**2], dim=1)
     found = []
     for rows in where.split(_ROWS):
         log_posterior = network.logits(*(part[rows] for part in features)).float()
-        values = x[:, rows]
+        observed = x[:, rows]
+        values = torch.clamp(observed, low[:, None], high[:, None])
         for channel, mean, total in zip(values, means[..., None], totals[..., None], strict=True):
             log_posterior += (channel - mean).square_().mul_(-0.5 / total).sub_(0.5 * total.log())
         posterior = log_posterior.sub_(log_posterior.amax(dim=0)).exp_()
@@ -179,7 +184,7 @@ def _denoise(
         moments = [moment / total for moment in moments]
         middle = moments[0] + values * moments[1]
         second = moments[2] + values * (moments[3] + values * moments[4])
-        found.append((middle, (second - middle**2).clamp_min_(0).sqrt_()))
+        found.append((middle + (observed - values), (second - middle**2).clamp_min_(0).sqrt_()))
     middle, sd = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
     return network.centre.view(-1, 1) + scales * middle, scales * sd
 

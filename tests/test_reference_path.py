@@ -36,9 +36,10 @@ def plain_embed(network: Autoencoder, image: MetaTensor, foreground: MetaTensor,
     x = plain.standardise(*both)
     log_prior = plain(torch.cat([x, both[1]], dim=1))
     spread = (plain.log_sds.clamp_min(MIN_LOG_SD).exp() ** 2 - plain.noise**2).clamp_min(LEAST_SPREAD**2)
-    likelihood = Normal(plain.means, (spread + noise**2).sqrt()).log_prob(x.reshape(-1, 1))
-    posterior = torch.softmax(log_prior + likelihood, dim=1)
-    expected = (plain.means * noise**2 + x.reshape(-1, 1) * spread) / (spread + noise**2)
+    total = (spread + noise**2).sqrt()
+    u = x.reshape(-1, 1).clamp((plain.means - 3 * total).min(), (plain.means + 3 * total).max())
+    posterior = torch.softmax(log_prior + Normal(plain.means, total).log_prob(u), dim=1)
+    expected = (plain.means * noise**2 + u * spread) / (spread + noise**2)
     mean = (posterior * expected).sum(1)
     within = spread * noise**2 / (spread + noise**2)
     variance = (posterior * (within + (expected - mean[:, None]) ** 2)).sum(1)
@@ -48,6 +49,7 @@ def plain_embed(network: Autoencoder, image: MetaTensor, foreground: MetaTensor,
         whole = values.reshape(both[0].shape[2:])[tuple(slice(0, n) for n in shape)].float()
         return MetaTensor(torch.where(inside, whole, outside)[None], affine=image.affine)
 
+    mean = mean + (x.reshape(-1) - u[:, 0])  # beyond the components' reach nothing is known
     return Embedding(volume(plain.centre + plain.scale * mean, 0.0), volume(plain.scale * variance.sqrt(), 1.0))
 
 

@@ -134,6 +134,23 @@ def test_the_posterior_equals_a_plain_mixture():
     assert float(found.sd[0, 3, 4, 5]) == pytest.approx(float(network.scale * deviation), abs=1e-3)
 
 
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_what_no_component_reaches_is_kept_as_it_is(sign):
+    """A tissue darker than in every training scan must not be drawn to the darkest one that is known."""
+    torch.manual_seed(6)
+    network = Autoencoder(SMALL, 4).eval()
+    network.start_from(torch.rand(1000) * 3 + 5, noise=0.1)
+    x, inside = torch.rand(1, 8, 8, 8) * 3 + 5, MetaTensor(torch.ones(1, 8, 8, 8), affine=torch.eye(4))
+
+    def found(step):
+        changed = x.clone()
+        changed[0, 3, 4, 5] = 6.5 + sign * step
+        return float(embed(network, MetaTensor(changed, affine=torch.eye(4)), inside, noise=1.0).mean[0, 3, 4, 5])
+
+    assert abs(found(0.5) - found(0.0)) < 0.45
+    assert found(60.0) - found(20.0) == pytest.approx(40 * sign, abs=1e-3)
+
+
 def test_the_loss_is_the_likelihood_of_one_voxel():
     torch.manual_seed(5)
     network = Autoencoder(SMALL, 4).eval()
