@@ -17,6 +17,7 @@ from benchmarks.sets import Part
 from medseg.autoencoder import Autoencoder
 from medseg.config import ClusteringConfig
 from medseg.embedding import embed
+from medseg.evidence import Intervals
 from medseg.preprocessing import Prepared
 from medseg.scan_tissues import ScanTissues, normalise
 
@@ -30,12 +31,16 @@ class Tissues:
     config: ClusteringConfig
     denoise: Denoise
 
-    def scores(self, network: Autoencoder, prepared: Prepared) -> MetaTensor:
+    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
         """(K, I, J, K) scores, as `ScanTissues`."""
-        normalised = normalise(prepared, self.config)
+        return self.evidence(network, prepared, normalised).scores
+
+    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Intervals:
+        """The intervals, of an intensity taken to be free of noise."""
+        normalised = normalised or normalise(prepared, self.config)
         mean = self.denoise(network, normalised)
         noise_free = MetaTensor(torch.zeros_like(mean.as_tensor()), affine=mean.affine)
-        return ScanTissues(self.config).evidence_of(Prepared(mean, normalised.foreground), noise_free).scores
+        return ScanTissues(self.config).evidence_of(Prepared(mean, normalised.foreground), noise_free)
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing is learned but the network."""
