@@ -21,7 +21,6 @@ from medseg.geometry import Geometry, resample
 from medseg.histogram import Histogram
 from medseg.mixture import Features
 from medseg.partial_volume import fraction_table
-from medseg.preprocessing import continued
 from medseg.tissues import borders_between, scores_between
 
 Array = npt.NDArray[np.float64]
@@ -52,7 +51,7 @@ class Intervals:
 
     Attributes:
         intensity: (1, I, J, K) u, continued beyond the foreground.
-        sd: (1, I, J, K) standard deviation of the noise left in u: the network's posterior.
+        sd: (1, I, J, K) standard deviation of the noise left in u, the network's posterior; continued likewise.
         foreground: (1, I, J, K) of 0 and 1.
         means: (K,) pure tissues.
         histogram: of the intensities that the means were found in.
@@ -92,8 +91,7 @@ class Intervals:
 
     @cached_property
     def _both(self) -> MetaTensor:
-        sd = continued(self.sd, self.foreground).as_tensor()
-        return MetaTensor(torch.cat([self.intensity.as_tensor(), sd]), affine=self.intensity.affine)
+        return MetaTensor(torch.cat([self.intensity.as_tensor(), self.sd.as_tensor()]), affine=self.intensity.affine)
 
     @cached_property
     def _table(self) -> tuple[Array, Array]:

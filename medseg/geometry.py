@@ -20,6 +20,8 @@ from torch.nn import functional
 FloatArray = npt.NDArray[np.float64]
 SHEAR_TOLERANCE = 1e-3
 """Largest |cosine| between two axes of a grid that still counts as orthogonal (0.06 degrees)."""
+_ON_GRID = 1e-6
+"""Distance in voxels up to which a sampling point lies on a voxel centre."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +221,10 @@ def _sample_aligned(
     slices: FloatArray | None,
     sigma: Sequence[float],
 ) -> torch.Tensor:
-    """Grids with parallel axes: one matrix product an axis, `order[a]` is the target axis along source axis a."""
+    """Grids with parallel axes: along each, voxels are taken as they are or by one matrix product.
+
+    `order[a]` is the target axis along source axis a.
+    """
     matrices = []
     for axis, other in enumerate(order):
         positions = torch.arange(shape[other], dtype=torch.float64) * step[axis, other] + step[axis, 3]
@@ -232,13 +237,18 @@ def _sample_aligned(
         first, n_used = int(used[0]), int(used[-1] - used[0]) + 1
         voxels = voxels.narrow(axis + 1, first, n_used)
         matrices.append(weights[:, first : first + n_used].to(voxels.device))
-    voxels = voxels.float()
     for axis, (other, weights) in enumerate(zip(order, matrices, strict=True)):
+        share, chosen = weights.max(dim=1)
+        if bool((share > 1 - _ON_GRID).all()):
+            if not torch.equal(chosen, torch.arange(voxels.shape[axis + 1], device=chosen.device)):
+                voxels = voxels.index_select(axis + 1, chosen)
+            continue
+        voxels = voxels.float()
         front, rest = voxels.shape[: axis + 1], voxels.shape[axis + 2 :]
         columns = voxels.reshape(-1, voxels.shape[axis + 1], int(np.prod(rest)))
         columns = columns[..., 0] @ weights.T if columns.shape[-1] == 1 else weights @ columns
         voxels = columns.reshape(*front, shape[other], *rest)
-    return voxels.permute(0, *(order.index(axis) + 1 for axis in range(3)))
+    return voxels.float().permute(0, *(order.index(axis) + 1 for axis in range(3)))
 
 
 def _weights(positions: torch.Tensor, n_source: int, mode: str) -> torch.Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -164,35 +165,34 @@ class Model:
         planes = middle_planes(prepared.image)
         del foreground  # four bytes a voxel, of a scan that may have hundreds of millions
         geometry, tree = Geometry.of(image), self.hierarchy if finest or self._is_divided else None
-        seen, quality, description = self._see(prepared, is_described=tree is not None)
-        del prepared
-        labels = self._fitted_labels(geometry, seen.scores, inside)
-        differ = disagreement_on(geometry, seen, labels) if disagreement and isinstance(seen, Consensus) else None
-        shares = Fractions(geometry, seen, inside, self.groups) if fractions else None
-        del inside
-        leaves = tree.leaves_on(geometry, description, labels, fitted_groups(self)) if tree and description else None
-        labels = labels_of(self, labels, leaves)
-        sure = None
-        if confidence or unsure > 0:
-            sure = confidence_on(geometry, seen, labels, self.groups)
-            for volume in (labels, leaves):
-                if volume is not None:
-                    volume[sure < unsure * ONE] = 0
-        flags = self.quality.flags(quality, self.config.clustering.n_clusters) if self.quality else ()
-        kept = sure if confidence else None
-        leaves = leaves if finest else None
-        coarse = coarse_confidence(geometry, seen, labels, self.groups)
-        return Segmentation(
-            labels, geometry, self.table, kept, shares, leaves, quality, flags, planes, coarse, disagreement=differ
-        )
-
-    def _see(self, prepared: Prepared, *, is_described: bool) -> tuple[Evidence, dict[str, float], Description | None]:
-        """Evidence and measures of a scan on the working grid, and what the hierarchy needs of it when asked for."""
         normalised = normalise(prepared, self.config.clustering)
-        evidence = self.clusters.evidence(self.network, prepared, normalised)
-        quality = measure(self.network, prepared, normalised, evidence)
-        reach = self.config.clustering.surroundings_mm
-        return evidence, quality, Description.of(evidence, prepared, reach) if is_described else None
+        seen = self.clusters.evidence(self.network, prepared, normalised)
+        description = self._described(seen, prepared) if tree else None
+        with ThreadPoolExecutor(max_workers=1) as pool:  # measuring leaves a core idle
+            measured = pool.submit(measure, self.network, prepared, normalised, seen)
+            del prepared, normalised
+            labels = self._fitted_labels(geometry, seen.scores, inside)
+            differ = disagreement_on(geometry, seen, labels) if disagreement and isinstance(seen, Consensus) else None
+            shares = Fractions(geometry, seen, inside, self.groups) if fractions else None
+            del inside
+            groups = fitted_groups(self)
+            leaves = tree.leaves_on(geometry, description, labels, groups) if tree and description else None
+            labels = labels_of(self, labels, leaves)
+            sure = confidence_on(geometry, seen, labels, self.groups) if confidence or unsure > 0 else None
+            for volume in (labels, leaves):
+                if sure is not None and volume is not None:
+                    volume[sure < unsure * ONE] = 0
+            coarse = coarse_confidence(geometry, seen, labels, self.groups)
+        quality = measured.result()
+        flags = self.quality.flags(quality, self.config.clustering.n_clusters) if self.quality else ()
+        return Segmentation(
+            labels, geometry, self.table, sure if confidence else None, shares, leaves if finest else None, quality,
+            flags, planes, coarse, disagreement=differ,
+        )  # fmt: skip
+
+    def _described(self, seen: Evidence, prepared: Prepared) -> Description:
+        """What the hierarchy needs of a scan."""
+        return Description.of(seen, prepared, self.config.clustering.surroundings_mm)
 
     def _fitted_labels(self, geometry: Geometry, scores: MetaTensor, inside: npt.NDArray[np.bool_]) -> LabelArray:
         """Labels of the fit on the native grid, merged unless the hierarchy is cut, and cleaned."""

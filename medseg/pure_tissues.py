@@ -27,6 +27,8 @@ _START_GAP = 0.05
 _LOG_SIZES = math.log(1e-4), math.log(4.0)
 """Range of the logs of the free parts of gaps and standard deviations."""
 _SEARCH = {"maxiter": 500, "maxcor": 30, "ftol": 1e-9, "gtol": 1e-5}
+_SIFT_TOLERANCE = 1e-4
+"""Relative fall of the cost below which a start is left where it is; the best one is searched on from there."""
 
 
 def pure_tissue_means(histogram: Histogram, n_tissues: int) -> Array:
@@ -40,18 +42,21 @@ def pure_tissue_means(histogram: Histogram, n_tissues: int) -> Array:
     span = max(float(centres[-1] - centres[0]), 1e-6)
     unit = Histogram(histogram.shares, (histogram.centres - centres[0]) / span)
     posterior = _Posterior.of(unit, n_tissues)
-    best = min(_searches(posterior), key=lambda result: float(result.fun))
+    best = _search(posterior, min(_searches(posterior), key=lambda result: float(result.fun)).x)
     return np.asarray(centres[0] + span * posterior.unpacked(best.x)[0])
 
 
 def _searches(posterior: _Posterior) -> list[OptimizeResult]:
-    """What the search finds from each start."""
-    histogram, middle, bounds = posterior.histogram, posterior.centres, posterior.bounds()
+    """What a rough search finds from each start."""
+    histogram, middle = posterior.histogram, posterior.centres
     starts = ((middle, 0.1), (_stretched(histogram, middle), 0.1), (_peaks(histogram, middle), 0.02))
-    return [
-        minimize(posterior.cost, posterior.packed(*start), jac=True, method="L-BFGS-B", bounds=bounds, options=_SEARCH)
-        for start in starts
-    ]
+    return [_search(posterior, posterior.packed(*start), ftol=_SIFT_TOLERANCE) for start in starts]
+
+
+def _search(posterior: _Posterior, start: Array, **options: float) -> OptimizeResult:
+    return minimize(
+        posterior.cost, start, jac=True, method="L-BFGS-B", bounds=posterior.bounds(), options=_SEARCH | options
+    )
 
 
 @dataclass(frozen=True)

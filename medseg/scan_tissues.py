@@ -62,9 +62,10 @@ class ScanTissues:
             mean, means = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.local_mm)
         with ThreadPoolExecutor(max_workers=1) as pool:  # each leaves a core idle
             found = pool.submit(histogram_of, mean.as_tensor(), inside.as_tensor() > 0)
+            noise = pool.submit(continued, sd, inside)
             smooth = continued(self._smooth(Prepared(mean, inside)), inside)
         means = pure_tissue_means(found.result(), n_tissues) if means is None else means
-        return Intervals(smooth, sd, inside, means, found.result())
+        return Intervals(smooth, noise.result(), inside, means, found.result())
 
     def _smooth(self, denoised: Prepared) -> MetaTensor:
         """Over less than a voxel: what is finer than the scanner's resolution is no tissue."""

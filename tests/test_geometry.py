@@ -77,6 +77,28 @@ def test_oblique_resampling_equals_scipy(source, onto):
     check_against_scipy(source, onto)
 
 
+@settings(max_examples=60)
+@given(geometries(aligned=True), st.data())
+def test_voxels_that_lie_on_the_grid_are_taken_as_they_are(source, data):
+    """A crop with every second or third voxel, of any order and direction of the axes, and of a type of its own."""
+    ends = [data.draw(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1))) for n in source.shape]
+    steps = [data.draw(st.integers(1, 3)) * (1 if last >= first else -1) for first, last in ends]
+    taken = [np.arange(first, last + sign(step), step) for (first, last), step in zip(ends, steps, strict=True)]
+    order = data.draw(st.permutations([0, 1, 2]))
+    onto = np.eye(4)
+    onto[:3, :3] = np.diag(steps)[:, order]
+    onto[:3, 3] = [part[0] for part in taken]
+    image = torch.arange(np.prod(source.shape)).reshape(1, *source.shape).to(torch.uint16)
+    grid = Geometry(tuple(len(taken[axis]) for axis in order), source.affine @ onto)
+    found = resample(MetaTensor(image, affine=torch.from_numpy(source.affine.copy())), grid)
+    expected = image[0].numpy()[np.ix_(*taken)].transpose(order)
+    assert np.array_equal(found.as_tensor()[0].numpy(), expected)
+
+
+def sign(number):
+    return 1 if number > 0 else -1
+
+
 def check_against_scipy(source, onto):
     image = voxels_on(source, channels=2)
     found = resample(image, onto).numpy()
