@@ -142,9 +142,10 @@ def _segment_and_store(pacs: Pacs, scan: Scan, model: Model, job: Job, folder: P
     started = time.monotonic()
     volumes: dict[int, float] = {}
     quality: dict[str, float] = {}
+    places: dict[int, dict[str, float]] = {}
     flags: list[str] = []
     try:
-        result = segment_one(model, scan, job)
+        result, places = segment_one(model, scan, job)
         store_segmentation(pacs, result, scan, model, folder)
         status, reason, volumes = "done", "", result.volumes_mm3()
         quality, flags = dict(result.quality), [str(flag) for flag in result.flags]
@@ -156,7 +157,9 @@ def _segment_and_store(pacs: Pacs, scan: Scan, model: Model, job: Job, folder: P
         _LOG.warning("%s: %s", scan.id, type(error).__name__)
         status, reason = "failed", f"machine: {type(error).__name__}; free space or memory and run again"
     seconds = time.monotonic() - started
-    return Record(scan.id, status, reason, seconds, peak_memory_mb(), volumes, quality=quality, flags=flags)
+    return Record(
+        scan.id, status, reason, seconds, peak_memory_mb(), volumes, quality=quality, flags=flags, places=places
+    )
 
 
 def store_segmentation(pacs: Pacs, result: Segmentation, scan: Scan, model: Model, folder: Path) -> Kind:

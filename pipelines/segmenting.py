@@ -79,17 +79,17 @@ def _segment(model: Model, scan: Scan, job: Job, started: float) -> Record:
         return known
     remove_leftovers(record_path(job.out, scan.id).parent, record_path(job.out, scan.id).name, whoever=True)
     remove_halves(scan.id, job)
-    result = segment_one(model, scan, job)
+    result, places = segment_one(model, scan, job)
     seconds = time.monotonic() - started
     return Record(
         scan.id, "done", "", seconds, peak_memory_mb(), result.volumes_mm3(), f"{settings}-{content}",
         stamp, sizes_of(scan.id, job), dict(result.quality), [str(flag) for flag in result.flags],
-        places_of(result.labels, result.geometry),
+        places,
     )  # fmt: skip
 
 
-def segment_one(model: Model, scan: Scan, job: Job) -> Segmentation:
-    """Read, segment and write one scan."""
+def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[int, dict[str, float]]]:
+    """Read, segment and write one scan; returns also where each label lies (`places_of`)."""
     check_formats(scan, job.formats)
     image = read_scan(scan)
     path = mask_path(job.masks, scan)
@@ -101,16 +101,15 @@ def segment_one(model: Model, scan: Scan, job: Job) -> Segmentation:
         write_map(anomaly_of(model, image, mask), job.path(scan.id, "anomaly"), unit=UNIT)
     # Compressing and drawing leave most of a second core idle each.
     with ThreadPoolExecutor(max_workers=2) as pool:
-        written = [
-            pool.submit(write_mosaic, first, result, mosaic_path(job.out, scan.id), title=scan.id),
-            pool.submit(write_outputs, result, scan.id, job, Origin(scan, first, model.fingerprint)),
-        ]
+        written = [pool.submit(write_mosaic, first, result, mosaic_path(job.out, scan.id), title=scan.id)]
         if viewer() is not None:
             page, sure = viewer_path(job.out, scan.id), result.coarse_confidence
             written.append(pool.submit(write_viewer_volume, first, result.labels, page, sure))
+        written.append(pool.submit(write_outputs, result, scan.id, job, Origin(scan, first, model.fingerprint)))
+        places = pool.submit(places_of, result.labels, result.geometry)
     for output in written:
         output.result()
-    return result
+    return result, places.result()
 
 
 def _explain(error: Exception) -> str:

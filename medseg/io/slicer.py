@@ -59,7 +59,7 @@ def to_itk(voxels: npt.NDArray[np.generic], geometry: Geometry) -> sitk.Image:
     """(I, J, K) voxels on an orthogonal grid as SimpleITK's image, in its LPS+ coordinates."""
     import SimpleITK as sitk  # noqa: N813
 
-    image = sitk.GetImageFromArray(voxels.transpose(2, 1, 0))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.transpose(2, 1, 0)))
     spacing_mm = np.asarray(geometry.spacing_mm)
     image.SetSpacing(spacing_mm.tolist())
     image.SetOrigin((_RAS_TO_LPS @ geometry.affine[:3, 3]).tolist())

@@ -69,7 +69,9 @@ def to_grey(voxels: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_]) -> P
     """Intensities as 0..255, from percentile 1 to 99.5 of those inside."""
     chosen = voxels[inside] if inside.any() else voxels
     low, high = np.percentile(chosen, (1, 99.5))
-    return np.asarray(np.clip((voxels - low) / max(high - low, 1e-6), 0, 1) * 255, dtype=np.uint8)
+    grey = voxels - np.float32(low)
+    grey *= np.float32(255 / max(high - low, 1e-6))
+    return np.asarray(np.clip(grey, 0, 255, out=grey), dtype=np.uint8)
 
 
 def _blend(grey: Pixels, labels: npt.NDArray[np.int64], table: LabelTable) -> Pixels:
