@@ -11,10 +11,10 @@ from medseg.pipelines.resources import forget_peak_memory
 from benchmarks.scoring import Costs, Row, load, pair_of, score
 from benchmarks.sets import Case, Part
 from medseg import Model, load_config
-from medseg.autoencoder import loss as likelihood
 from medseg.evaluation import Pair
 from medseg.fitting import Reading, fit_model
 from medseg.io.labels import write_labels
+from medseg.objective import loss as likelihood
 from medseg.report.mosaic import write_mosaic
 from medseg.training import Loss
 

@@ -85,7 +85,8 @@ class TrainingConfig(_Section):
             this many checks.
         patch_size: voxels along each axis of a patch; null plans it.
         batch_size: patches in a step; null plans it from the memory at hand.
-        precision: ``bf16`` and ``fp16`` use autocast; ``auto`` takes bf16 where the device computes in it.
+        precision: ``bf16`` and ``fp16`` use autocast; ``auto`` takes bf16 where the device computes in it. Patches of
+            16 voxels and less stay fp32 on a CPU.
         deterministic: same bytes on a second run on the same machine, at some cost in speed.
         ensemble: networks that are trained, from `seed`, `seed` + 1, ..., and decide together.
     """

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.autoencoder import Autoencoder, loss
+from medseg.autoencoder import Autoencoder
 from medseg.clustering import Clusters, fit_clusters
 from medseg.config import Config
 from medseg.description import Description, Sample
@@ -29,6 +29,7 @@ from medseg.label_table import LabelTable
 from medseg.measuring import measure
 from medseg.mixture import spread_centres
 from medseg.model import Model
+from medseg.objective import loss
 from medseg.own_transforms import OwnTransforms
 from medseg.patches import PatchSampler
 from medseg.preprocessing import Plan, Prepared, channels_of, check_channels, foreground_of

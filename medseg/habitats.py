@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from medseg.autoencoder import Autoencoder, loss
+from medseg.autoencoder import Autoencoder
 from medseg.clustering import Clusters, fit_clusters
 from medseg.devices import seed_everything
 from medseg.fitting import new_network
 from medseg.model import Model
+from medseg.objective import loss
 from medseg.overlap import confusion
 from medseg.patches import PatchSampler
 from medseg.preprocessing import Prepared

@@ -16,10 +16,11 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from medseg.autoencoder import Autoencoder, loss
+from medseg.autoencoder import Autoencoder
 from medseg.embedding import white_noise
 from medseg.evidence import Evidence
 from medseg.geometry import Geometry
+from medseg.objective import loss
 from medseg.preprocessing import Prepared, channels_of
 from medseg.quality import label_measure
 

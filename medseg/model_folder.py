@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from medseg import __version__
-from medseg.autoencoder import Autoencoder, load_weights, save_weights
+from medseg.autoencoder import Autoencoder
 from medseg.clustering import load_clusters
 from medseg.config import Config
 from medseg.devices import choose_device
@@ -72,13 +73,16 @@ def save_model(model: Model, folder: Path) -> None:
         own_transforms=model.own.names,
     )
     with whole_folder(folder, marker=MARKER) as temporary:
-        save_weights(model.network, temporary / "autoencoder.safetensors")
-        tensors = {name: value.detach().cpu().contiguous() for name, value in model.clusters.tensors().items()}
-        save_file(tensors, temporary / "clusters.safetensors")
+        _save(model.network.state_dict(), temporary / "autoencoder.safetensors")
+        _save(model.clusters.tensors(), temporary / "clusters.safetensors")
         if model.hierarchy is not None:
             save_file(model.hierarchy.tensors(), temporary / "hierarchy.safetensors")
         write_color_table(model.table, temporary / "labels.ctbl")
         (temporary / MARKER).write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
 
 
 def load_model(folder: Path, *, device: str = "auto", before: Sequence[ArrayTransform] = ()) -> Model:
@@ -97,7 +101,7 @@ def load_model(folder: Path, *, device: str = "auto", before: Sequence[ArrayTran
     networks = [Autoencoder(*sizes).to(choose_device(device)) for _ in range(facts.config.training.ensemble)]
     network = networks[0]
     try:
-        load_weights(network, folder / "autoencoder.safetensors")
+        network.load_state_dict(load_file(folder / "autoencoder.safetensors"))
         tensors, chosen = load_file(folder / "clusters.safetensors"), facts.config.clustering
         clusters = (
             load_clusters(tensors, chosen) if len(networks) == 1 else Ensemble.from_tensors(tensors, chosen, networks)

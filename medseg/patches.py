@@ -51,7 +51,7 @@ class PatchSampler:
         self.seed = seed
         self.part = [part] if part else []  # the first of several processes draws what a single one draws
         self.batch_size = plan.batch_size
-        size = plan.patch_size
+        self.size = size = plan.patch_size
         self.crop = RandCropByPosNegLabel(
             (size, size, size), label=None, pos=1, neg=0, num_samples=1, allow_smaller=False
         )

@@ -18,6 +18,7 @@ LAYERS = (
         "medseg.geometry",
         "medseg.label_table",
         "medseg.devices",
+        "medseg.memory",
         "medseg.histogram",
         "medseg.store",
         "medseg.notebook",
@@ -29,6 +30,7 @@ LAYERS = (
     {"medseg.preprocessing", "medseg.metrics", "medseg.evaluation"},
     {
         "medseg.autoencoder",
+        "medseg.objective",
         "medseg.patches",
         "medseg.mixture",
         "medseg.fields",

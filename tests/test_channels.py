@@ -16,13 +16,14 @@ from monai.data.meta_tensor import MetaTensor
 from scipy.optimize import linear_sum_assignment
 
 from medseg import Model, find_scans, load_config, read_scan, resample
-from medseg.autoencoder import Autoencoder, loss
+from medseg.autoencoder import Autoencoder
 from medseg.config import ChannelsConfig
 from medseg.errors import ConfigError, InputError
 from medseg.geometry import Geometry
 from medseg.io.channels import covered_share, group_channels
 from medseg.io.labels import read_labels
 from medseg.mixture import spread_centres
+from medseg.objective import loss
 from medseg.preprocessing import channels_of
 from sample_data.dicom_series import write_dicom_series
 from sample_data.two_channels import centred_grid, two_channels
