@@ -11,9 +11,10 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from conftest import write_nifti
+from conftest import GRIDS, write_nifti
 
 from medseg.geometry import Geometry
+from sample_data.dicom_series import write_dicom_series
 from sample_data.phantom import phantom
 
 POISON = Path(__file__).parent / "poison"
@@ -81,3 +82,10 @@ def manifest(out: Path) -> dict[str, dict[str, str]]:
 
 def leftovers(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob(".medseg-*")]
+
+
+def thick_series(folder: Path) -> Path:
+    """A series of thick slices of the phantom."""
+    geometry = Geometry((70, 78, 22), GRIDS["RAS"].affine @ np.diag([2, 2, 6, 1.0]))
+    write_dicom_series(phantom(geometry, noise=8.0)[0], folder, modality="MR", series_number=4)
+    return folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from dicom_files import (
     AXIAL,
     IN_PLANE,
     assert_same_world,
-    axial_files,
     copy,
     cut,
     edit,
@@ -26,8 +24,6 @@ from dicom_files import (
     the_scan,
     write_axial,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydicom import uid
 from pydicom.encaps import encapsulate
 
@@ -291,37 +287,3 @@ def test_pixels_that_do_not_decode(tmp_path: Path, pixels: bytes) -> None:
     with pytest.raises(InputError, match="pixels of image 3 end early") as refused:
         read(paths)
     assert refused.value.code == "truncated"
-
-
-@settings(max_examples=80, deadline=None)
-@given(data=st.data(), is_marked=st.booleans())
-def test_any_damage_is_read_or_refused(data: st.DataObject, is_marked: bool) -> None:
-    content = bytearray(axial_files()[0])
-    if not is_marked:
-        del content[: content.index(b"\x08\x00\x08\x00")]
-    for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=8)):
-        content[place] = data.draw(st.integers(0, 255))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "damaged")
-        path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-        assert all(not scan.is_ok for scan in find_scans(folder))
-        with pytest.raises(InputError):
-            read([path])
-
-
-def test_writer_refuses_shear_and_overflow(tmp_path: Path) -> None:
-    sheared = AXIAL.copy()
-    sheared[1, 2] = 0.5
-    with pytest.raises(ValueError, match="right angles"):
-        write_dicom_series((phantom(), sheared), tmp_path)
-    with pytest.raises(ValueError, match="do not fit"):
-        write_dicom_series((phantom() * 100, AXIAL), tmp_path, modality="CT")
-
-
-def test_writer_is_deterministic(tmp_path: Path) -> None:
-    first = write_dicom_series((phantom(), AXIAL), tmp_path / "1", seed=3)
-    second = write_dicom_series((phantom(), AXIAL), tmp_path / "2", seed=3)
-    other = write_dicom_series((phantom(), AXIAL), tmp_path / "3", seed=4)
-    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
-    uids = [pydicom.dcmread(paths[0]).SeriesInstanceUID for paths in (first, other)]
-    assert uids[0] != uids[1]
