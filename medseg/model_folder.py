@@ -76,7 +76,7 @@ def save_model(model: Model, folder: Path) -> None:
         _save(model.network.state_dict(), temporary / "autoencoder.safetensors")
         _save(model.clusters.tensors(), temporary / "clusters.safetensors")
         if model.hierarchy is not None:
-            save_file(model.hierarchy.tensors(), temporary / "hierarchy.safetensors")
+            _save(model.hierarchy.tensors(), temporary / "hierarchy.safetensors")
         write_color_table(model.table, temporary / "labels.ctbl")
         (temporary / MARKER).write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from medseg.autoencoder import Autoencoder, by_voxel
 
@@ -25,10 +26,11 @@ def loss(network: Autoencoder, patches: Tensor, inside: Tensor, _generator: torc
 
 
 class _MixtureSurprise(torch.autograd.Function):
-    """-sum_v w_v log sum_k p_k(v) L_k(v) for logits of p and log L, both (K, V), in single precision.
+    """-sum_v w_v log sum_k p_k(v) L_k(v) for logits of p, which may have half the digits, and log L, both (K, V).
 
-    Its gradients are differences of posteriors, of which the values are made anyway (Bishop, "Pattern Recognition and
-    Machine Learning", 2006, section 5.6): half the passes over (K, V) that PyTorch's own would take.
+    With q the posterior, the gradient for the logits is w (p - q), that for log L is -w q (Bishop, "Pattern Recognition
+    and Machine Learning", 2006, section 5.6). Computed in single precision; half the passes over (K, V) that PyTorch's
+    own gradients take.
     """
 
     @staticmethod
@@ -37,13 +39,15 @@ class _MixtureSurprise(torch.autograd.Function):
         posterior, log_sum = _softmax(logits + likelihood)
         posterior *= weights
         prior = prior.mul_(weights).sub_(posterior)
-        context.save_for_backward(prior.to(logits.dtype), posterior)
+        context.save_for_backward(prior, posterior)
+        context.dtype = logits.dtype
         return ((log_sum_prior - log_sum) * weights).sum()
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
         difference, posterior = context.saved_tensors
-        return difference * gradient.to(difference.dtype), posterior * -gradient, None
+        return (difference * gradient).to(context.dtype), posterior * -gradient, None
 
 
 def _softmax(x: Tensor) -> tuple[Tensor, Tensor]:

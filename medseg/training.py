@@ -119,6 +119,7 @@ def train(
         The losses of the run, the steps before an interruption included.
     """
     device = next(network.parameters()).device
+    # All weights at once; `fused` does not resume from a checkpoint to the same weights.
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4, foreach=True)
     state = load_checkpoint(checkpoint, network, optimiser)
     group = Group.current()
