@@ -33,10 +33,15 @@ _POOLED = 4
 
 
 class Embedding(NamedTuple):
-    """(C, I, J, K) posterior mean of the noise-free intensity, and its standard deviation."""
+    """(C, I, J, K) posterior mean of the noise-free intensity, and its standard deviation.
+
+    Attributes:
+        noise: standard deviation of the white noise that each channel was taken to have.
+    """
 
     mean: MetaTensor
     sd: MetaTensor
+    noise: tuple[float, ...]
 
 
 Compute = Callable[[Autoencoder, Tensor, tuple[Tensor, Tensor], Tensor, Sequence[float]], tuple[Tensor, Tensor]]
@@ -95,7 +100,7 @@ def embed(
         found = (compute or _denoise)(network, patch[0, :-1].flatten(1), features, rows, noises)
         place = (slice(None), *tile.place)
         mean[place][:, wanted], sd[place][:, wanted] = (part.cpu() for part in found)
-    return Embedding(MetaTensor(mean, affine=image.affine), MetaTensor(sd, affine=image.affine))
+    return Embedding(MetaTensor(mean, affine=image.affine), MetaTensor(sd, affine=image.affine), tuple(noises))
 
 
 def _far(network: Autoencoder, both: list[Tensor], size: Sequence[int], tiles: Sequence[_Tile]) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,9 +40,15 @@ _START_PURE = 0.6
 """Share of voxels that hold one tissue only, at the start."""
 
 
-def straighten(
-    mean: MetaTensor, foreground: MetaTensor, *, n_tissues: int, sigma_mm: float
-) -> tuple[MetaTensor, Means]:
+class Straightened(NamedTuple):
+    """(1, I, J, K) image, the (1, I, J, K) slope that took it there, and its (K,) ascending tissue means."""
+
+    image: MetaTensor
+    slope: Tensor
+    means: Means
+
+
+def straighten(mean: MetaTensor, foreground: MetaTensor, *, n_tissues: int, sigma_mm: float) -> Straightened:
     """Map local tissue means to global ones, voxel by voxel, linearly between neighbouring tissues and beyond.
 
     Args:
@@ -51,13 +58,14 @@ def straighten(
         sigma_mm: standard deviation of the kernel of the local means; twice that for the outermost tissues.
 
     Returns:
-        The (1, I, J, K) image, and the (K,) ascending means that its pure tissues have everywhere.
+        The image, how much it was stretched (noise is stretched alike), and the means of its pure tissues.
     """
     regression = FieldRegression(foreground, sigma_mm)
     fields, means = local_means(regression, regression.pick(mean), n_tissues)
     grid = Geometry.of(mean)
     fine = [resample(regression.as_image(field), grid).as_tensor() for field in fields]
-    return MetaTensor(_piecewise(mean.as_tensor(), fine, means), affine=mean.affine), means
+    straight, slope = _piecewise(mean.as_tensor(), fine, means)
+    return Straightened(MetaTensor(straight, affine=mean.affine), slope, means)
 
 
 def local_means(regression: FieldRegression, values: Field, n_tissues: int) -> tuple[list[Field], Means]:
@@ -116,11 +124,13 @@ def _local_mean(regression: FieldRegression, values: Field, weights: Field, mean
     return np.asarray((regression.smooth(weights * values, width) + extra * mean) / (mass + extra), dtype=np.float32)
 
 
-def _piecewise(values: Tensor, fields: list[Tensor], means: Means) -> Tensor:
-    """The map that takes fields[k] to means[k], linear between and beyond."""
-    out = values
+def _piecewise(values: Tensor, fields: list[Tensor], means: Means) -> tuple[Tensor, Tensor]:
+    """The map that takes fields[k] to means[k], linear between and beyond, and its slope."""
+    out, slope = values, torch.ones_like(values)
     for k, (low, high) in enumerate(pairwise(means)):
         gap = (fields[k + 1] - fields[k]).clamp_min(_LEAST_GAP * float(high - low))
-        line = float(low) + (values - fields[k]) / gap * float(high - low)
-        out = line if k == 0 else torch.where(values > fields[k], line, out)
-    return out
+        steep = float(high - low) / gap
+        line = float(low) + (values - fields[k]) * steep
+        beyond = values > fields[k] if k else torch.ones_like(values, dtype=torch.bool)
+        out, slope = torch.where(beyond, line, out), torch.where(beyond, steep, slope)
+    return out, slope

@@ -17,7 +17,7 @@ from medseg.geometry import Geometry
 from medseg.local_means import straighten
 from medseg.preprocessing import Prepared, channels_of, continued
 from medseg.pure_tissues import pure_tissue_means
-from medseg.texture import arrays, pool
+from medseg.texture import arrays, kept_variance, pool
 from medseg.tissues import histogram_of, to_contrast_units
 
 
@@ -52,14 +52,19 @@ class ScanTissues:
         """The intervals, with the noise that the network's posterior leaves in the intensities."""
         normalised = normalised or normalise(prepared, self.config)
         found = embed(network, normalised.image, normalised.foreground)
-        mean, sd = (channels_of(part)[0] for part in found)
-        return self.evidence_of(Prepared(mean, normalised.foreground), sd)
+        mean, sd = channels_of(found.mean)[0], channels_of(found.sd)[0]
+        return self.evidence_of(Prepared(mean, normalised.foreground), self._after_smoothing(sd, found.noise[0]))
 
     def evidence_of(self, denoised: Prepared, sd: MetaTensor) -> Intervals:
-        """The intervals of a normalised scan that holds noise-free intensities, known to within `sd`."""
+        """The intervals of a normalised scan that holds noise-free intensities.
+
+        Args:
+            sd: standard deviation of what they are wrong by once they are smoothed.
+        """
         (mean, inside), n_tissues, means = denoised, self.config.n_clusters, None
         if self.config.local_mm is not None:
-            mean, means = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.local_mm)
+            mean, slope, means = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.local_mm)
+            sd = MetaTensor(sd.as_tensor() * slope, affine=sd.affine)
         with ThreadPoolExecutor(max_workers=1) as pool:  # each leaves a core idle
             found = pool.submit(histogram_of, mean.as_tensor(), inside.as_tensor() > 0)
             noise = pool.submit(continued, sd, inside)
@@ -72,6 +77,17 @@ class ScanTissues:
         voxels, inside = arrays(denoised)
         pooled = pool(voxels, inside, self.config.intensity_mm, Geometry.of(denoised.image).spacing_mm)
         return MetaTensor(torch.from_numpy(pooled[None]), affine=denoised.image.affine)
+
+    def _after_smoothing(self, sd: MetaTensor, noise: float) -> MetaTensor:
+        """What smoothing leaves of a posterior's standard deviation.
+
+        A voxel's noise n enters its posterior mean with the slope dm/dx = sd^2 / noise^2 (Robbins 1956, Miyasawa 1961),
+        so sd^4 / noise^2 of the variance sd^2 is noise, which differs from voxel to voxel and averages out. The rest,
+        by which the surroundings mislead, may be common to neighbours and is kept.
+        """
+        kept = kept_variance(self.config.intensity_mm, Geometry.of(sd).spacing_mm)
+        slope = (sd.as_tensor() / noise).square_().clamp_max_(1.0)
+        return MetaTensor(sd.as_tensor() * (1 - (1 - kept) * slope).sqrt(), affine=sd.affine)
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing is learned but the network."""

@@ -8,6 +8,7 @@ leaks little into a quiet neighbour.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -73,6 +74,13 @@ def pool(volume: Volume, inside: Mask, sigma_mm: float, spacing_mm: Sequence[flo
         weight = beside.submit(_weight, inside, sigma)
         smooth = _blurred(volume, inside, sigma)
     return np.asarray(np.divide(smooth, weight.result(), out=smooth))
+
+
+def kept_variance(sigma_mm: float, spacing_mm: Sequence[float]) -> float:
+    """Share of the variance of white noise that `pool` leaves: the sum of its squared weights."""
+    impulse = np.zeros([2 * math.ceil(4 * sigma_mm / s) + 1 for s in spacing_mm])
+    impulse[tuple(n // 2 for n in impulse.shape)] = 1.0
+    return float((ndimage.gaussian_filter(impulse, [sigma_mm / s for s in spacing_mm]) ** 2).sum())
 
 
 def pooling(inside: Mask, sigma_mm: float, spacing_mm: Sequence[float]) -> Callable[[Volume], Volume]:

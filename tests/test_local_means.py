@@ -7,7 +7,7 @@ from monai.data.meta_tensor import MetaTensor
 from scipy import ndimage
 
 from medseg.fields import FieldRegression
-from medseg.local_means import _posterior, local_means, straighten
+from medseg.local_means import _piecewise, _posterior, local_means, straighten
 from medseg.partial_volume import partial_volume_likelihoods
 
 SHAPE = (48, 48, 40)
@@ -38,7 +38,7 @@ def accuracy(flat, means, labels):
 def test_drifting_tissues_become_constant():
     labels = regions()
     drifting = MEANS[labels] + ramp(0.5)
-    flat, means = straighten(image_of(drifting), image_of(EVERYWHERE), n_tissues=3, sigma_mm=6)
+    flat, _, means = straighten(image_of(drifting), image_of(EVERYWHERE), n_tissues=3, sigma_mm=6)
     for label in range(3):
         inner = ndimage.binary_erosion(labels == label, iterations=2)
         assert flat[0].numpy()[inner].std() < 0.3 * drifting[inner].std()
@@ -50,7 +50,7 @@ def test_a_tissue_that_is_brighter_in_one_region_stays_itself():
     labels = regions()
     sharp = MEANS[labels] + 0.3 * (labels == 1) * (ramp(1) > 0)
     image = ndimage.gaussian_filter(sharp, 0.7) + np.random.default_rng(0).normal(0, 0.1, SHAPE)
-    flat, means = straighten(image_of(image), image_of(EVERYWHERE), n_tissues=3, sigma_mm=6)
+    flat, _, means = straighten(image_of(image), image_of(EVERYWHERE), n_tissues=3, sigma_mm=6)
     plain = max((np.digitize(image, (-1.0, border)) == labels).mean() for border in np.linspace(0.3, 0.8, 21))
     assert accuracy(flat, means, labels) > plain + 0.003
 
@@ -59,7 +59,7 @@ def test_blurred_borders_do_not_pull_the_means():
     """Where sheets of tissue are thin, most voxels are mixed; nothing is changed where nothing is wrong."""
     labels = regions(sigma=2.5)
     mixed = ndimage.gaussian_filter(MEANS[labels], 1.0) + np.random.default_rng(0).normal(0, 0.03, SHAPE)
-    flat, means = straighten(image_of(mixed), image_of(EVERYWHERE), n_tissues=3, sigma_mm=6)
+    flat, _, means = straighten(image_of(mixed), image_of(EVERYWHERE), n_tissues=3, sigma_mm=6)
     assert np.abs(means - MEANS).max() < 0.2
     assert accuracy(flat, means, labels) > (np.digitize(mixed, (-1.0, 0.5)) == labels).mean() - 0.01
 
@@ -94,6 +94,17 @@ def test_labels_do_not_depend_on_the_unit_of_the_intensity():
     image = MEANS[labels] + np.random.default_rng(0).normal(0, 0.1, SHAPE)
     found = []
     for scale, shift in ((1.0, 0.0), (40.0, 300.0)):
-        flat, means = straighten(image_of(image * scale + shift), image_of(EVERYWHERE), n_tissues=3, sigma_mm=6)
+        flat, _, means = straighten(image_of(image * scale + shift), image_of(EVERYWHERE), n_tissues=3, sigma_mm=6)
         found.append(np.digitize(flat[0].numpy(), (means[1:] + means[:-1]) / 2))
     assert (found[0] == found[1]).mean() > 0.999
+
+
+def test_the_slope_is_the_derivative_of_the_map():
+    randomness = torch.Generator().manual_seed(0)
+    values = (3 * torch.randn(1, 8, 9, 10, generator=randomness)).requires_grad_()
+    fields = [mean + 0.3 * torch.randn(values.shape, generator=randomness) for mean in MEANS]
+    straight, slope = _piecewise(values, fields, MEANS)
+    straight.sum().backward()
+    assert torch.allclose(slope, values.grad)
+    assert slope.max() > 1.3
+    assert 0 < slope.min() < 0.8

@@ -50,7 +50,8 @@ def plain_embed(network: Autoencoder, image: MetaTensor, foreground: MetaTensor,
         return MetaTensor(torch.where(inside, whole, outside)[None], affine=image.affine)
 
     mean = mean + (x.reshape(-1) - u[:, 0])  # beyond the components' reach nothing is known
-    return Embedding(volume(plain.centre + plain.scale * mean, 0.0), volume(plain.scale * variance.sqrt(), 1.0))
+    found = volume(plain.centre + plain.scale * mean, 0.0), volume(plain.scale * variance.sqrt(), 1.0)
+    return Embedding(*found, noise=(noise * float(network.scale),))
 
 
 def dice_of_paths(monkeypatch, model: Model, image: MetaTensor, mask: MetaTensor | None, tile: int) -> dict[int, float]:
