@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from medseg.autoencoder import Autoencoder
-from medseg.patches import plain_tensor
 from medseg.preprocessing import Prepared
 
 Plane = npt.NDArray[np.float32]
@@ -49,7 +48,7 @@ def examples_of(
 
 def _richest_patch(scan: Prepared, size: int, randomness: np.random.Generator) -> Tensor:
     """(C + 1, size, size, size) intensities and foreground around the voxel whose plane has most of both to show."""
-    both = torch.cat([plain_tensor(part) for part in scan]).float()
+    both = torch.cat([part.as_tensor() for part in scan]).float()
     both = functional.pad(both, [p for n in reversed(both.shape[1:]) for p in (0, max(0, size - n))])
     where = np.flatnonzero(both[-1].cpu().numpy())
     centres = np.stack(np.unravel_index(randomness.choice(where, _N_TRIED), both.shape[1:]), axis=1)
