@@ -84,7 +84,7 @@ bench-speed: env .venv-peers/installed
 
 # Where there is a CUDA device: make bench-gpu TORCH="torch==2.13.0 --index-url <the index for your CUDA>"
 bench-gpu: env
-	$(BIN)/python -m benchmarks.speed_training --device cuda --workers 4
+	$(BIN)/python -m benchmarks.speed_training --device cuda --workers 0 4
 	$(BIN)/python -m benchmarks.speed_stages --device cuda
 	$(BIN)/python -m benchmarks.large_ct --dicom --slices 458 --labels 12
 

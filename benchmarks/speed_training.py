@@ -1,7 +1,8 @@
 """Training steps a second: medseg's loop beside the plain MONAI loop, same network, same loss, same patch size.
 
 ``python -m benchmarks.speed_training`` takes the brain of BrainWeb on its working grid. The plain loop is what MONAI's
-tutorials show: dictionary transforms, `CacheDataset`, `DataLoader`, fp32, tensors laid out as PyTorch does by itself.
+tutorials show: dictionary transforms, `CacheDataset`, `DataLoader`, fp32, tensors laid out as PyTorch does by itself;
+once with processes that prepare patches, as in the tutorials, and once without, which is faster where cores are few.
 Each has a process of its own, and they take turns, so that what else the machine does hits both. Ours has what the
 command line and `train` give it: large pages, freed memory kept.
 """
@@ -15,7 +16,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -50,7 +51,6 @@ N_TURNS = 6
 STEPS = 16
 PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}
 """What the command line sets."""
-OWN, PLAIN = "medseg", "plain MONAI"
 Step = Callable[[], float]
 
 
@@ -150,8 +150,8 @@ def _busy_share(step: Step) -> float:
     return sum(e.self_device_time_total for e in found.key_averages()) / 1e6 / (time.perf_counter() - started)
 
 
-def _steps_of(name: str, scan: Path, mask: Path, on: str, n_workers: int) -> tuple[Step, Plan]:
-    """One of both loops from the same weights, and the plan that both keep to."""
+def _steps_of(scan: Path, mask: Path, on: str, n_workers: int | None) -> tuple[Step, Plan]:
+    """A loop from the same weights as every other, ours without `n_workers`, and the plan that all keep to."""
     device = torch.device(on)
     image = read_scan(scan)
     inside = read_mask(mask, Geometry.of(image))
@@ -159,9 +159,9 @@ def _steps_of(name: str, scan: Path, mask: Path, on: str, n_workers: int) -> tup
     plan = Plan.fit([ScanFingerprint.of(image, foreground_of(image, inside), "MR")], config)
     prepared = plan.prepare(image, inside)
     torch.manual_seed(0)
-    network = (Autoencoder if name == OWN else PlainAutoencoder)(config.autoencoder, plan.channels)
+    network = (Autoencoder if n_workers is None else PlainAutoencoder)(config.autoencoder, plan.channels)
     network.start_from(prepared.image.as_tensor()[prepared.foreground.as_tensor() > 0][:100_000], 0.05)
-    if name == OWN:
+    if n_workers is None:
         sampler = PatchSampler([prepared], plan, 0, device=device, room_bytes=1e9)
         return _own_step(network.to(device), sampler, device), plan
     network = network.to(device, memory_format=torch.contiguous_format)
@@ -176,10 +176,10 @@ def _steps_of(name: str, scan: Path, mask: Path, on: str, n_workers: int) -> tup
     return _plain_step(network, batches, device), plan
 
 
-def _work(pipe: Connection, name: str, scan: Path, mask: Path, on: str, n_workers: int) -> None:
+def _work(pipe: Connection, scan: Path, mask: Path, on: str, n_workers: int | None) -> None:
     """A process with one of the loops: tells seconds and losses of `STEPS` steps whenever it is asked for them."""
-    step, plan = _steps_of(name, scan, mask, on, n_workers)
-    with freed_memory_kept() if name == OWN else nullcontext():  # as `train` has it
+    step, plan = _steps_of(scan, mask, on, n_workers)
+    with freed_memory_kept() if n_workers is None else nullcontext():  # as `train` has it
         pipe.send(plan)
         while pipe.recv():
             started = time.perf_counter()
@@ -188,43 +188,52 @@ def _work(pipe: Connection, name: str, scan: Path, mask: Path, on: str, n_worker
         pipe.send(_busy_share(step) if on != "cpu" else 0.0)
 
 
-def measure(scan: Path, mask: Path, *, n_workers: int = 0, on: str = "cpu") -> str:
-    """Seconds a step of either loop, each in a process of its own, in turns, and their ratio."""
+def measure(scan: Path, mask: Path, *, n_workers: Sequence[int] = (0, 2), on: str = "cpu") -> str:
+    """Seconds a step of each loop, each in a process of its own, in turns, and their ratios.
+
+    Args:
+        n_workers: processes that prepare patches, one plain loop for each number.
+    """
     context = multiprocessing.get_context("spawn")
-    times: dict[str, list[float]] = {name: [] for name in (OWN, PLAIN)}
-    losses: dict[str, list[float]] = {name: [] for name in times}
+    loops = [None, *n_workers]
+    times: dict[int | None, list[float]] = {loop: [] for loop in loops}
+    losses: dict[int | None, list[float]] = {loop: [] for loop in loops}
     pipes = {}
-    for name in times:
-        os.environ.update(PAGES if name == OWN else {})
-        pipes[name], theirs = context.Pipe()
-        context.Process(target=_work, args=(theirs, name, scan, mask, on, n_workers), daemon=n_workers == 0).start()
+    for loop in loops:
+        os.environ.update(PAGES if loop is None else {})
+        pipes[loop], theirs = context.Pipe()
+        context.Process(target=_work, args=(theirs, scan, mask, on, loop), daemon=not loop).start()
         theirs.close()
-        plan = pipes[name].recv()
+        plan = pipes[loop].recv()
         for key in PAGES:
             os.environ.pop(key, None)
     for turn in range(N_TURNS + 1):
-        for name, pipe in pipes.items():
+        for loop, pipe in pipes.items():
             pipe.send(True)
             seconds, found = pipe.recv()
-            losses[name] += found
-            times[name] += [seconds] if turn else []
+            losses[loop] += found
+            times[loop] += [seconds] if turn else []
     for pipe in pipes.values():
         pipe.send(False)
-    shares = {name: pipe.recv() for name, pipe in pipes.items()}
-    own_s, plain_s = (statistics.median(times[name]) for name in (OWN, PLAIN))
-    ends = ", ".join(f"{name} {statistics.mean(values[-3 * STEPS :]):.3f}" for name, values in losses.items())
-    busy = f"; the GPU is busy {shares[OWN]:.0%} of the time" if on != "cpu" else ""
-    return (f"training, {plan.batch_size} x {plan.patch_size}^3: medseg {own_s:.3f} s a step, "
-            f"{plan.batch_size / own_s:.1f} patches a second, "
-            f"plain MONAI ({n_workers} loader processes) {plain_s:.3f} s, ratio {plain_s / own_s:.2f}; "
-            f"mean loss of the last {3 * STEPS} steps: {ends}{busy}")  # fmt: skip
+    shares = {loop: pipe.recv() for loop, pipe in pipes.items()}
+    own_s = statistics.median(times[None])
+    lines = [f"training, {plan.batch_size} x {plan.patch_size}^3, mean loss of the last {3 * STEPS} steps:"]
+    for loop in loops:
+        seconds, end = statistics.median(times[loop]), statistics.mean(losses[loop][-3 * STEPS :])
+        name = "medseg" if loop is None else f"plain MONAI, {loop} loader processes"
+        busy = f", the GPU is busy {shares[loop]:.0%} of the time" if on != "cpu" else ""
+        lines.append(f"{name}: {seconds:.3f} s a step, {plan.batch_size / seconds:.1f} patches a second, "
+                     f"{seconds / own_s:.2f} times medseg's time, loss {end:.3f}{busy}")  # fmt: skip
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Measure on the brain of BrainWeb."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
-    parser.add_argument("--workers", type=int, default=0, help="processes of the plain loop's DataLoader")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[0, 2], help="processes of the plain loop's DataLoader"
+    )
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     folder = args.shared / "brain_t1_brainweb"
