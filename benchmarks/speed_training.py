@@ -37,7 +37,7 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from medseg import load_config
-from medseg.autoencoder import Autoencoder, every_second
+from medseg.autoencoder import Autoencoder, by_voxel, every_second, from_every_second
 from medseg.fingerprint import ScanFingerprint
 from medseg.geometry import Geometry
 from medseg.io.read import read_mask, read_scan
@@ -57,20 +57,19 @@ Step = Callable[[], float]
 class PlainAutoencoder(Autoencoder):
     """The same network, laid out as PyTorch does by itself: nothing is told about memory."""
 
-    def near(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Autoencoder.near`, contiguous."""
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Autoencoder.features`, contiguous and with PyTorch's pooling."""
         weight = (self.first.weight * self.hole).contiguous()
         around = functional.leaky_relu(functional.conv3d(x.contiguous(), weight, self.first.bias, padding=1), 0.1)
-        lattices = every_second(self.enter(around)).contiguous()
-        return self.fine(functional.leaky_relu(lattices, 0.1)) + lattices, around
-
-    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Autoencoder.features`, with PyTorch's pooling."""
-        fine, around = self.near(x)
+        fine = every_second(self.enter(around)).contiguous()
+        fine = fine + self.fine(functional.leaky_relu(fine, 0.1))
         middle = self.middle(functional.avg_pool3d(fine, 2))
         coarse = self.from_coarse(self.coarse(functional.avg_pool3d(middle, 2)))
         middle = middle + functional.interpolate(coarse, scale_factor=2, mode="trilinear")
-        return self.joined(fine, around, self.from_middle(self.middle_up(middle)))
+        far = self.from_middle(self.middle_up(middle))
+        fine = fine + functional.interpolate(far, scale_factor=2, mode="trilinear")
+        fine = fine + self.fine_up(functional.leaky_relu(fine, 0.1))
+        return by_voxel(from_every_second(fine)), by_voxel(around)
 
     def log_prior(self, fine: Tensor, around: Tensor) -> Tensor:
         """As `Autoencoder.log_prior`, voxel by voxel."""

@@ -36,7 +36,6 @@ COARSEST_MM = 4.0
 SMOOTH_MM = 2.0
 """Standard deviation of the smoothing of the anomaly."""
 UNIT = "1: odd as 1 voxel in 10 of this depth"
-_ROWS = 1 << 18
 _LEAST_VOXELS = 64
 """Coarser grids with fewer foreground voxels than this are left out."""
 _USUAL = 0.9
@@ -125,16 +124,12 @@ def prediction_error(network: Autoencoder, normalised: Prepared) -> MetaTensor:
 def _predict(
     network: Autoencoder, _x: Tensor, features: tuple[Tensor, Tensor], where: Tensor, _noise: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of what the surroundings alone say, at (V,) flat voxels of a window."""
+    """Mean and standard deviation of what the surroundings alone say, at (V,) flat voxels of a slab."""
     means, sds = network.components()
-    found = []
-    for rows in where.split(_ROWS):
-        prior = network.log_prior(*(part[rows] for part in features)).float().exp()
-        expected = [prior @ mean for mean in means.T]
-        squares = [prior @ (sd**2 + mean**2) for mean, sd in zip(means.T, sds.T, strict=True)]
-        spread = [(s - m**2).clamp_min(0).sqrt() for s, m in zip(squares, expected, strict=True)]
-        found.append((torch.stack(expected), torch.stack(spread)))
-    mean, sd = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
+    prior = network.log_prior(*(part[where] for part in features)).float().exp()
+    mean = torch.stack([prior @ part for part in means.T])
+    squares = torch.stack([prior @ (sd**2 + part**2) for part, sd in zip(means.T, sds.T, strict=True)])
+    sd = (squares - mean**2).clamp_min(0).sqrt()
     scale = network.scale.view(-1, 1)
     return network.centre.view(-1, 1) + scale * mean, scale * sd
 

@@ -117,40 +117,38 @@ class Autoencoder(nn.Module):
         return self.log_prior(*self.features(x))
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C + 1, I, J, K) -> what the logits are made of, (N I J K, channels) and (N I J K, 2 channels)."""
-        fine, around = self.near(x)
-        return self.joined(fine, around, self.far(halved(fine)))
+        """(N, C + 1, I, J, K) -> what the logits are made of, (N I J K, channels) and (N I J K, 2 channels).
 
-    def near(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C + 1, I, J, K) -> lattices (8N, channels, I/2, J/2, K/2) and (N, 2 channels, I, J, K), within `HALO`."""
-        around = self._neighbours(x)
-        lattices = every_second(self.enter(around))
-        return _sum(self.fine(_leaky(lattices)), lattices), around
+        Of large volumes `medseg.windows` finds the same in a fifth of the memory.
+        """
+        around = self.neighbours(x)
+        fine = every_second(self.enter(around))
+        fine = fine + self.fine(leaky(fine))
+        fine = fine + enlarged(self.far(halved(fine)))
+        fine = fine + self.fine_up(leaky(fine))
+        return by_voxel(from_every_second(fine)), by_voxel(around)
 
-    def _neighbours(self, x: Tensor) -> Tensor:
-        """The first convolution and its activation: what a voxel's neighbours say of it."""
+    def neighbours(self, x: Tensor, padding: Sequence[int] = (1, 1, 1)) -> Tensor:
+        """The first convolution and its activation, (N, 2 channels, I, J, K): what a voxel's neighbours say of it.
+
+        Args:
+            padding: zeros around `x` along each axis; without, the result is two voxels shorter.
+        """
         if x.device.type != "cpu" or x[:, 0].numel() > _FEW_VOXELS or torch.is_autocast_enabled("cpu"):
-            x = x.contiguous(memory_format=torch.channels_last_3d)
-            return _leaky(functional.conv3d(x, self.first.weight * self.hole, self.first.bias, padding=1), inplace=True)
-        n, _, i, j, k = x.shape
-        padded = functional.pad(x.transpose(0, 1), (1,) * 6)
+            x, weight = x.contiguous(memory_format=torch.channels_last_3d), self.first.weight * self.hole
+            return leaky(functional.conv3d(x, weight, self.first.bias, padding=tuple(padding)), inplace=True)
+        padded = functional.pad(x.transpose(0, 1), [n for n in reversed(padding) for _ in range(2)])
         around = padded.unfold(2, 3, 1).unfold(3, 3, 1).unfold(4, 3, 1).permute(0, 5, 6, 7, 1, 2, 3, 4)
-        columns = around.reshape(-1, n * i * j * k)
+        shape = around.shape[4:]
         weights = (self.first.weight * self.hole).flatten(1)
-        rows = _leaky(functional.linear(columns.T, weights, self.first.bias), inplace=True)
-        return rows.view(n, i, j, k, -1).permute(0, 4, 1, 2, 3)
+        rows = functional.linear(around.reshape(weights.shape[1], -1).T, weights, self.first.bias)
+        return leaky(rows, inplace=True).view(*shape, -1).permute(0, 4, 1, 2, 3)
 
     def far(self, pooled: Tensor) -> Tensor:
         """Lattices pooled by two -> what the coarse levels make of them, (8N, channels, I/4, J/4, K/4)."""
         middle = self.middle(pooled)
         coarse = self.coarse(halved(middle))
-        return cast(Tensor, self.from_middle(self.middle_up(middle + _enlarge(self.from_coarse(coarse)))))
-
-    def joined(self, fine: Tensor, around: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
-        """Both results of `near` and that of `far`, voxel by voxel, as `log_prior` takes them."""
-        fine = _sum(_enlarge(far), fine)
-        fine = _sum(self.fine_up(_leaky(fine)), fine)
-        return by_voxel(from_every_second(fine)), by_voxel(around)
+        return cast(Tensor, self.from_middle(self.middle_up(middle + enlarged(self.from_coarse(coarse)))))
 
     def log_prior(self, fine: Tensor, around: Tensor) -> Tensor:
         """(V, channels) and (V, 2 channels) of any voxels -> (V, n_components) log probabilities."""
@@ -160,7 +158,7 @@ class Autoencoder(nn.Module):
         """(V, channels) and (V, 2 channels) of any voxels -> (n_components, V), not normalised; voxels lie last."""
         weights = self.join.weight.flatten(1).split([fine.shape[1], around.shape[1]], dim=1)
         joined = torch.addmm(functional.linear(fine, weights[0], self.join.bias), around, weights[1].T)
-        joined = _leaky(joined, inplace=True)
+        joined = leaky(joined, inplace=True)
         return torch.addmm(cast(Tensor, self.head.bias)[:, None], self.head.weight.flatten(1), joined.T)
 
     def log_likelihood(self, intensity: Tensor) -> Tensor:
@@ -208,13 +206,9 @@ def _convolution(in_channels: int, out_channels: int) -> nn.Module:
     return nn.Sequential(OrderedDict(conv=convolution, act=nn.LeakyReLU(0.1, inplace=True)))
 
 
-def _leaky(x: Tensor, inplace: bool = False) -> Tensor:
+def leaky(x: Tensor, inplace: bool = False) -> Tensor:
+    """The activation."""
     return functional.leaky_relu(x, 0.1, inplace)
-
-
-def _sum(x: Tensor, y: Tensor) -> Tensor:
-    """The sum, in the memory of x where no gradient will need it: a window's features are hundreds of megabytes."""
-    return x + y if torch.is_grad_enabled() else x.add_(y)
 
 
 class _Halved(torch.autograd.Function):
@@ -236,7 +230,8 @@ def halved(x: Tensor) -> Tensor:
     return cast(Tensor, _Halved.apply(x)) if x.device.type == "cpu" else functional.avg_pool3d(x, 2)
 
 
-def _enlarge(x: Tensor) -> Tensor:
+def enlarged(x: Tensor) -> Tensor:
+    """The way back from `halved`, linear in between."""
     return functional.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
 
 

@@ -1,7 +1,7 @@
 """What the network makes of a whole volume: tile by tile, in bounded memory, exact at the borders of tiles.
 
-Only the fine levels are wide in memory, and they see no further than `HALO`; the coarse levels see far, and hold a
-sixteenth of the numbers. So a volume that does not fit into one window is computed in two passes: the first keeps the
+Only the fine levels need much memory, and they see no further than `HALO`; the coarse levels see far, and hold an
+eighth of the numbers. So a volume that does not fit into one window is computed in two passes: the first keeps the
 pooled fine level of every tile, the coarse levels are computed once for the whole volume, the second pass joins both.
 """
 
@@ -17,15 +17,13 @@ from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 from torch.nn import functional
 
-from medseg.autoencoder import HALO, LEAST_SPREAD, STRIDE, Autoencoder, halved
+from medseg.autoencoder import HALO, LEAST_SPREAD, STRIDE, Autoencoder
+from medseg.memory import freed_memory_kept
 from medseg.preprocessing import channels_of
+from medseg.windows import Window
 
-WINDOW_VOXELS = 6_000_000
-"""Largest volume that is computed at once: about 440 bytes a voxel with 16 channels."""
-TILE_VOXELS = 3_000_000
-"""Largest window, halo included, of a volume that is larger."""
-_ROWS = 1 << 18
-"""Voxels whose posterior is computed at once."""
+WINDOW_VOXELS = 16_000_000
+"""Largest window, halo included: about XXX bytes a voxel with 16 channels."""
 _REACH_SDS = 3.0
 """How far beyond its components, in their standard deviations, the prior still says what an intensity means."""
 _POOLED = 4
@@ -45,7 +43,7 @@ class Embedding(NamedTuple):
 
 
 Compute = Callable[[Autoencoder, Tensor, tuple[Tensor, Tensor], Tensor, Sequence[float]], tuple[Tensor, Tensor]]
-"""(network, (C, W) standardised intensities of a window, features of its voxels, (V,) flat voxels, noise of each
+"""(network, (C, W) standardised intensities of a slab, features of its voxels, (V,) flat voxels, noise of each
 channel) -> (C, V) means and (C, V) standard deviations."""
 
 
@@ -58,6 +56,7 @@ class _Tile(NamedTuple):
 
 
 @torch.no_grad()
+@freed_memory_kept()
 def embed(
     network: Autoencoder,
     image: MetaTensor,
@@ -65,17 +64,15 @@ def embed(
     *,
     noise: float | None = None,
     window_voxels: int = WINDOW_VOXELS,
-    tile_voxels: int = TILE_VOXELS,
     compute: Compute | None = None,
 ) -> Embedding:
-    """What the network makes of a whole volume; the result depends on neither bound.
+    """What the network makes of a whole volume; the result does not depend on the windows.
 
     Args:
         image: (C, I, J, K) on the working grid.
         foreground: (1, I, J, K) of 0 and 1.
         noise: standard deviation of the scan's white noise in the unit of `image`; None: measured in each channel.
-        window_voxels: volumes up to this size are computed in one piece.
-        tile_voxels: bound on a tile with its halo of larger ones.
+        window_voxels: volumes up to this size are computed at once, larger ones in tiles of this size with their halo.
         compute: what to find at the voxels of a window; None: the noise-free intensity.
     """
     found_noise = [white_noise(x, foreground) if noise is None else noise for x in channels_of(image)]
@@ -83,7 +80,7 @@ def embed(
     inside = foreground.as_tensor()[0] > 0
     mean, sd = torch.zeros(image.shape), torch.ones(image.shape)
     size = [-(-n // STRIDE) * STRIDE for n in inside.shape]
-    tiles = list(_tiles(size, size if math.prod(size) <= window_voxels else _tile(size, tile_voxels)))
+    tiles = list(_tiles(size, _tile(size, window_voxels)))
     both = [*image.as_tensor(), foreground.as_tensor()[0]]
     far = _far(network, both, size, tiles) if len(tiles) > 1 else None
     for tile in tiles:
@@ -93,13 +90,17 @@ def embed(
         where = torch.zeros([w.stop - w.start for w in tile.window], dtype=torch.bool)
         where[tuple(slice(i.start, i.start + n) for i, n in zip(tile.inner, wanted.shape, strict=True))] = wanted
         patch = _input(network, both, tile.window)
-        fine, around = network.near(patch)
-        pooled = network.far(halved(fine)) if far is None else far[_cells(tile.window)]
-        rows = torch.nonzero(where.flatten())[:, 0].to(patch.device)
-        features = network.joined(fine, around, pooled)
-        found = (compute or _denoise)(network, patch[0, :-1].flatten(1), features, rows, noises)
+        window = Window(network, patch)
+        window.join(None if far is None else far[_cells(tile.window)])
+        found = torch.empty(2, len(image), *where.shape)
+        for slab in window.slabs():
+            rows = torch.nonzero(where[..., slab].flatten())[:, 0].to(patch.device)
+            if len(rows):
+                x = patch[0, :-1, ..., slab].flatten(1)
+                parts = (compute or _denoise)(network, x, window.features(slab), rows, noises)
+                found[..., slab][..., where[..., slab]] = torch.stack(parts).cpu()
         place = (slice(None), *tile.place)
-        mean[place][:, wanted], sd[place][:, wanted] = (part.cpu() for part in found)
+        mean[place][:, wanted], sd[place][:, wanted] = found[..., where]
     return Embedding(MetaTensor(mean, affine=image.affine), MetaTensor(sd, affine=image.affine), tuple(noises))
 
 
@@ -107,7 +108,7 @@ def _far(network: Autoencoder, both: list[Tensor], size: Sequence[int], tiles: S
     """What the coarse levels make of the whole volume, on the device of the network."""
     pooled: Tensor | None = None
     for tile in tiles:
-        found = halved(network.near(_input(network, both, tile.window))[0])
+        found = Window(network, _input(network, both, tile.window)).pooled()
         if pooled is None:
             shape = (*found.shape[:2], *(n // _POOLED for n in size))
             pooled = found.new_empty(shape).contiguous(memory_format=torch.channels_last_3d)
@@ -153,14 +154,14 @@ def _tile(size: Sequence[int], tile_voxels: int) -> list[int]:
 def _denoise(
     network: Autoencoder, x: Tensor, features: tuple[Tensor, Tensor], where: Tensor, noise: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """Posterior mean and standard deviation of the noise-free intensity u at some voxels of a window.
+    """Posterior mean and standard deviation of the noise-free intensity u at some voxels of a slab.
 
     u ~ sum_k p(k | surroundings) N(mean_k, spread_k) and x = u + N(0, noise), with spread_k what is left of the
     trained component's variance without the training scans' noise; channel by channel, with one k for all of them.
     Beyond `_REACH_SDS` of every component the prior knows nothing: the excess of x over that range is kept as it is.
 
     Args:
-        x: (C, W) standardised intensities of all voxels of the window.
+        x: (C, W) standardised intensities of all its voxels.
         features: of all its voxels.
         where: (V,) the voxels that are wanted.
         noise: of each channel.
@@ -177,20 +178,18 @@ def _denoise(
     low, high = (means - _REACH_SDS * totals.sqrt()).amin(dim=1), (means + _REACH_SDS * totals.sqrt()).amax(dim=1)
     one = torch.ones_like(base)
     weights = torch.stack([one, base, gains, base**2 + gains * noises, 2 * base * gains, gains**2], dim=1)
-    found = []
-    for rows in where.split(_ROWS):
-        log_posterior = network.logits(*(part[rows] for part in features)).float()
-        observed = x[:, rows]
-        values = torch.clamp(observed, low[:, None], high[:, None])
-        for channel, mean, total in zip(values, means[..., None], totals[..., None], strict=True):
-            log_posterior += (channel - mean).square_().mul_(-0.5 / total).sub_(0.5 * total.log())
-        posterior = log_posterior.sub_(log_posterior.amax(dim=0)).exp_()
-        total, *moments = (weights @ posterior).unbind(dim=1)
-        moments = [moment / total for moment in moments]
-        middle = moments[0] + values * moments[1]
-        second = moments[2] + values * (moments[3] + values * moments[4])
-        found.append((middle + (observed - values), (second - middle**2).clamp_min_(0).sqrt_()))
-    middle, sd = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
+    log_posterior = network.logits(*(part[where] for part in features)).float()
+    observed = x[:, where]
+    values = torch.clamp(observed, low[:, None], high[:, None])
+    for channel, mean, total in zip(values, means[..., None], totals[..., None], strict=True):
+        log_posterior += (channel - mean).square_().mul_(-0.5 / total).sub_(0.5 * total.log())
+    posterior = log_posterior.sub_(log_posterior.amax(dim=0)).exp_()
+    total, *moments = (weights @ posterior).unbind(dim=1)
+    moments = [moment / total for moment in moments]
+    middle = moments[0] + values * moments[1]
+    second = moments[2] + values * (moments[3] + values * moments[4])
+    sd = (second - middle**2).clamp_min_(0).sqrt_()
+    middle += observed - values
     return network.centre.view(-1, 1) + scales * middle, scales * sd
 
 

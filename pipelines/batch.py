@@ -23,6 +23,7 @@ from medseg.embedding import WINDOW_VOXELS
 from medseg.errors import ConfigError
 from medseg.io.atomic import remove_leftovers
 from medseg.io.scan import Scan
+from medseg.memory import freed_memory_kept
 from medseg.model import Model
 
 TIMEOUT_S = 3600.0
@@ -90,7 +91,7 @@ def segment_scans(model: Model, folder: Path, scans: Sequence[Scan], job: Job, o
     records = {scan.id: record for scan in scans if (record := known_to_be_done(settings, scan, job))}
     left = [scan for scan in scans if scan.id not in records]
     order = _order(left, folder, job, options)
-    with bar("segmenting", len(scans)) as progress, stoppable():
+    with bar("segmenting", len(scans)) as progress, stoppable(), freed_memory_kept():
         tally = Tally(progress, len(records), 0)
         for scan, result in _results(model, left, order, options):
             record = result if isinstance(result, Record) else _obituary(job.out, scan, result)

@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from medseg.devices import repeatable
 from medseg.io.scan import Scan
+from medseg.memory import freed_memory_kept
 from medseg.model import Model
 
 DUMP_SIGNAL = getattr(signal, "SIGUSR1", None)
@@ -58,7 +59,7 @@ def serve(pipe: Connection, order: Order, dump: Path) -> None:
     threading.Thread(target=_listen, args=(pipe, tasks), daemon=True).start()
     _settle_in(order, dump)
     model = Model.load(order.model, device=order.device)
-    with suppress(BrokenPipeError, ConnectionResetError):
+    with suppress(BrokenPipeError, ConnectionResetError), freed_memory_kept():
         pipe.send(None)
         while True:
             pipe.send(segment_or_explain(model, tasks.get(), order.job))

@@ -42,6 +42,7 @@ LAYERS = (
         "medseg.texture",
         "medseg.local_means",
         "medseg.surroundings",
+        "medseg.windows",
     },
     {"medseg.embedding", "medseg.symmetry"},
     {"medseg.quality", "medseg.measuring", "medseg.scan_tissues"},

@@ -24,12 +24,12 @@ def rod():
     return image, inside
 
 
-@pytest.mark.parametrize("tile_voxels", [16 * 24 * 64, 16 * 24 * 24, 1])
-def test_the_result_does_not_depend_on_the_tiles(rod, tile_voxels):
+@pytest.mark.parametrize("window_voxels", [16 * 24 * 64, 16 * 24 * 24, 1])
+def test_the_result_does_not_depend_on_the_windows(rod, window_voxels):
     torch.manual_seed(1)
     network = Autoencoder(SMALL, 4).eval()
     whole = embed(network, *rod)
-    tiles = embed(network, *rod, window_voxels=1000, tile_voxels=tile_voxels)
+    tiles = embed(network, *rod, window_voxels=window_voxels)
     assert whole.mean.shape == (1, 13, 22, 101)
     assert float(whole.mean.as_tensor().std()) > 1e-3
     assert (tiles.mean.as_tensor() - whole.mean.as_tensor()).abs().max() < 1e-5

@@ -7,6 +7,7 @@ at once, the mixture by `torch.distributions`. Labels of both must agree within 
 from __future__ import annotations
 
 import copy
+import inspect
 
 import numpy as np
 import pytest
@@ -59,8 +60,7 @@ def dice_of_paths(monkeypatch, model: Model, image: MetaTensor, mask: MetaTensor
     from medseg import clustering, embedding, scan_tissues
 
     with monkeypatch.context() as patch:
-        patch.setitem(embedding.embed.__wrapped__.__kwdefaults__, "window_voxels", tile)
-        patch.setitem(embedding.embed.__wrapped__.__kwdefaults__, "tile_voxels", tile)
+        patch.setitem(inspect.unwrap(embedding.embed).__kwdefaults__, "window_voxels", tile)
         fast = model.segment(image, mask).labels
     with monkeypatch.context() as patch:
         for module in (clustering, scan_tissues):
