@@ -22,8 +22,8 @@ from medseg.memory import freed_memory_kept
 from medseg.preprocessing import channels_of
 from medseg.windows import Window
 
-WINDOW_VOXELS = 16_000_000
-"""Largest window, halo included: about XXX bytes a voxel with 16 channels."""
+WINDOW_VOXELS = 12_000_000
+"""Largest window, halo included: about 170 bytes a voxel with 16 channels."""
 _REACH_SDS = 3.0
 """How far beyond its components, in their standard deviations, the prior still says what an intensity means."""
 _POOLED = 4

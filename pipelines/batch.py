@@ -31,7 +31,7 @@ _MOST_WORKERS = 16
 _WORKER_BYTES = 1 << 30
 _VOXEL_BYTES = 16
 """Memory that a worker needs: that of PyTorch and the model, and this much a voxel of its scan."""
-_WINDOW_BYTES = 450
+_WINDOW_BYTES = 170
 """And this much a voxel that the network computes at once (measured, 16 feature channels)."""
 
 

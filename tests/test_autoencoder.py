@@ -11,6 +11,7 @@ from medseg.autoencoder import HALO, LEAST_SPREAD, Autoencoder, every_second, fr
 from medseg.config import AutoencoderConfig
 from medseg.embedding import embed, white_noise
 from medseg.objective import loss
+from medseg.windows import Window
 
 SMALL = AutoencoderConfig(channels=4, n_components=3)
 
@@ -34,6 +35,21 @@ def test_the_result_does_not_depend_on_the_windows(rod, window_voxels):
     assert float(whole.mean.as_tensor().std()) > 1e-3
     assert (tiles.mean.as_tensor() - whole.mean.as_tensor()).abs().max() < 1e-5
     assert (tiles.sd.as_tensor() - whole.sd.as_tensor())[rod[1].as_tensor() > 0].abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("slab_voxels", [1, 4000, 1 << 19])
+@torch.no_grad()
+def test_slabs_of_a_window_have_the_features_of_the_whole(monkeypatch, slab_voxels):
+    monkeypatch.setattr("medseg.windows.SLAB_VOXELS", slab_voxels)
+    torch.manual_seed(5)
+    network, x = Autoencoder(SMALL, 4), torch.rand(1, 2, 16, 24, 40)
+    whole = [part.view(16, 24, 40, -1) for part in network.features(x)]
+    window = Window(network, x)
+    window.join()
+    assert len(list(window.slabs())) == {1: 20, 4000: 4, 1 << 19: 1}[slab_voxels]
+    for slab in window.slabs():
+        for found, expected in zip(window.features(slab), whole, strict=True):
+            torch.testing.assert_close(found, expected[:, :, slab].flatten(0, 2), rtol=1e-5, atol=1e-5)
 
 
 def reached_from(network, place):
