@@ -14,7 +14,7 @@ from threading import Lock
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3)."""
-_KEPT = (2**31 - 1, 2**29)
+_KEPT = (2**31 - 1, 2**27)
 """Bytes of free heap that are kept, and from which on a block is mapped by itself."""
 _USUAL = (2**26, 2**25)
 """The most that glibc's own thresholds rise to. They cannot be read, so afterwards these stay set."""
