@@ -27,19 +27,19 @@ class FieldRegression:
         inside = foreground.as_tensor()[0].cpu().numpy() > 0
         step = 2 if inside.sum() > _THIN_ABOVE else 1
         self._thin = (slice(None, None, step),) * 3
-        self._inside: npt.NDArray[np.bool_] = inside[self._thin]
+        self._voxels = np.flatnonzero(inside[self._thin])
         self._geometry = Geometry.of(foreground).every(step)
         self._cell = tuple(max(1, round(CELL_MM / s)) for s in self._geometry.spacing_mm)
         self._lattice = self._geometry.lattice(self._cell)
         self._sigma = [sigma_mm / s for s in self._lattice.spacing_mm]
         cells = [np.arange(n, dtype=np.int32) // c for n, c in zip(inside[self._thin].shape, self._cell, strict=True)]
         numbers = np.ravel_multi_index(np.ix_(*cells), self._lattice.shape)
-        self._cell_of = numbers[self._inside]
+        self._cell_of = numbers.ravel()[self._voxels]
 
     def pick(self, image: MetaTensor) -> Array:
         """(V,) values of a (1, I, J, K) image at the voxels that take part."""
         voxels = image.as_tensor()[0].cpu().numpy()[self._thin]
-        return np.asarray(voxels[self._inside], dtype=np.float32)
+        return np.asarray(voxels.ravel()[self._voxels], dtype=np.float32)
 
     def smooth(self, values: npt.NDArray[np.floating], width: float = 1.0) -> Array:
         """(V,) values -> their sums on the coarse lattice, (i, j, k), smoothed by `width` times the kernel."""
@@ -55,4 +55,4 @@ class FieldRegression:
     def at_voxels(self, coarse: Array) -> Array:
         """(V,) values of a coarse field at the voxels that take part."""
         fine = resample(self.as_image(coarse), self._geometry).as_tensor()[0].numpy()
-        return np.asarray(fine[self._inside], dtype=np.float32)
+        return np.asarray(fine.ravel()[self._voxels], dtype=np.float32)

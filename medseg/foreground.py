@@ -51,9 +51,9 @@ def _masked_background(image: MetaTensor) -> MetaTensor | None:
     # What is returned runs along i first; mixed with arrays along k every operation on both is many times slower.
     inside = np.ascontiguousarray(fill_voids.fill(np.ascontiguousarray(inside)))
     shell = inside & ~_eroded(inside)
-    array = voxels.cpu().numpy() - float(value)
+    array, outside = voxels.cpu().numpy(), float(value)
     # Padding around a scan with air in it has a dark rim; a skull-stripped brain ends in tissue.
-    if np.median(array[shell]) < 0.15 * np.percentile(array[inside], 90):
+    if np.median(array[shell]) - outside < 0.15 * (np.percentile(array[inside], 90) - outside):
         return None
     return MetaTensor(torch.from_numpy(inside[None].astype(np.float32)), affine=image.affine)
 

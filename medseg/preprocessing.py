@@ -197,7 +197,9 @@ def continue_beyond(voxels: torch.Tensor, inside: torch.Tensor) -> None:
     """
     known = inside.cpu().numpy() > 0
     into = voxels.numpy().reshape(len(voxels), -1)
-    into[:, ~known.ravel()] = 0
+    outside = ~known.ravel()
+    for channel in into:
+        channel[outside] = 0
     strides = known.shape[1] * known.shape[2], known.shape[2], 1
     for _ in range(CONTINUED_VOXELS):
         layer = np.flatnonzero(_grown(known) & ~known)
@@ -210,7 +212,8 @@ def continue_beyond(voxels: torch.Tensor, inside: torch.Tensor) -> None:
             count += is_known
             for number, channel in enumerate(into):
                 total[number] += channel[neighbour] * is_known
-        into[:, layer] = total / count
+        for channel, values in zip(into, total, strict=True):
+            channel[layer] = values / count
         known.ravel()[layer] = True
 
 

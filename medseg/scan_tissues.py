@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +14,7 @@ from medseg.embedding import embed
 from medseg.evidence import Intervals
 from medseg.geometry import Geometry
 from medseg.local_means import straighten
-from medseg.preprocessing import Prepared, channels_of, continued
+from medseg.preprocessing import Prepared, channels_of, continue_beyond
 from medseg.pure_tissues import pure_tissue_means
 from medseg.texture import arrays, kept_variance, pool
 from medseg.tissues import histogram_of, to_contrast_units
@@ -65,12 +64,12 @@ class ScanTissues:
         if self.config.local_mm is not None:
             mean, slope, means = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.local_mm)
             sd = MetaTensor(sd.as_tensor() * slope, affine=sd.affine)
-        with ThreadPoolExecutor(max_workers=1) as pool:  # each leaves a core idle
-            found = pool.submit(histogram_of, mean.as_tensor(), inside.as_tensor() > 0)
-            noise = pool.submit(continued, sd, inside)
-            smooth = continued(self._smooth(Prepared(mean, inside)), inside)
-        means = pure_tissue_means(found.result(), n_tissues) if means is None else means
-        return Intervals(smooth, noise.result(), inside, means, found.result())
+        histogram = histogram_of(mean.as_tensor(), inside.as_tensor() > 0)
+        means = pure_tissue_means(histogram, n_tissues) if means is None else means
+        both = torch.cat([self._smooth(Prepared(mean, inside)).as_tensor(), sd.as_tensor()])
+        continue_beyond(both, inside.as_tensor()[0])
+        smooth, noise = (MetaTensor(part[None], affine=mean.affine) for part in both)
+        return Intervals(smooth, noise, inside, means, histogram)
 
     def _smooth(self, denoised: Prepared) -> MetaTensor:
         """Over less than a voxel: what is finer than the scanner's resolution is no tissue."""

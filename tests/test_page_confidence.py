@@ -18,7 +18,7 @@ from medseg.geometry import Geometry
 from medseg.io.compact import nifti_from_bytes
 from medseg.label_table import LabelTable
 from medseg.model import Segmentation
-from medseg.report.confidence_part import HOW, LEGEND, confidence_at, painted
+from medseg.report.confidence_part import HOW, LEGEND, confidence_at, known_confidence, painted
 from medseg.report.layout import kinds_of, tiles_of
 from medseg.report.mosaic import redraw_mosaic, write_mosaic
 from medseg.report.niivue import viewer
@@ -58,16 +58,16 @@ def scan(shape=(20, 24, 16)):
 def test_voxels_without_label_do_not_make_their_neighbours_unsure():
     _, result = scan()
     inside = result.labels > 0
-    found = confidence_at(result.geometry, result, inside)
+    found = confidence_at(result.geometry, known_confidence(result), inside)
     assert (found[~inside] == 0).all()
     assert set(np.unique(found[:8][inside[:8]])) == {51}
     assert set(np.unique(found[11:][inside[11:]])) <= {0, 255}
     assert (found[inside] == 0).mean() < 0.2  # where no coarse voxel is near: the outermost plane
     seventy = np.where(inside, 70, 0).astype(np.uint8)
     whole = Segmentation(result.labels, result.geometry, result.table, confidence=seventy)
-    assert np.array_equal(confidence_at(whole.geometry, whole, inside), whole.confidence)
+    assert np.array_equal(confidence_at(whole.geometry, known_confidence(whole), inside), whole.confidence)
     unknown = Segmentation(whole.labels, whole.geometry, whole.table)
-    assert confidence_at(whole.geometry, unknown, inside) is None
+    assert known_confidence(unknown) is None
 
 
 def test_the_mosaic_shows_the_confidence_beside_the_labels(tmp_path):

@@ -16,6 +16,7 @@ from medseg.geometry import Geometry
 from medseg.io.compact import nifti_bytes, nifti_from_bytes
 from medseg.report import niivue
 from medseg.report.markup import source_hash
+from medseg.report.mosaic import window_of
 from medseg.report.viewer_volumes import SIDE, read_viewer_volume, renew_labels, viewer_grid, write_viewer_volume
 from medseg.report.write import write_report
 from sample_data.phantom import grids, phantom
@@ -46,6 +47,24 @@ def test_a_volume_survives_its_bytes():
     assert content == nifti_bytes(voxels, grid)
     with pytest.raises(ValueError, match="not a compressed NIfTI"):
         nifti_from_bytes(b"nothing")
+    for start in range(10, len(content) - 8, 7):
+        damaged = content[:start] + b"\xff" * 8 + content[start + 8 :]
+        with pytest.raises(ValueError, match="not a compressed NIfTI"):
+            nifti_from_bytes(damaged)
+
+
+@pytest.mark.parametrize("side", [12, 240])
+def test_the_window_is_that_of_the_labelled_voxels_and_of_all_without_labels(side):
+    values = torch.rand(1, side, side, side, generator=torch.Generator().manual_seed(0))
+    image = MetaTensor(values, affine=torch.eye(4))
+    labels = np.zeros((side,) * 3, np.uint8)
+    assert window_of(image, labels) == pytest.approx((0.01, 0.995), abs=0.02)
+    labels[4:9, 4:9, 4:9] = 1  # too few for a part of them
+    exact = np.percentile(values.numpy()[0][labels > 0], (1, 99.5))
+    assert window_of(image, labels) == pytest.approx(tuple(exact))
+    labels[1:-1] = 2
+    values[0, [0, -1]] = 50.0
+    assert window_of(image, labels) == pytest.approx((0.01, 0.995), abs=0.02)
 
 
 @pytest.mark.parametrize("shape", [(40, 30, 20), (512, 512, 28), (700, 20, 20)])

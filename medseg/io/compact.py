@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from typing import cast
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+from zlib_ng import gzip_ng
 
 from medseg.geometry import Geometry
 
@@ -20,7 +22,8 @@ def nifti_bytes(voxels: SmallArray, geometry: Geometry) -> bytes:
     image.set_sform(geometry.affine, code=1)
     image.set_qform(geometry.affine, code=1)
     image.header.set_xyzt_units("mm", "sec")
-    return gzip.compress(image.to_bytes(), 4, mtime=0)
+    packed: bytes = gzip_ng.compress(image.to_bytes(), 2, mtime=0)
+    return packed
 
 
 def nifti_from_bytes(content: bytes) -> tuple[SmallArray, Geometry]:
@@ -31,7 +34,7 @@ def nifti_from_bytes(content: bytes) -> tuple[SmallArray, Geometry]:
     """
     try:
         image = nib.Nifti1Image.from_bytes(gzip.decompress(content))
-    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+    except (OSError, EOFError, zlib.error, nib.filebasedimages.ImageFileError) as error:
         raise ValueError("not a compressed NIfTI volume") from error
     voxels = cast(SmallArray, np.asarray(image.dataobj))
     return voxels, Geometry(cast(tuple[int, int, int], voxels.shape), np.asarray(image.affine, dtype=np.float64))

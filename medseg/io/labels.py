@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import torch
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from scipy import ndimage
+from zlib_ng.gzip_ng import GzipNGFile
 
 from medseg.errors import InputError
 from medseg.geometry import Geometry
@@ -57,8 +57,10 @@ def check_label_map(labels: LabelArray, geometry: Geometry, table: LabelTable | 
             code="sheared_affine",
         )
     if table is not None:
-        present = {number for number, box in enumerate(ndimage.find_objects(labels), 1) if box}
-        nameless = sorted(present - {label.number for label in table})
+        numbers = {label.number for label in table}
+        unknown = set(range(1, int(labels.max()) + 1)) - numbers
+        boxes = ndimage.find_objects(labels) if unknown else []
+        nameless = sorted(number for number in unknown if boxes[number - 1])
         if nameless:
             raise ValueError(f"the label table lacks the labels {nameless} of the label map")
 
@@ -173,5 +175,5 @@ def deterministic_stream(path: Path) -> Iterator[IOBase]:
         if path.suffix != ".gz":
             yield raw
             return
-        with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0) as stream:
+        with GzipNGFile(filename="", mode="wb", compresslevel=5, fileobj=raw, mtime=0) as stream:
             yield stream

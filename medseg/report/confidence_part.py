@@ -31,16 +31,19 @@ def painted(confidence: Pixels) -> Pixels:
     return np.asarray(np.rint(table), dtype=np.uint8)[confidence]
 
 
-def confidence_at(grid: Geometry, result: Segmentation, inside: npt.NDArray[np.bool_]) -> Pixels | None:
-    """Confidence 1..255 at the voxel centres of `grid` that are `inside`, 0 elsewhere; None when it is not known."""
-    known = result.coarse_confidence
-    if known is None and result.confidence is not None:
-        known = MetaTensor(torch.from_numpy(result.confidence[None]), affine=torch.tensor(result.geometry.affine))
-    if known is None:
-        return None
-    sure = known.as_tensor()
-    both = MetaTensor(torch.cat([sure, (sure > 0).to(sure.dtype)]), affine=known.affine)
-    total, weight = resample(both, grid).as_tensor().cpu().numpy()
+def known_confidence(result: Segmentation) -> MetaTensor | None:
+    """(2, i, j, k) confidence 0..255, and 1 where there is one; None when it is not known."""
+    sure, affine = None, torch.tensor(result.geometry.affine)
+    if result.coarse_confidence is not None:
+        sure, affine = result.coarse_confidence.as_tensor(), result.coarse_confidence.affine
+    elif result.confidence is not None:
+        sure = torch.from_numpy(result.confidence[None])
+    return None if sure is None else MetaTensor(torch.cat([sure, (sure > 0).to(sure.dtype)]), affine=affine)
+
+
+def confidence_at(grid: Geometry, known: MetaTensor, inside: npt.NDArray[np.bool_]) -> Pixels:
+    """What is `known_confidence` at the voxel centres of `grid` that are `inside`, 1..255; 0 elsewhere."""
+    total, weight = resample(known, grid).as_tensor().cpu().numpy()
     # Voxels without a label have no confidence: they must not make their neighbours look unsure.
     found = np.rint(total / np.maximum(weight, 1e-6)).clip(1, 255)
     return np.where(inside & (weight > 0), found, 0).astype(np.uint8)

@@ -14,12 +14,14 @@ from medseg.geometry import Geometry, resample
 from medseg.io.atomic import whole_file
 from medseg.label_table import LabelTable
 from medseg.model import LabelArray, Segmentation
-from medseg.report.confidence_part import LEGEND, confidence_at, painted
+from medseg.report.confidence_part import LEGEND, confidence_at, known_confidence, painted
 from medseg.report.layout import HEADER, LINE, N_SLICES, OPACITY, TILE, kinds_of, tiles_of
 
 Pixels = npt.NDArray[np.uint8]
 _NAME = 175
 """Width of a name below the tiles, in pixels."""
+_WINDOW_VOXELS, _LEAST_WINDOW_VOXELS = 1_000_000, 1000
+"""Voxels of a volume that its window is found from, and the labelled ones that must be among them."""
 
 
 def write_mosaic(image: MetaTensor, result: Segmentation, path: Path, *, title: str) -> None:
@@ -27,26 +29,27 @@ def write_mosaic(image: MetaTensor, result: Segmentation, path: Path, *, title: 
 
     Below are the label names, and the colours of the confidence where it is known. The slices lie evenly between the
     first and the last labelled one and are shown as radiologists look at them (patient's right on the left).
-    Intensities run from percentile 1 to 99.5 of the labelled voxels.
+    Intensities run over the `window_of` the labelled voxels.
     """
-    grid = _display_grid(result)
+    grid, window, known = _display_grid(result), window_of(image, result.labels), known_confidence(result)
     shown = labels_at(grid, result.labels, result.geometry)
-    grey = to_grey(resample(image, grid).as_tensor()[0].cpu().numpy(), shown > 0)
     rows = []
     for axis in (2, 1, 0):
         tiles = []
         for index in _slice_indices(shown, axis):
-            plain, labels = np.take(grey, index, axis), np.take(shown, index, axis)
-            sure = confidence_at(_slice_of(grid, axis, index), result, np.expand_dims(labels, axis) > 0)
+            plane, labels = _slice_of(grid, axis, index), np.take(shown, index, axis)
+            plain = np.take(to_grey(resample(image, plane), window), 0, axis)
             tiles += [_tile(np.repeat(plain[..., None], 3, -1)), _tile(_blend(plain, labels, result.table))]
-            tiles += [] if sure is None else [_tile(painted(np.take(sure, 0, axis)))]
+            if known is not None:
+                sure = confidence_at(plane, known, np.expand_dims(labels, axis) > 0)
+                tiles.append(_tile(painted(np.take(sure, 0, axis))))
         rows.append(np.concatenate(tiles, axis=1))
     _save(np.concatenate(rows, axis=0), path, result.table, title)
 
 
 def _save(tiles: Pixels, path: Path, table: LabelTable, title: str) -> None:
     with whole_file(path) as temporary:
-        _with_names(Image.fromarray(tiles), table, title).save(temporary, format="PNG", compress_level=3)
+        _with_names(Image.fromarray(tiles), table, title).save(temporary, format="PNG", compress_level=2)
 
 
 def _display_grid(result: Segmentation) -> Geometry:
@@ -65,11 +68,25 @@ def _display_grid(result: Segmentation) -> Geometry:
     return Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 
-def to_grey(voxels: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_]) -> Pixels:
-    """Intensities as 0..255, from percentile 1 to 99.5 of those inside."""
-    chosen = voxels[inside] if inside.any() else voxels
+def window_of(image: MetaTensor, labels: LabelArray) -> tuple[float, float]:
+    """Percentiles 1 and 99.5 of the labelled voxels of a (1, I, J, K) image, of a part of them where they are many.
+
+    Without labels: of all voxels.
+    """
+    voxels, inside = image.as_tensor()[0].cpu().numpy(), labels > 0
+    step = max(1, round((labels.size / _WINDOW_VOXELS) ** (1 / 3)))
+    part = (slice(None, None, step),) * 3
+    chosen = voxels[part][inside[part]]
+    if chosen.size < _LEAST_WINDOW_VOXELS:
+        chosen = voxels[inside] if inside.any() else voxels
     low, high = np.percentile(chosen, (1, 99.5))
-    grey = voxels - np.float32(low)
+    return float(low), float(high)
+
+
+def to_grey(image: MetaTensor, window: tuple[float, float]) -> Pixels:
+    """(1, I, J, K) intensities as (I, J, K) of 0..255 over the window."""
+    low, high = window
+    grey = image.as_tensor()[0].cpu().numpy() - np.float32(low)
     grey *= np.float32(255 / max(high - low, 1e-6))
     return np.asarray(np.clip(grey, 0, 255, out=grey), dtype=np.uint8)
 

@@ -21,7 +21,7 @@ from medseg.geometry import Geometry, resample
 from medseg.io.atomic import write_text_whole
 from medseg.io.compact import SmallArray, nifti_bytes, nifti_from_bytes
 from medseg.model import LabelArray
-from medseg.report.mosaic import labels_at, to_grey
+from medseg.report.mosaic import labels_at, to_grey, window_of
 from medseg.report.thumbnails import report_file
 
 SIDE = 192
@@ -53,14 +53,14 @@ def write_viewer_volume(
     """Write the script of one scan.
 
     Args:
-        image: (1, I, J, K), native; shown from percentile 1 to 99.5 of the labelled voxels.
+        image: (1, I, J, K), native; shown over the `window_of` the labelled voxels.
         labels: (I, J, K) on the same grid; each voxel of the viewer takes the label at its centre.
         confidence: (1, I, J, K) of 1..255, 0 without label, on any grid.
     """
     native = Geometry.of(image)
     grid = viewer_grid(native)
     shown = _labels_on(grid, labels, native)
-    grey = to_grey(resample(image, grid).as_tensor()[0].cpu().numpy(), shown > 0)
+    grey = to_grey(resample(image, grid), window_of(image, labels))
     grey[_outside(grid, native)] = 0
     parts = {"image": nifti_bytes(grey, grid), "labels": nifti_bytes(shown, grid)}
     if confidence is not None:
