@@ -10,7 +10,7 @@ from pathlib import Path
 from medseg.pipelines.cutting import check_can_follow, labels_after, only_merged
 from medseg.pipelines.keys import model_key
 from medseg.pipelines.manifest import Record, read_records, write_record
-from medseg.pipelines.outputs import job_of, output_path, sizes_of, viewer_path, write_outputs
+from medseg.pipelines.outputs import job_of, mosaic_path, sizes_of, viewer_path, write_outputs
 from medseg.pipelines.progress import bar, say
 from medseg.pipelines.reporting import write_report
 from medseg.pipelines.segmenting import finish
@@ -178,21 +178,31 @@ def _rewrite_scan(out: Path, record: Record, before: Model, model: Model) -> boo
     files = {name: [p for p in job.paths(record.scan, name) if p.is_file()] for name in SUFFIXES}
     rewritten = tuple(name for name in FORMATS_OF_LABELS if files[name])
     write_outputs(result, record.scan, replace(job, formats=rewritten))
-    mosaic = output_path(out / "report", record.scan, ".png")
-    same_labels = (before.merged, before.cut) == (model.merged, model.cut)
-    if mosaic.is_file() and not redraw_mosaic(mosaic, result, title=record.scan, same_labels=same_labels):
-        say(f"{record.scan}: its picture has another layout and keeps the old names and colours; segment it again")
-    viewed = viewer_path(out, record.scan)
-    if viewed.is_file() and not same_labels:
-        renew_labels(viewed, result.labels, geometry)
+    followed = _renew_pictures(out, record.scan, result, (before.merged, before.cut) == (model.merged, model.cut))
     same = before.groups == model.groups and only_merged(before, model)
     follow = (*FORMATS_OF_LABELS, "finest", *(NAMELESS_FORMATS if same else ()))
     left = [path.name for name in SUFFIXES for path in files[name] if name not in follow]
     if left:
         say(f"{record.scan}: {', '.join(left)} cannot follow without the scan; segment it again")
-    key = "" if left else record.key.replace(model_key(before), model_key(model))
+    key = "" if left or not followed else record.key.replace(model_key(before), model_key(model))
     there = tuple(name for name in SUFFIXES if files[name])
     sizes = sizes_of(record.scan, replace(job, formats=there))
     places = places_of(labels, geometry)
     write_record(out, replace(record, volumes_mm3=result.volumes_mm3(), key=key, outputs=sizes, places=places))
-    return not left
+    return followed and not left
+
+
+def _renew_pictures(out: Path, scan: str, result: Segmentation, same_labels: bool) -> bool:
+    """Have a scan's pictures follow its labels; returns whether all could, and tells of those that could not."""
+    mosaic, viewed, followed = mosaic_path(out, scan), viewer_path(out, scan), True
+    if mosaic.is_file() and not redraw_mosaic(mosaic, result, title=scan, same_labels=same_labels):
+        say(f"{scan}: its picture has another layout or is damaged and keeps the old names; segment it again")
+        followed = False
+    if viewed.is_file() and not same_labels:
+        try:
+            renew_labels(viewed, result.labels, result.geometry)
+        except ValueError:
+            viewed.unlink()
+            say(f"{scan}: its volume for the page's viewer was damaged and is removed; segment it again")
+            followed = False
+    return followed

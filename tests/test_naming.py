@@ -20,7 +20,7 @@ from medseg.io.labels import read_labels
 from medseg.io.scan import Scan
 from medseg.label_table import Label, LabelTable
 from medseg.model import Model, Segmentation
-from medseg.report.layout import HEADER, TILE
+from medseg.report.layout import HEADER, TILE, kinds_of
 from medseg.report.mosaic import redraw_mosaic, write_mosaic
 from medseg.report.viewer_volumes import read_viewer_volume
 from medseg.report.write import write_report
@@ -185,3 +185,24 @@ def test_the_page_offers_names_and_suggestions(tmp_path):
     assert text.count("suggestion: bone") == 2
     assert 'data-number="1" data-field="name" value="cerebrospinal fluid"' in text
     assert 'data-field="color" value="#ee6677"' in text
+
+
+def test_damaged_pictures_are_told_of_and_made_anew(phantom_scans, model_folder, tmp_path, capsys):
+    folder, out = shutil.copytree(model_folder, tmp_path / "model"), tmp_path / "out"
+    scan = phantom_scans / "scans" / "RAS.nii.gz"
+    words = ["segment", str(scan), "--model", str(folder), "--out", str(out), "--workers", "0"]
+    assert main(words) == 0
+    mosaic, viewed = out / "report" / "RAS.png", out / "report" / "volumes" / "RAS.js"
+    mosaic.write_bytes(mosaic.read_bytes()[:2000])
+    has_viewer = viewed.is_file()
+    if has_viewer:
+        content = viewed.read_text()
+        viewed.write_text(content.replace(content[200:300], "A" * 100))
+    assert main(["label", str(folder), "--merge", "1,2", "--out", str(out)]) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "its picture has another layout or is damaged" in told
+    assert ("volume for the page's viewer was damaged" in told) == has_viewer
+    assert not viewed.exists()
+    assert main(words) == 0
+    assert kinds_of(np.asarray(Image.open(mosaic))) == 3
+    assert viewed.is_file() == has_viewer

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
 N_SLICES = 4
@@ -12,6 +15,15 @@ OPACITY = 0.5
 LINE = 15
 HEADER = LINE + 4
 """Height of the title above the tiles, in pixels."""
+
+
+def read_mosaic(path: Path) -> Pixels | None:
+    """(height, width, 3), or None when the file is damaged or no picture."""
+    try:
+        with Image.open(path) as page:
+            return np.asarray(page.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
 
 
 def kinds_of(pixels: Pixels) -> int:

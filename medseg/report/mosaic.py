@@ -15,7 +15,7 @@ from medseg.io.atomic import whole_file
 from medseg.label_table import LabelTable
 from medseg.model import LabelArray, Segmentation
 from medseg.report.confidence_part import LEGEND, confidence_at, known_confidence, painted
-from medseg.report.layout import HEADER, LINE, N_SLICES, OPACITY, TILE, kinds_of, tiles_of
+from medseg.report.layout import HEADER, LINE, N_SLICES, OPACITY, TILE, kinds_of, read_mosaic, tiles_of
 
 Pixels = npt.NDArray[np.uint8]
 _NAME = 175
@@ -134,12 +134,11 @@ def redraw_mosaic(path: Path, result: Segmentation, *, title: str, same_labels: 
         same_labels: whether names and colours changed at most; the confidence of other labels is not known.
 
     Returns:
-        Whether that was possible; a picture laid out otherwise stays what it was.
+        Whether that was possible; a picture laid out otherwise, or damaged, stays what it was.
     """
-    with Image.open(path) as page:
-        picture = np.asarray(page.convert("RGB"))
-    found = tiles_of(picture)
-    if found is None:
+    picture = read_mosaic(path)
+    found = None if picture is None else tiles_of(picture)
+    if picture is None or found is None:
         return False
     tiles = found[:, :, : kinds_of(picture) if same_labels else 2].copy()
     shown = labels_at(_display_grid(result), result.labels, result.geometry)

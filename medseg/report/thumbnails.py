@@ -7,11 +7,10 @@ import io
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from medseg.label_table import Label
-from medseg.report.layout import N_SLICES, OPACITY, TILE, tiles_of
+from medseg.report.layout import N_SLICES, OPACITY, TILE, read_mosaic, tiles_of
 
 _QUALITY = 80
 _TOLERANCE = 8
@@ -44,7 +43,7 @@ def shows_confidence(mosaic: Path) -> bool:
 
 def thumbnail(mosaic: Path) -> str:
     """A data URI: the second coloured slice of each plane side by side; empty when the picture cannot be read."""
-    pixels = _read(mosaic)
+    pixels = read_mosaic(mosaic)
     if pixels is None:
         return ""
     tiles = tiles_of(pixels)
@@ -61,7 +60,7 @@ def label_alone(mosaic: Path, label: Label) -> str:
     Every slice is in the mosaic plain and with the colours laid over, so the colour laid over a pixel, and with it
     the label, is known.
     """
-    pixels = _read(mosaic)
+    pixels = read_mosaic(mosaic)
     tiles = None if pixels is None else tiles_of(pixels)
     if tiles is None:
         return ""
@@ -76,14 +75,6 @@ def label_alone(mosaic: Path, label: Label) -> str:
     picture = 0.6 * plain[row, column]
     picture[inside[row, column]] = 0.35 * plain[row, column][inside[row, column]] + 0.65 * np.array(label.color)
     return _data_uri(Image.fromarray(picture.astype(np.uint8)))
-
-
-def _read(mosaic: Path) -> npt.NDArray[np.uint8] | None:
-    try:
-        with Image.open(mosaic) as page:
-            return np.asarray(page.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
 
 
 def _data_uri(picture: Image.Image) -> str:
