@@ -77,6 +77,7 @@ benchmark-confidence: env .venv-peers/installed
 
 bench-speed: env .venv-peers/installed
 	$(BIN)/python -m benchmarks.speed_training
+	$(BIN)/python -m benchmarks.speed_start
 	$(BIN)/python -m benchmarks.speed_stages
 	$(BIN)/python -m benchmarks mni_clean --peers --peers-python .venv-peers/bin/python --out out/bench-speed
 	$(BIN)/python -m benchmarks.large_ct --dicom --slices 458 --labels 4 12 24

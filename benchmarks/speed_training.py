@@ -51,7 +51,8 @@ N_TURNS = 6
 STEPS = 16
 PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}
 """What the command line sets."""
-Step = Callable[[], float]
+Step = Callable[[], float | Tensor]
+"""One step and its loss; ours is a tensor that no step waits for, as in `train`."""
 
 
 class PlainAutoencoder(Autoencoder):
@@ -124,7 +125,7 @@ def _own_step(network: Autoencoder, patches: PatchSampler, device: torch.device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-4, foreach=True)
     count = iter(range(1 << 30))
 
-    def step() -> float:
+    def step() -> Tensor:
         image, inside = (part.to(device) for part in patches.draw(next(count)))
         with autocast(device, "auto", patches.size):
             value = loss(network, image, inside, torch.Generator())
@@ -132,7 +133,7 @@ def _own_step(network: Autoencoder, patches: PatchSampler, device: torch.device)
         value.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        return float(value.detach())
+        return value.detach()
 
     return step
 
@@ -182,7 +183,7 @@ def _work(pipe: Connection, scan: Path, mask: Path, on: str, n_workers: int | No
         pipe.send(plan)
         while pipe.recv():
             started = time.perf_counter()
-            losses = [step() for _ in range(STEPS)]
+            losses = [float(value) for value in [step() for _ in range(STEPS)]]
             pipe.send(((time.perf_counter() - started) / STEPS, losses))
         pipe.send(_busy_share(step) if on != "cpu" else 0.0)
 

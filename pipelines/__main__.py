@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from medseg.pipelines.fork_server import start_fork_server
 from medseg.pipelines.slicer_module import PrintDescription
 
 from medseg import __version__
@@ -240,6 +241,11 @@ def _add_slicer(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
 
 
+def _wants_workers(args: argparse.Namespace) -> bool:
+    """Whether this machine's own worker processes will be needed, unless all is done already."""
+    return args.command in {"run", "segment"} and args.workers != 0 and not getattr(args, "scheduler", None)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -250,6 +256,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Large pages for PyTorch's tensors on a CPU: embedding takes a fifth less time.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     logging.basicConfig(level=logging.WARNING, format="medseg: %(message)s", stream=sys.stderr)
+    if _wants_workers(args):
+        start_fork_server()
     from medseg.pipelines.commands import COMMANDS
     from medseg.pipelines.progress import speak_json
 

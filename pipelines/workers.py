@@ -6,7 +6,6 @@ processes together, so a death is noticed at once, and looks at time and memory 
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from medseg.pipelines.crash_log import frames_of_dump
+from medseg.pipelines.fork_server import worker_context
 from medseg.pipelines.manifest import RECORDS, Record
 from medseg.pipelines.resources import available_memory, resident_memory, total_memory
 from medseg.pipelines.work import DUMP_SIGNAL, Order, serve
@@ -110,11 +110,7 @@ class Pool:
     """Workers that are replaced when they die; use it as a context."""
 
     def __init__(self, order: Order, n_workers: int, limits: Limits) -> None:
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        self._context: Any = multiprocessing.get_context(method)
-        if method == "forkserver":
-            # The server imports PyTorch once; workers are forked from it in milliseconds.
-            self._context.set_forkserver_preload(["medseg.pipelines.work"])
+        self._context = worker_context()
         self._order, self._n_workers, self._limits = order, n_workers, limits
         self._workers: list[Worker] = []
         self._n_started = 0
