@@ -54,7 +54,7 @@ test-slow: dev
 lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy medseg pipelines
+	$(BIN)/mypy
 
 wheel: dev
 	$(BIN)/python -m build --wheel

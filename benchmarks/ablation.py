@@ -14,12 +14,12 @@ from torch.nn import functional
 from benchmarks import ours, plain
 from benchmarks.scoring import Row
 from benchmarks.sets import Part
-from medseg.autoencoder import Autoencoder
+from medseg.clustering.per_scan import ScanTissues, normalise
+from medseg.clustering.posteriors import Intervals
 from medseg.config import ClusteringConfig
-from medseg.embedding import embed
-from medseg.evidence import Intervals
-from medseg.preprocessing import Prepared
-from medseg.scan_tissues import ScanTissues, normalise
+from medseg.network.autoencoder import Autoencoder
+from medseg.network.tiled_inference import embed
+from medseg.preprocessing.prepare import Prepared
 
 Denoise = Callable[[Autoencoder, Prepared], MetaTensor]
 

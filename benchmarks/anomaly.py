@@ -22,9 +22,10 @@ from sklearn.metrics import average_precision_score
 
 from benchmarks.quality_control import coarse
 from medseg import Model, find_scans, load_config
-from medseg.anomaly import anomaly_of
-from medseg.geometry import Geometry, resample
-from medseg.histogram import median_and_spread
+from medseg.model.segment import anomaly_of
+from medseg.preprocessing.histogram import median_and_spread
+from medseg.spatial.geometry import Geometry
+from medseg.spatial.resample import resample
 from sample_data.benchmark_phantoms import INTENSITIES, mni_phantom
 
 Bools = npt.NDArray[np.bool_]

@@ -10,16 +10,17 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 import torch
-from medseg.pipelines.resources import forget_peak_memory
 from monai.data.meta_tensor import MetaTensor
 from sklearn.cluster import KMeans
 
 from benchmarks.scoring import Costs, Row, load, pair_of, score
 from benchmarks.sets import Case, Part
-from medseg.bias import estimate_bias
-from medseg.geometry import Geometry, resample
-from medseg.histogram import Histogram, gaussian_em
+from medseg.batch.resources import forget_peak_memory
 from medseg.io.atomic import whole_file
+from medseg.preprocessing.histogram import Histogram, gaussian_em
+from medseg.spatial.geometry import Geometry
+from medseg.spatial.resample import resample
+from medseg.tissues.bias import estimate_bias
 
 Labels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

@@ -14,10 +14,11 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from scipy.optimize import linear_sum_assignment
 
-from medseg.config import Config, load_config
-from medseg.ensemble import Ensemble
-from medseg.model import Model
-from medseg.overlap import adjusted_rand_index, confusion
+from medseg.clustering.ensemble import Ensemble
+from medseg.config import Config
+from medseg.config_files import load_config
+from medseg.evaluation.overlap import adjusted_rand_index, confusion
+from medseg.model.model import Model
 from sample_data.two_channels import centred_grid, two_channels
 
 NOISES = (20.0, 40.0)

@@ -25,10 +25,10 @@ from benchmarks.scoring import load
 from benchmarks.sets import SETS, Case, Part
 from benchmarks.table import machine
 from medseg import Model, load_config
-from medseg.certainty import ONE
-from medseg.fitting import Reading, fit_model
 from medseg.io.atomic import whole_file, write_text_whole
-from medseg.model import Segmentation
+from medseg.labels.confidence import ONE
+from medseg.model.fit import Reading, fit_model
+from medseg.model.segmentation import Segmentation
 from medseg.report.layout import tiles_of
 from medseg.report.mosaic import write_mosaic
 
@@ -119,12 +119,12 @@ def picture_of_cuts(name: str, args: argparse.Namespace) -> str:
     model, case = fitted(part, name, args.out, args.seed)
     image, mask = load(case)
     finest = model.segment(image, mask, finest=True)
-    if finest.finest is None or model.hierarchy is None:
+    if finest.finest is None:
         raise ValueError("the model has no hierarchy")
     columns = []
     for cut in CUTS:
         cutted = model.cut_to(cut)
-        labels = model.hierarchy.numbers(cut)[finest.finest].astype(np.uint8)
+        labels = model.scheme.hierarchy.numbers(cut)[finest.finest].astype(np.uint8)
         columns.append(_column(image, Segmentation(labels, finest.geometry, cutted.table), args.out))
     pages = [columns[0][0], *(colored for _, colored in columns)]
     picture = _captioned(np.concatenate(pages, axis=1), ["the scan", *(f"{cut} labels" for cut in CUTS)])

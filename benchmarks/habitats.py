@@ -18,7 +18,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from medseg.io.labels import read_labels
+from medseg.io.label_volumes import read_labels
 from sample_data.habitats import case, truth
 
 LEVELS = (50.0, 130.0, 210.0)
@@ -46,7 +46,7 @@ def run(folder: Path, n_clusters: int) -> tuple[Path, list[dict[str, str]]]:
     out = folder / f"out{n_clusters}"
     words = ["run", folder / "scans", "--masks", folder / "regions", "--out", out, "--config", "habitats",
              "--set", f"clustering.n_clusters={n_clusters}"]  # fmt: skip
-    subprocess.run([sys.executable, "-m", "medseg.pipelines", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "medseg", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
     with (out / "habitats_stability.csv").open() as file:
         return out, list(csv.DictReader(file))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
-from medseg.io.find import find_scans
+from medseg.io.discovery import find_scans
 from sample_data.dicom_series import write_dicom_series
 
 SLICES = 100

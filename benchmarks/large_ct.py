@@ -41,7 +41,7 @@ def write_large(source: Path, folder: Path, n_slices: int, *, dicom: bool) -> No
 
 def medseg(*words: object) -> None:
     """Run the command; its progress is shown."""
-    subprocess.run([sys.executable, "-m", "medseg.pipelines", *map(str, words)], check=True)
+    subprocess.run([sys.executable, "-m", "medseg", *map(str, words)], check=True)
 
 
 def measure(source: Path, folder: Path, n_labels: int) -> str:

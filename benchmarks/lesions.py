@@ -17,8 +17,8 @@ from scipy import ndimage
 from benchmarks.anomaly import LESIONS, Bools, planted
 from benchmarks.quality_control import coarse
 from medseg import Model, load_config
-from medseg.model import LabelArray
-from medseg.scan_tissues import ScanTissues
+from medseg.clustering.per_scan import ScanTissues
+from medseg.model.segmentation import LabelArray
 from sample_data.benchmark_phantoms import INTENSITIES, mni_phantom
 
 RADII_MM = (10.0, 20.0)

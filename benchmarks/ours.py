@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from medseg.pipelines.resources import forget_peak_memory
 
 from benchmarks.scoring import Costs, Row, load, pair_of, score
 from benchmarks.sets import Case, Part
 from medseg import Model, load_config
-from medseg.evaluation import Pair
-from medseg.fitting import Reading, fit_model
-from medseg.io.labels import write_labels
-from medseg.objective import loss as likelihood
+from medseg.batch.resources import forget_peak_memory
+from medseg.evaluation.evaluate import Pair
+from medseg.io.label_volumes import write_labels
+from medseg.model.fit import Reading, fit_model
+from medseg.network.loss import loss as likelihood
+from medseg.network.training import Loss
 from medseg.report.mosaic import write_mosaic
-from medseg.training import Loss
 
 Change = Callable[[Model], Model]
 

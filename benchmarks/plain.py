@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from medseg.pipelines.resources import forget_peak_memory
 from monai.data.meta_tensor import MetaTensor
 from monai.networks.nets.autoencoder import AutoEncoder
 from sklearn.cluster import KMeans
@@ -15,13 +14,16 @@ from torch import Tensor, nn
 from benchmarks.scoring import Costs, Row, load, pair_of, score
 from benchmarks.sets import Part
 from medseg import load_config
+from medseg.batch.resources import forget_peak_memory
+from medseg.clustering.per_scan import normalise
 from medseg.config import Config
-from medseg.fingerprint import ScanFingerprint
-from medseg.geometry import Geometry
-from medseg.model import labels_on
-from medseg.patches import PatchSampler
-from medseg.preprocessing import Plan, Prepared, foreground_of
-from medseg.scan_tissues import normalise
+from medseg.model.segment import labels_on
+from medseg.network.patches import PatchSampler
+from medseg.preprocessing.fingerprint import ScanFingerprint
+from medseg.preprocessing.foreground import foreground_of
+from medseg.preprocessing.plan import Plan
+from medseg.preprocessing.prepare import Prepared
+from medseg.spatial.geometry import Geometry
 
 CHANNELS = (16, 16, 16)
 NOISE = 0.3

@@ -2,7 +2,7 @@
 
 Scans are flagged against the scans that the model was fitted on, never against themselves: IBSR18 is fitted on five
 brains and tried on the other five, both ways, at about 2 mm (every second voxel, so that it takes minutes);
-phantoms are fitted on ten and tried on twenty others. The limits are those of `medseg.quality`, the same for all.
+phantoms are fitted on ten and tried on twenty others. The limits are those of `medseg.quality.reference`, for all.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg import Model, load_config, read_scan
 from medseg.errors import InputError
-from medseg.geometry import Geometry
 from medseg.io.scan import Scan
+from medseg.spatial.geometry import Geometry
 from sample_data.faults import FAULTS, another_body_part, person
 
 STEPS = "training.max_steps=60"

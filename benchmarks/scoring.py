@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-from medseg.pipelines.resources import peak_memory_mb
 from monai.data.meta_tensor import MetaTensor
 
 from benchmarks.sets import Case, Part
 from medseg import read_scan
-from medseg.evaluation import Pair, evaluate
-from medseg.geometry import Geometry
+from medseg.batch.resources import peak_memory_mb
+from medseg.evaluation.evaluate import Pair, evaluate
+from medseg.evaluation.scores import ScanMetrics
 from medseg.io.read import read_mask
-from medseg.metrics import ScanMetrics
-from medseg.model import LabelArray
+from medseg.model.segmentation import LabelArray
+from medseg.spatial.geometry import Geometry
 
 
 @dataclass

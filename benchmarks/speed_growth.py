@@ -18,7 +18,7 @@ import nibabel as nib
 import numpy as np
 
 from medseg import Model, load_config, read_scan
-from medseg.geometry import Geometry
+from medseg.spatial.geometry import Geometry
 from sample_data.phantom import phantom
 
 GRID = Geometry((35, 39, 33), np.diag([4.0, 4.0, 4.0, 1.0]))
@@ -38,7 +38,7 @@ def measure(model: Path, scans: Path, out: Path) -> str:
     The manifest has tenths of a second, so a median would be one of a few numbers; the first scan loads libraries.
     """
     words = ["segment", scans, "--model", model, "--out", out, "--workers", 1]
-    subprocess.run([sys.executable, "-m", "medseg.pipelines", *map(str, words)], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "medseg", *map(str, words)], check=True, stderr=subprocess.DEVNULL)
     with (out / "manifest.csv").open() as file:
         rows = list(csv.DictReader(file))
     seconds = [float(row["seconds"]) for row in rows]

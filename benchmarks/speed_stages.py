@@ -19,17 +19,19 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from medseg.pipelines import segmenting
-from medseg.pipelines.manifest import Record
-from medseg.pipelines.outputs import Job
-from medseg.pipelines.resources import peak_memory_mb
 from torch.profiler import ProfilerActivity, profile
 
-import medseg.model as model_module
+import medseg.model.model as model_module
 from benchmarks.table import machine
-from medseg import Model, clustering, find_scans, load_config, scan_tissues
-from medseg.memory import freed_memory_kept
-from medseg.preprocessing import Plan
+from medseg import Model, find_scans, load_config
+from medseg.batch import segment_scan as segmenting
+from medseg.batch.outputs import Job
+from medseg.batch.records import Record
+from medseg.batch.resources import peak_memory_mb
+from medseg.clustering import cohort as clustering
+from medseg.clustering import per_scan as scan_tissues
+from medseg.preprocessing.plan import Plan
+from medseg.runtime.memory import freed_memory_kept
 from sample_data.benchmark_phantoms import mni_phantom
 
 STAGES: tuple[tuple[Any, str, str], ...] = (

@@ -36,7 +36,7 @@ def opened(folder: Path, turn: int) -> tuple[float, float]:
     path = os.pathsep.join([str(folder / "hook"), *filter(None, [os.environ.get("PYTHONPATH")])])
     started = time.time()
     command = subprocess.Popen(
-        [sys.executable, "-m", "medseg.pipelines", *map(str, words)],
+        [sys.executable, "-m", "medseg", *map(str, words)],
         stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path, "MEDSEG_OPENED": str(log)},
     )  # fmt: skip
     if command.wait():

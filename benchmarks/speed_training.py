@@ -37,15 +37,16 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from medseg import load_config
-from medseg.autoencoder import Autoencoder, by_voxel, every_second, from_every_second
-from medseg.fingerprint import ScanFingerprint
-from medseg.geometry import Geometry
 from medseg.io.read import read_mask, read_scan
-from medseg.memory import freed_memory_kept
-from medseg.objective import loss
-from medseg.patches import PatchSampler
-from medseg.preprocessing import Plan, foreground_of
-from medseg.training import autocast
+from medseg.network.autoencoder import Autoencoder, by_voxel, every_second, from_every_second
+from medseg.network.loss import loss
+from medseg.network.patches import PatchSampler
+from medseg.network.training import autocast
+from medseg.preprocessing.fingerprint import ScanFingerprint
+from medseg.preprocessing.foreground import foreground_of
+from medseg.preprocessing.plan import Plan
+from medseg.runtime.memory import freed_memory_kept
+from medseg.spatial.geometry import Geometry
 
 N_TURNS = 6
 STEPS = 16
@@ -80,7 +81,7 @@ class PlainAutoencoder(Autoencoder):
 
 
 def plain_loss(network: Autoencoder, patches: Tensor, inside: Tensor) -> Tensor:
-    """As `medseg.objective.loss`."""
+    """As `medseg.network.loss.loss`."""
     standardised = network.standardise(patches, inside)
     log_prior = network(torch.cat([standardised, inside], dim=1))
     likelihood = network.log_likelihood(standardised.reshape(-1, 1)).T

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.sets import Part
-from medseg.io.labels import read_labels
-from medseg.overlap import adjusted_rand_index, confusion
+from medseg.evaluation.overlap import adjusted_rand_index, confusion
+from medseg.io.label_volumes import read_labels
 
 
 def compare(part: Part, out: Path, seeds: Sequence[int]) -> str:

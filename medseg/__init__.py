@@ -11,57 +11,61 @@ The five lines that the rest is a comment on::
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from medseg.version import __version__
+
 if TYPE_CHECKING:
-    from medseg.autoencoder import load_encoder
-    from medseg.bundle import network_input, write_bundle
-    from medseg.config import Config, load_config
+    from medseg.config import Config
+    from medseg.config_files import load_config
     from medseg.errors import ConfigError, InputError, MedsegError, ModelError
-    from medseg.geometry import Geometry, resample
     from medseg.io.channels import group_channels
-    from medseg.io.dicom_seg import read_dicom_seg, write_dicom_seg
-    from medseg.io.find import find_scans
-    from medseg.io.labels import read_labels, write_color_table, write_labels
+    from medseg.io.dicom_seg.writer import read_dicom_seg, write_dicom_seg
+    from medseg.io.discovery import find_scans
+    from medseg.io.label_volumes import read_labels, write_color_table, write_labels
+    from medseg.io.mrb import write_mrb
     from medseg.io.read import read_scan
     from medseg.io.scan import Scan
-    from medseg.io.slicer import write_seg_nrrd
-    from medseg.io.slicer_scene import write_mrb
-    from medseg.label_table import Code, Label, LabelTable
-    from medseg.model import Model, Segmentation
-
-__version__ = "0.1.0"
+    from medseg.io.seg_nrrd import write_seg_nrrd
+    from medseg.labels.table import Code, Label, LabelTable
+    from medseg.model.bundle import network_input, write_bundle
+    from medseg.model.model import Model
+    from medseg.model.segmentation import Segmentation
+    from medseg.network.autoencoder import load_encoder
+    from medseg.spatial.geometry import Geometry
+    from medseg.spatial.resample import resample
 
 # torch takes seconds to import, so a name is loaded when it is first used.
 _HOME = {
-    "load_encoder": "autoencoder",
-    "network_input": "bundle",
-    "write_bundle": "bundle",
+    "load_encoder": "network.autoencoder",
+    "network_input": "model.bundle",
+    "write_bundle": "model.bundle",
     "Config": "config",
-    "load_config": "config",
+    "load_config": "config_files",
     "ConfigError": "errors",
     "InputError": "errors",
     "MedsegError": "errors",
     "ModelError": "errors",
-    "Geometry": "geometry",
-    "resample": "geometry",
-    "find_scans": "io.find",
+    "Geometry": "spatial.geometry",
+    "resample": "spatial.resample",
+    "find_scans": "io.discovery",
     "group_channels": "io.channels",
-    "read_labels": "io.labels",
-    "write_color_table": "io.labels",
-    "write_labels": "io.labels",
+    "read_labels": "io.label_volumes",
+    "write_color_table": "io.label_volumes",
+    "write_labels": "io.label_volumes",
     "read_scan": "io.read",
     "Scan": "io.scan",
-    "write_seg_nrrd": "io.slicer",
-    "read_dicom_seg": "io.dicom_seg",
-    "write_dicom_seg": "io.dicom_seg",
-    "write_mrb": "io.slicer_scene",
-    "Code": "label_table",
-    "Label": "label_table",
-    "LabelTable": "label_table",
-    "Model": "model",
-    "Segmentation": "model",
+    "write_seg_nrrd": "io.seg_nrrd",
+    "read_dicom_seg": "io.dicom_seg.writer",
+    "write_dicom_seg": "io.dicom_seg.writer",
+    "write_mrb": "io.mrb",
+    "Code": "labels.table",
+    "Label": "labels.table",
+    "LabelTable": "labels.table",
+    "Model": "model.model",
+    "Segmentation": "model.segmentation",
 }
 __all__ = [
     "Code",
@@ -103,3 +107,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _show_in_notebooks() -> None:
+    """Let Jupyter show scans and segmentations as pictures, when it is a notebook that imports medseg."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
+    if shell is not None:
+        import_module("medseg.report.notebook").register(shell.display_formatter)
+
+
+_show_in_notebooks()

@@ -2,7 +2,7 @@
 
 import sys
 
-from medseg.pipelines.__main__ import main
+from medseg.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

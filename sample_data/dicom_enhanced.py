@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import EnhancedCTImageStorage, EnhancedMRImageStorage
 
-from medseg.geometry import Geometry
+from medseg.spatial.geometry import Geometry
 from sample_data.dicom_series import LPS_FROM_RAS, Modality, empty_file
 
 Dialect = Literal["siemens", "philips", "canon"]

@@ -13,7 +13,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
-from medseg.geometry import Geometry
+from medseg.spatial.geometry import Geometry
 
 Modality = Literal["CT", "MR"]
 Voxels = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from scipy import ndimage
 
-from medseg.geometry import Geometry
+from medseg.spatial.geometry import Geometry
 from sample_data.phantom import phantom
 
 Fault = Callable[[MetaTensor, int], MetaTensor]

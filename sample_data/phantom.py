@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.geometry import Geometry
+from medseg.spatial.geometry import Geometry
 
 INTENSITIES = {1: 60.0, 2: 150.0, 3: 220.0}
 """Mean intensity of each label; the background is 0."""

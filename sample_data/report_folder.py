@@ -11,15 +11,15 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from scipy import ndimage
 
-from medseg.examples import Example
-from medseg.geometry import Geometry
-from medseg.label_table import LabelTable
-from medseg.model import Segmentation
-from medseg.places import NAMES as PLACES
-from medseg.places import places_of
+from medseg.labels.location import NAMES as PLACES
+from medseg.labels.location import places_of
+from medseg.labels.table import LabelTable
+from medseg.model.segmentation import Segmentation
+from medseg.network.examples import Example
 from medseg.report.mosaic import write_mosaic
-from medseg.report.training_part import write_examples
+from medseg.report.training import write_examples
 from medseg.report.viewer_volumes import write_viewer_volume
+from medseg.spatial.geometry import Geometry
 from sample_data.phantom import phantom
 
 CREATED = "2026-11-22T12:00:00+00:00"

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.geometry import Geometry
+from medseg.spatial.geometry import Geometry
 
 MEANS = {1: (100.0, 60.0), 2: (100.0, 160.0), 3: (190.0, 110.0)}
 """Mean of each region in each channel; the background is 0."""

@@ -5,36 +5,31 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
 
 warnings.filterwarnings("ignore", category=UserWarning, module="monai")
 
 from medseg import Model, load_config, read_scan
-from medseg.io.labels import write_labels
-from sample_data.phantom import grids, phantom
-
-SHARED = Path(__file__).parents[2] / "shared"
-GRIDS = grids()
-
-
-def shared(path: str) -> Path:
-    """A file of the real scans beside the project; the test is skipped where they are absent."""
-    found = SHARED / path
-    if not found.exists():
-        pytest.skip(f"real scans not here: {path}")
-    return found
+from medseg.io.label_volumes import write_labels
+from sample_data.phantom import phantom
+from tests.support.cohorts import write_cohort
+from tests.support.scans import GRIDS, write_nifti
 
 
-def write_nifti(image, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    affine = np.asarray(image.affine)
-    nifti = nib.Nifti1Image(image.as_tensor()[0].numpy(), affine)
-    nifti.set_sform(affine, 1)
-    nifti.set_qform(affine, 1)
-    nib.save(nifti, path)
-    return path
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory) -> Path:
+    """Five small phantoms."""
+    return write_cohort(tmp_path_factory.mktemp("cohort") / "in", 5)
+
+
+@pytest.fixture(scope="session")
+def quick_model(cohort, tmp_path_factory) -> Path:
+    """Labels by intensity of the whole cohort: half a second a scan."""
+    changes = ["training.max_steps=4", "clustering.tissues=cohort", "clustering.bias_mm=null"]
+    scans = [read_scan(path) for path in sorted(cohort.glob("*"))[:2]]
+    folder = tmp_path_factory.mktemp("quick") / "model"
+    Model.fit(scans, load_config("smoke", changes), device="cpu").save(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,167 +1,216 @@
-"""The house holds: imports point down, libraries enter by their door, files and functions stay small."""
+"""The house holds: imports point down, nothing in a circle, libraries enter by their door, files stay small.
+
+Each rule is a function from modules to complaints, so that the tests of the rules can hand it modules that break them.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-FILES = sorted([*(ROOT / "medseg").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")])
+from tests.support.paths import ROOT
 
-# Lower layers first; a module may import from its own layer and from those before it.
-LAYERS = (
-    {"medseg", "medseg.errors", "medseg.config", "medseg.configs"},
-    {
-        "medseg.geometry",
-        "medseg.label_table",
-        "medseg.devices",
-        "medseg.memory",
-        "medseg.histogram",
-        "medseg.store",
-        "medseg.notebook",
-        "medseg.own_transforms",
-        "medseg.slabs",
-    },
-    {"medseg.io"},
-    {"medseg.foreground", "medseg.fingerprint", "medseg.cleanup", "medseg.overlap", "medseg.distance", "medseg.places"},
-    {"medseg.preprocessing", "medseg.metrics", "medseg.evaluation"},
-    {
-        "medseg.autoencoder",
-        "medseg.objective",
-        "medseg.patches",
-        "medseg.mixture",
-        "medseg.fields",
-        "medseg.bias",
-        "medseg.partial_volume",
-        "medseg.pure_tissues",
-        "medseg.tissues",
-        "medseg.evidence",
-        "medseg.texture",
-        "medseg.local_means",
-        "medseg.surroundings",
-        "medseg.windows",
-    },
-    {"medseg.embedding", "medseg.symmetry"},
-    {"medseg.quality", "medseg.measuring", "medseg.scan_tissues"},
-    {"medseg.checkpoint", "medseg.training", "medseg.clustering"},
-    {"medseg.ensemble"},
-    {
-        "medseg.description",
-        "medseg.hierarchy",
-        "medseg.cutting",
-        "medseg.certainty",
-        "medseg.model",
-        "medseg.segmentation",
-        "medseg.summary",
-        "medseg.model_folder",
-        "medseg.fitting",
-        "medseg.suggestions",
-        "medseg.anomaly",
-        "medseg.examples",
-        "medseg.habitats",
-        "medseg.bundle",
-    },
-    {"medseg.report"},
-    {"medseg.pipelines", "medseg.__main__"},
+Modules = Mapping[str, ast.Module]
+
+ROOMS = (
+    *("errors", "version", "types", "config", "config_files", "labels.table", "spatial", "runtime", "io"),
+    *("preprocessing", "network", "tissues", "clustering", "labels", "quality", "evaluation", "model", "report"),
+    *("batch", "cli", "__main__"),
 )
+"""Package order is import order: a module imports from its own room and from those before it."""
 DOORS = {
-    "SimpleITK": "medseg.io",
-    "pydicom": "medseg.io",
-    "highdicom": "medseg.io",
-    "nibabel": ("medseg.io", "medseg.geometry"),
-    "torch.distributed": "medseg.training",
-    "dask": "medseg.pipelines.cluster",
-    "cc3d": "medseg.cleanup",
-    "rich": "medseg.pipelines",
-    "PIL": ("medseg.report", "medseg.notebook"),
-    "argparse": "medseg.pipelines",
-}
+    "SimpleITK": ("io",),
+    "pydicom": ("io.dicom", "io.dicom_seg", "io.pacs", "io.discovery"),
+    "highdicom": ("io.dicom", "io.dicom_seg"),
+    "nibabel": ("io", "spatial.geometry"),
+    "pynetdicom": ("io.pacs.dimse",),
+    "dicomweb_client": ("io.pacs.dicomweb",),
+    "requests": ("io.pacs.dicomweb",),
+    "monai": ("io", "spatial", "runtime", "preprocessing", "network", "tissues", "clustering", "labels", "quality",
+              "model", "report", "batch", "cli"),
+    "sklearn": ("clustering", "labels.hierarchy", "model", "evaluation"),
+    "skimage": ("clustering.regions",),
+    "scipy": ("io", "spatial", "preprocessing", "network", "tissues", "clustering", "labels", "quality", "evaluation",
+              "model"),
+    "zlib_ng": ("io.atomic", "io.compact", "io.label_volumes"),
+    "safetensors": ("network", "model.folder", "model.bundle"),
+    "cc3d": ("labels.cleanup",),
+    "fill_voids": ("labels.cleanup", "preprocessing.foreground"),
+    "torch.distributed": ("network.training",),
+    "distributed": ("batch.cluster",),
+    "dask": ("batch.cluster",),
+    "tensorboard": ("cli.train_events",),
+    "threadpoolctl": ("runtime", "batch", "clustering"),
+    "ipyniivue": ("report.niivue",),
+    "rich": ("batch.progress", "cli"),
+    "PIL": ("report",),
+    "yaml": ("config_files", "cli.label_file"),
+    "pydantic": ("config", "config_files", "labels.table", "preprocessing", "model.folder", "quality.reference",
+                 "network.training", "report.outcome", "cli.label_file"),
+    "argparse": ("cli",),
+}  # fmt: skip
+EVERYWHERE = {"torch", "numpy"}
 
 
-def module_name(path: Path) -> str:
-    parts = list(path.relative_to(ROOT).with_suffix("").parts)
-    if parts[0] == "pipelines":
-        parts.insert(0, "medseg")
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def modules() -> dict[str, ast.Module]:
+    found = {}
+    for path in sorted((ROOT / "medseg").rglob("*.py")):
+        parts = path.relative_to(ROOT / "medseg").with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(path.read_text())
+    return found
 
 
-def imports_of(tree: ast.Module) -> set[str]:
-    names = set()
+HOUSE = modules()
+
+
+def imports_of(tree: ast.Module, known: Modules) -> set[str]:
+    """Dotted names of all that a module imports: lazily, under TYPE_CHECKING and by name, too."""
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module or ""}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            submodules = {name for name in inner if name.removeprefix("medseg.") in known}
+            names |= submodules | ({node.module} if submodules != inner else set())
+            names |= inner if node.module == "torch" else set()
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"import_module", "importlib.import_module"}:
+            names |= {arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)}
     return names
 
 
-def layer_of(name: str) -> int:
-    found = [
-        n for n, layer in enumerate(LAYERS) if any(name == m or name.startswith(f"{m}.") for m in layer - {"medseg"})
-    ]
-    return found[0] if found else 0
+def own_imports(tree: ast.Module, known: Modules) -> set[str]:
+    """Names of modules of the house, without ``medseg.``; the package itself is the empty name."""
+    found = {name for name in imports_of(tree, known) if name == "medseg" or name.startswith("medseg.")}
+    return {name.removeprefix("medseg").removeprefix(".") for name in found}
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_imports_point_down(path):
-    # Model.fit, load and save are doors to the two modules that know how; the package's own names are lazy.
-    allowed_up = {"medseg.model": {"medseg.fitting", "medseg.model_folder"}}
-    name = module_name(path)
-    if name == "medseg":
-        return
-    known = set().union(*LAYERS)
-    assert any(name == m or name.startswith(f"{m}.") for m in known - {"medseg"}), f"{name} has no layer"
-    for imported in imports_of(ast.parse(path.read_text())):
-        if imported.startswith("medseg.") and not any(imported.startswith(a) for a in allowed_up.get(name, ())):
-            assert layer_of(imported) <= layer_of(name), f"{name} imports {imported} from above"
+def room_of(name: str) -> int:
+    fits = [n for n, room in enumerate(ROOMS) if name == room or name.startswith(f"{room}.")]
+    return max(fits, key=lambda n: len(ROOMS[n]), default=-1)
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_libraries_enter_by_their_door(path):
-    name = module_name(path)
-    for imported in imports_of(ast.parse(path.read_text())):
-        for library, doors in DOORS.items():
-            if imported == library or imported.startswith(f"{library}."):
-                doors = (doors,) if isinstance(doors, str) else doors
-                assert any(name == d or name.startswith(f"{d}.") for d in doors), f"{name} imports {library}"
+def upward(known: Modules) -> Iterator[str]:
+    for name, tree in known.items():
+        if not name:
+            continue  # the package's own names are lazy
+        if room_of(name) < 0:
+            yield f"{name} has no room"
+        for imported in own_imports(tree, known):
+            if not imported or room_of(imported) > room_of(name):
+                yield f"{name} imports {imported or 'medseg'} from above"
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_files_and_functions_stay_small(path):
+def circles(known: Modules) -> Iterator[str]:
+    """Every module that reaches itself."""
+    graph = {name: own_imports(tree, known) & set(known) - {name} for name, tree in known.items() if name}
+    for name, imported in graph.items():
+        reached, left = set(), list(imported)
+        while left:
+            other = left.pop()
+            if other in graph and other not in reached:
+                reached.add(other)
+                left += graph[other]
+        if name in reached:
+            yield f"{name} imports itself through {', '.join(sorted(reached & set(graph)))[:200]}"
+
+
+def outside_their_door(known: Modules) -> Iterator[str]:
+    for name, tree in known.items():
+        for imported in imports_of(tree, known):
+            for library, doors in DOORS.items():
+                is_it = imported == library or imported.startswith(f"{library}.")
+                if is_it and not any(name == door or name.startswith(f"{door}.") for door in doors):
+                    yield f"{name} imports {library}, whose door is {', '.join(doors)}"
+
+
+def without_a_door(known: Modules) -> Iterator[str]:
+    import sys
+
+    for name, tree in known.items():
+        for imported in imports_of(tree, known):
+            top = imported.split(".")[0]
+            if top not in {"medseg", *EVERYWHERE, *DOORS, *sys.stdlib_module_names}:
+                yield f"{name} imports {top}, which has no door"
+
+
+RULES = (upward, circles, outside_their_door, without_a_door)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_house_holds(rule):
+    assert list(rule(HOUSE)) == []
+
+
+PROBES = {
+    "upward": ("spatial.geometry", "from medseg.model.model import Model", upward),
+    "upward, lazily": ("io.scan", "def f():\n    from medseg.report import page", upward),
+    "upward, for types": ("io.scan", "if TYPE_CHECKING:\n    import medseg.batch.pool", upward),
+    "upward, by name": ("network.loss", "import_module('medseg.cli.main')", upward),
+    "the package": ("io.scan", "from medseg import Model", upward),
+    "a new room": ("drawers.things", "", upward),
+    "circle": ("spatial.geometry", "from medseg.spatial.resample import resample", circles),
+    "circle, lazily": ("io.scan", "def f():\n    from medseg.io.read import read_scan", circles),
+    "circle, for types": ("labels.hierarchy", "if TYPE_CHECKING:\n    import medseg.labels.scheme", circles),
+    "unknown library": ("io.nifti", "import pandas", without_a_door),
+    **{
+        f"door of {library}": ("spatial.chunks" if library != "monai" else "evaluation.overlap",
+                               f"def f():\n    from {library} import anything", outside_their_door)
+        for library in DOORS if library != "scipy"
+    },
+    "door of scipy": ("cli.main", "import scipy.ndimage", outside_their_door),
+    "door of torch.distributed": ("network.loss", "from torch import distributed", outside_their_door),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_each_rule_catches_what_breaks_it(probe):
+    name, code, rule = PROBES[probe]
+    added = ast.parse(code).body
+    tree = HOUSE.get(name, ast.Module([], []))
+    changed = {**HOUSE, name: ast.Module([*tree.body, *added], [])}
+    assert [found for found in rule(changed) if found.startswith(name) or rule is circles]
+
+
+def functions_of(tree: ast.Module) -> Iterator[tuple[str, int, int]]:
+    """Name, lines without docstring, parameters."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno - len((ast.get_docstring(node) or "").splitlines())
+            yield node.name, lines, len(node.args.args) + len(node.args.kwonlyargs)
+
+
+PATHS = sorted(p for folder in ("medseg", "pipelines") for p in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_stay_small(path: Path):
     text = path.read_text()
     assert len(text.splitlines()) <= 300
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            body = node.end_lineno - node.lineno - (len((ast.get_docstring(node) or "").splitlines()))
-            assert body <= 60, f"{node.name} has {body} lines"
-            arguments = node.args
-            assert len(arguments.args) + len(arguments.kwonlyargs) <= 8, f"{node.name} has too many parameters"
+    for name, lines, parameters in functions_of(ast.parse(text)):
+        assert lines <= 60, f"{name} has {lines} lines"
+        assert parameters <= 8, f"{name} has {parameters} parameters"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.relative_to(ROOT).parts[0] == "medseg"], ids=module_name)
-def test_the_library_is_silent_and_loads_no_pickle(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        assert not isinstance(node, ast.Assert), f"assert in {path.name}"
+@pytest.mark.parametrize("name", [name for name in HOUSE if name.split(".")[0] not in {"batch", "cli", "__main__"}])
+def test_the_library_is_silent_and_loads_no_pickle(name):
+    for node in ast.walk(HOUSE[name]):
+        assert not isinstance(node, ast.Assert), f"assert in {name}"
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             assert called != "print"
             assert called not in {
-                "torch.load",
-                "torch.save",
-                "pickle.load",
-                "pickle.loads",
-                "yaml.load",
-                "eval",
-                "exec",
+                *("torch.load", "torch.save", "pickle.load", "pickle.loads", "yaml.load", "eval", "exec"),
             }
         if isinstance(node, ast.Attribute):
             assert ast.unparse(node) not in {"os.environ", "sys.argv"}
 
 
 def test_no_path_of_this_machine_and_no_drawer_names():
-    for path in FILES:
+    for path in PATHS:
         assert not re.search(r"/(work|root|home)/", path.read_text()), path
         assert path.name not in {"utils.py", "helpers.py", "common.py", "misc.py"}

@@ -1,23 +1,46 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import yaml
 from pydantic import BaseModel
 
-from medseg.config import Config, config_names, load_config
+from medseg.cli.main import main
+from medseg.config import Config
+from medseg.config_files import config_names, config_summary, load_config
 from medseg.errors import ConfigError
+from tests.support.paths import ROOT
 
 
 @pytest.mark.parametrize("name", config_names())
-def test_every_config_is_complete_and_commented(name, request):
-    path = request.config.rootpath / "configs" / f"{name}.yaml"
+def test_a_config_holds_what_differs_from_the_defaults(name):
+    path = ROOT / "configs" / f"{name}.yaml"
     text = path.read_text()
-    assert set(leaves(yaml.safe_load(text))) == set(leaves(Config().model_dump()))
     assert text.startswith("#")
+    assert config_summary(name) == text.splitlines()[0].lstrip("# ")
     assert load_config(str(path)) == load_config(name)
-    for line in text.splitlines():
-        if line.startswith("  ") and ":" in line:
-            assert "#" in line, f"{line.strip()} has no comment"
+    defaults = dict(leaves(Config().model_dump(mode="json")))
+    for key, value in leaves(yaml.safe_load(text)):
+        assert value != defaults[key], f"{key} is {value} anyway"
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_a_config_is_printed_whole_with_its_meanings(name, tmp_path, capsys):
+    assert main(["configs", name]) == 0
+    text = capsys.readouterr().out
+    assert dict(leaves(yaml.safe_load(text))) == dict(leaves(load_config(name).model_dump(mode="json")))
+    (tmp_path / "own.yaml").write_text(text)
+    assert load_config(str(tmp_path / "own.yaml")) == load_config(name)
+    lines = text.splitlines()
+    for before, line in pairwise(lines):
+        if line.startswith("  ") and not line.startswith("  #"):
+            assert before.startswith("  # "), f"{line.strip()} has no meaning"
+
+
+def test_the_configs_are_listed(capsys):
+    assert main(["configs"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == config_names()
 
 
 def leaves(values, prefix=""):
@@ -25,7 +48,7 @@ def leaves(values, prefix=""):
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{key}.")
         else:
-            yield prefix + key
+            yield prefix + key, value
 
 
 def test_the_configs_of_the_contract_are_there():

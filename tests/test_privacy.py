@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from cohorts import manifest, medseg, small_grid
 
 from sample_data.dicom_series import write_dicom_series
 from sample_data.phantom import phantom
+from tests.support.cohorts import manifest, medseg, small_grid
 
 SECRETS = {
     "PatientName": "Zerbrowski^Quentin",

@@ -11,13 +11,13 @@ import shlex
 import subprocess
 
 import pytest
-from conftest import write_nifti
-from medseg.pipelines.__main__ import build_parser, main
 
-from medseg.config import config_names
-from medseg.io.labels import write_labels
+from medseg.cli.main import build_parser, main
+from medseg.config_files import config_names
+from medseg.io.label_volumes import write_labels
 from sample_data.phantom import phantom
 from sample_data.report_folder import small_grid
+from tests.support.scans import write_nifti
 
 
 def blocks(rootpath, language):
@@ -108,7 +108,7 @@ def test_the_python_of_the_docs_runs(request, tmp_path, monkeypatch):
 
 
 def test_the_labels_yaml_of_the_docs_is_one(request, tmp_path):
-    from medseg.pipelines.label_file import read_label_file
+    from medseg.cli.label_file import read_label_file
 
     text = (request.config.rootpath / "docs" / "naming.md").read_text()
     (block,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from medseg import find_scans, read_scan
-from medseg.geometry import Geometry
+from medseg.spatial.geometry import Geometry
 from sample_data.__main__ import write_brain, write_ct
 
 

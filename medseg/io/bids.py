@@ -16,7 +16,7 @@ from typing import Any
 from medseg.errors import ConfigError
 from medseg.io.atomic import write_text_whole
 from medseg.io.scan import Scan
-from medseg.label_table import Label, LabelTable
+from medseg.labels.table import Label, LabelTable
 
 DESCRIPTION = "dataset_description.json"
 VERSION = "1.10.1"

@@ -11,8 +11,8 @@ import numpy as np
 
 from medseg.config import ChannelsConfig
 from medseg.errors import InputError
-from medseg.geometry import Geometry
 from medseg.io.scan import Scan
+from medseg.spatial.geometry import Geometry
 
 LEAST_COVERED = 0.5
 """Least share of the first channel's voxels that lie inside the field of view of each other channel."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from zlib_ng import gzip_ng
 
-from medseg.geometry import Geometry
+from medseg.spatial.geometry import Geometry
 
 SmallArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 

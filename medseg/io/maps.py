@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.geometry import Geometry
 from medseg.io.atomic import whole_file
-from medseg.io.labels import deterministic_stream, nifti_header
+from medseg.io.label_volumes import deterministic_stream, nifti_header
+from medseg.spatial.geometry import Geometry
 
 STEP = 0.01
 """Difference between neighbouring stored values; the largest is 327.67."""

@@ -15,8 +15,8 @@ from monai.data.image_reader import ImageReader
 from monai.utils.enums import MetaKeys, SpaceKeys
 
 from medseg.errors import InputError
-from medseg.geometry import Geometry
 from medseg.io.scan import MAX_VOXELS, Scan
+from medseg.spatial.geometry import Geometry
 
 _LOG = logging.getLogger(__name__)
 MAX_DEFLATE_RATIO = 1032

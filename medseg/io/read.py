@@ -12,10 +12,11 @@ from monai.data.meta_tensor import MetaTensor
 from monai.transforms.io.array import LoadImage
 
 from medseg.errors import ConfigError, InputError
-from medseg.geometry import Geometry, resample
-from medseg.io.find import find_scans
+from medseg.io.discovery import find_scans
 from medseg.io.nifti import NiftiReader
 from medseg.io.scan import Scan
+from medseg.spatial.geometry import Geometry
+from medseg.spatial.resample import resample
 
 
 def read_scan(source: Scan | Path | str) -> MetaTensor:
@@ -80,7 +81,7 @@ def _loader() -> LoadImage:
 def _reader(scan: Scan) -> NiftiReader:
     if scan.format == "nifti":
         return NiftiReader()
-    from medseg.io.dicom import DicomReader  # highdicom takes a second to import
+    from medseg.io.dicom.reader import DicomReader  # highdicom takes a second to import
 
     return DicomReader(frames=scan.frames, regrid=bool(scan.regrid))  # type: ignore[return-value]
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from medseg.errors import InputError, one_line
-from medseg.geometry import Geometry
-from medseg.notebook import middle_planes, picture, scan_html
+from medseg.errors import one_line
+from medseg.spatial.geometry import Geometry
 
 MAX_VOXELS = 2**31
 """A scan of more voxels is refused: 8 GB, and more than any clinical scanner makes."""
@@ -76,23 +74,3 @@ class Scan:
     def all_paths(self) -> tuple[Path, ...]:
         """The files of all its channels."""
         return (*self.paths, *(path for scan in self.more_channels for path in scan.paths))
-
-    def _repr_html_(self) -> str:
-        png, reason = self._seen
-        verdict = "cannot be read" if reason else self.verdict
-        return scan_html(self.id, verdict, self.reason or reason, self.geometry, png)
-
-    def _repr_png_(self) -> bytes | None:
-        return self._seen[0]
-
-    @cached_property
-    def _seen(self) -> tuple[bytes | None, str]:
-        """A picture for a notebook, or why there is none."""
-        from medseg.io.read import read_scan  # which needs this module
-
-        if not self.is_ok:
-            return None, ""
-        try:
-            return picture(middle_planes(read_scan(self))), ""
-        except InputError as error:
-            return None, str(error)

@@ -10,12 +10,13 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from PIL import Image, ImageDraw
 
-from medseg.geometry import Geometry, resample
 from medseg.io.atomic import whole_file
-from medseg.label_table import LabelTable
-from medseg.model import LabelArray, Segmentation
-from medseg.report.confidence_part import LEGEND, confidence_at, known_confidence, painted
+from medseg.labels.table import LabelTable
+from medseg.model.segmentation import LabelArray, Segmentation
+from medseg.report.confidence import LEGEND, confidence_at, known_confidence, painted
 from medseg.report.layout import HEADER, LINE, N_SLICES, OPACITY, TILE, kinds_of, read_mosaic, tiles_of
+from medseg.spatial.geometry import Geometry
+from medseg.spatial.resample import resample
 
 Pixels = npt.NDArray[np.uint8]
 _NAME = 175

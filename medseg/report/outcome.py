@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from medseg.errors import ConfigError
-from medseg.label_table import Label, LabelTable, default_color
+from medseg.labels.table import Label, LabelTable, default_color
 
 
 @dataclass(frozen=True)

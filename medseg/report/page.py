@@ -8,16 +8,16 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
-from medseg.report.confidence_part import confidence_note
+from medseg.report.confidence import confidence_note
 from medseg.report.drawing import ml
 from medseg.report.facts import facts_list
-from medseg.report.labels_part import labels_table, naming_form
+from medseg.report.labels import labels_table, naming_form
 from medseg.report.markup import Cell, column, number_cell, row, section, source_hash, table, text_cell
-from medseg.report.oddness import Odd, flagged, odd_shares
 from medseg.report.outcome import Outcome, ScanRow
+from medseg.report.outliers import Odd, flagged, odd_shares
 from medseg.report.thumbnails import mosaic_of, thumbnail
-from medseg.report.training_part import training_section
-from medseg.report.viewer_part import GET_IT, ScanView, dialog, scan_view, scripts, view_button
+from medseg.report.training import training_section
+from medseg.report.viewer import GET_IT, ScanView, dialog, scan_view, scripts, view_button
 
 MAX_PICTURES_BYTES = 40_000_000
 """Beyond this a scan has a link in place of its small picture, so that the page still opens."""

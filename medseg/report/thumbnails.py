@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from medseg.label_table import Label
+from medseg.labels.table import Label
 from medseg.report.layout import N_SLICES, OPACITY, TILE, read_mosaic, tiles_of
 
 _QUALITY = 80

@@ -17,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.geometry import Geometry, resample
 from medseg.io.atomic import write_text_whole
 from medseg.io.compact import SmallArray, nifti_bytes, nifti_from_bytes
-from medseg.model import LabelArray
+from medseg.model.segmentation import LabelArray
 from medseg.report.mosaic import labels_at, to_grey, window_of
 from medseg.report.thumbnails import report_file
+from medseg.spatial.geometry import Geometry
+from medseg.spatial.resample import resample
 
 SIDE = 192
 FOLDER = "volumes"

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dask_jobqueue.slurm import SLURMCluster
-from medseg.pipelines.__main__ import main as medseg
+
+from medseg.cli.main import main as medseg
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -1,1 +1,0 @@
-"""Complete commented settings, one file a starting point."""

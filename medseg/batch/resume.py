@@ -1,0 +1,97 @@
+"""When a scan counts as done: same content, same model, same settings, and its outputs still there as written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from medseg.batch.outputs import Job, mask_path
+from medseg.batch.records import Record, read_record, write_record
+from medseg.errors import InputError
+from medseg.io.scan import Scan
+from medseg.model.model import Model
+
+
+def model_key(model: Model) -> str:
+    """What the model contributes to a key: everything learned, and the names and colours of its labels."""
+    return f"{model.fingerprint}-{hashlib.sha256(model.table.model_dump_json().encode()).hexdigest()[:8]}"
+
+
+def settings_key(model: Model, job: Job) -> str:
+    """The part of a key that is the same for all scans of a run."""
+    chosen = [value for value in (job.bids, job.unsure) if value]
+    settings = [sorted(job.formats), job.masks is not None, *chosen]
+    return f"{model_key(model)}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]}"
+
+
+def stamp_of(scan: Scan, job: Job) -> str:
+    """Names, sizes and times of the scan's files and its mask: cheap, and it changes when they are written anew.
+
+    Raises:
+        InputError: the files are gone or not readable.
+    """
+    try:
+        files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in _files(scan, job)]
+    except OSError as error:
+        raise _unreadable(scan, error) from None
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
+
+
+def content_of(scan: Scan, job: Job) -> str:
+    """Fingerprint of every byte of the scan's files and its mask.
+
+    Raises:
+        InputError: the files are gone or not readable.
+    """
+    digest = hashlib.sha256()
+    try:
+        for path in _files(scan, job):
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    except OSError as error:
+        raise _unreadable(scan, error) from None
+    return digest.hexdigest()[:16]
+
+
+def known_to_be_done(settings: str, scan: Scan, job: Job) -> Record | None:
+    """The record of a scan that is done, as far as can be said without reading the scan."""
+    known = read_record(job.out, scan.id)
+    if known is None or known.status != "done" or not known.key.startswith(f"{settings}-"):
+        return None
+    if not known.outputs or not all(_has_size(job.out / name, size) for name, size in known.outputs.items()):
+        return None
+    try:
+        return known if known.stamp == stamp_of(scan, job) else None
+    except InputError:
+        return None
+
+
+def proven_to_be_done(settings: str, scan: Scan, job: Job, content: str) -> Record | None:
+    """The record of a scan whose files were only copied or touched; its stamp is brought up to date."""
+    known = read_record(job.out, scan.id)
+    if known is None or known.status != "done" or known.key != f"{settings}-{content}":
+        return None
+    renewed = replace(known, stamp=stamp_of(scan, job))
+    intact = known.outputs and all(_has_size(job.out / name, size) for name, size in known.outputs.items())
+    if not intact:
+        return None
+    write_record(job.out, renewed)
+    return renewed
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _files(scan: Scan, job: Job) -> list[Path]:
+    mask = mask_path(job.masks, scan)
+    return [*scan.all_paths, *([mask] if mask else [])]
+
+
+def _unreadable(scan: Scan, error: OSError) -> InputError:
+    return InputError(f"{scan.id}: the files are gone or not readable ({error.strerror})", code="no_permission")

@@ -1,0 +1,172 @@
+"""One scan from file to label volume, done or explained; and what concerns the whole output folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medseg.batch.formats import EXTRAS, Origin, check_formats
+from medseg.batch.logs import describe, raised_in, remove_log, write_log
+from medseg.batch.outputs import Job, mask_path, mosaic_path, remove_halves, sizes_of, viewer_path, write_outputs
+from medseg.batch.records import (
+    Record,
+    locked,
+    read_records,
+    record_path,
+    write_manifest,
+    write_places,
+    write_quality,
+    write_record,
+)
+from medseg.batch.resources import forget_peak_memory, peak_memory_mb
+from medseg.batch.resume import content_of, known_to_be_done, proven_to_be_done, settings_key, stamp_of
+from medseg.errors import InputError
+from medseg.io.atomic import remove_leftovers, write_text_whole
+from medseg.io.label_volumes import write_color_table
+from medseg.io.maps import write_map
+from medseg.io.read import read_mask, read_scan
+from medseg.io.scan import Scan
+from medseg.labels.location import places_of
+from medseg.model.model import Model
+from medseg.model.segment import anomaly_of
+from medseg.model.segmentation import Segmentation
+from medseg.preprocessing.prepare import channels_of
+from medseg.quality.anomaly import UNIT
+from medseg.report.mosaic import write_mosaic
+from medseg.report.niivue import viewer
+from medseg.report.viewer_volumes import write_viewer_volume
+from medseg.spatial.geometry import Geometry
+from medseg.version import __version__
+
+_LOG = logging.getLogger(__name__)
+
+
+def segment_or_explain(model: Model, scan: Scan, job: Job) -> Record:
+    """Segment one scan unless it is done, and keep its record; nothing that an exception can do escapes."""
+    started = time.monotonic()
+    forget_peak_memory()
+    try:
+        remove_log(job.out, scan.id)
+        known = known_to_be_done(settings_key(model, job), scan, job)
+        if known:
+            return known
+        record = _segment(model, scan, job, started)
+    except InputError as error:
+        record = Record(scan.id, "refused", f"{error.code}: {error}", time.monotonic() - started)
+    except Exception as error:  # whatever it is, it costs this scan only
+        seconds = time.monotonic() - started
+        record = Record(scan.id, "failed", _explain(error), seconds, peak_memory_mb())
+        keep_log(job.out, record, describe(error))
+    keep_record(job.out, record)
+    return record
+
+
+def _segment(model: Model, scan: Scan, job: Job, started: float) -> Record:
+    settings = settings_key(model, job)
+    if not scan.is_ok:
+        raise InputError(scan.reason, code=scan.verdict)
+    stamp, content = stamp_of(scan, job), content_of(scan, job)
+    known = proven_to_be_done(settings, scan, job, content)
+    if known:
+        return known
+    remove_leftovers(record_path(job.out, scan.id).parent, record_path(job.out, scan.id).name, whoever=True)
+    remove_halves(scan.id, job)
+    result, places = segment_one(model, scan, job)
+    seconds = time.monotonic() - started
+    return Record(
+        scan.id, "done", "", seconds, peak_memory_mb(), result.volumes_mm3(), f"{settings}-{content}",
+        stamp, sizes_of(scan.id, job), dict(result.quality), [str(flag) for flag in result.flags],
+        places,
+    )  # fmt: skip
+
+
+def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[int, dict[str, float]]]:
+    """Read, segment and write one scan; returns also where each label lies (`places_of`)."""
+    check_formats(scan, job.formats)
+    image = read_scan(scan)
+    path = mask_path(job.masks, scan)
+    mask = read_mask(path, Geometry.of(image)) if path else None
+    wanted = {name: name in job.formats for name in EXTRAS}
+    result = model.segment(image, mask, **wanted, unsure=job.unsure)
+    first = channels_of(image)[0]
+    if "anomaly" in job.formats:
+        write_map(anomaly_of(model, image, mask), job.path(scan.id, "anomaly"), unit=UNIT)
+    # Compressing and drawing leave most of a second core idle each.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        written = [pool.submit(write_mosaic, first, result, mosaic_path(job.out, scan.id), title=scan.id)]
+        if viewer() is not None:
+            page, sure = viewer_path(job.out, scan.id), result.coarse_confidence
+            written.append(pool.submit(write_viewer_volume, first, result.labels, page, sure))
+        written.append(pool.submit(write_outputs, result, scan.id, job, Origin(scan, first, model.fingerprint)))
+        places = pool.submit(places_of, result.labels, result.geometry)
+    for output in written:
+        output.result()
+    return result, places.result()
+
+
+def _explain(error: Exception) -> str:
+    """A reason code and a sentence that quotes no message of another library."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
+        return "out_of_memory: not enough memory for this scan; use fewer workers or a larger machine and run again"
+    if isinstance(error, OSError):
+        reason = error.strerror or type(error).__name__
+        return f"machine: {reason}; free space or memory and run again"
+    return f"error: {raised_in(error)}; see its log"
+
+
+def keep_record(out: Path, record: Record) -> None:
+    """Write the record; when even that fails, the scan will be done again."""
+    try:
+        write_record(out, record)
+    except OSError as error:
+        _LOG.warning("%s: its record could not be written (%s)", record.scan, error.strerror)
+
+
+def keep_log(out: Path, record: Record, details: list[str]) -> None:
+    """Write the log of a failure where possible."""
+    try:
+        write_log(out, record.scan, record.reason, details)
+    except (OSError, InputError):
+        _LOG.warning("%s: its log could not be written", record.scan)
+
+
+def finish(out: Path, model: Model, command: Sequence[str]) -> list[Record]:
+    """Write what concerns the whole folder: manifest, quality table, colour table, run.json."""
+    with locked(out):
+        records: list[Record] = read_records(out)
+        write_manifest(out, records, model.table)
+        write_quality(out, records)
+        write_places(out, records)
+        write_color_table(model.table, out / "labels.ctbl")
+        write_text_whole(out / "run.json", json.dumps(run_facts(model, command), indent=1) + "\n")
+    return records
+
+
+def run_facts(model: Model, command: Sequence[str]) -> dict[str, Any]:
+    """Versions, settings, seed, device, machine; no path of a scan and no name."""
+    packages = ("torch", "monai", "numpy", "nibabel", "pydicom", "SimpleITK")
+    return {
+        "medseg": __version__,
+        "command": list(command),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version(name) for name in packages},
+        "device": str(model.device),
+        "seed": model.config.training.seed,
+        "model": model.fingerprint,
+        "config": model.config.model_dump(mode="json"),
+        "plan": model.plan.model_dump(mode="json"),
+        "created": model.created,
+        "training": asdict(model.record),
+        "labels": [{"number": x.number, "name": x.name, "color": list(x.color)} for x in model.table],
+    }

@@ -1,0 +1,170 @@
+"""`medseg segment`: every scan of a directory, each one done or explained, whatever happens to the others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from math import prod
+from pathlib import Path
+
+from medseg.batch.outputs import Job, check_writable
+from medseg.batch.pool import Death, Limits, Pool
+from medseg.batch.progress import Tally, bar, say
+from medseg.batch.records import RECORDS, Record
+from medseg.batch.resources import n_cpus, total_memory
+from medseg.batch.resume import known_to_be_done, settings_key
+from medseg.batch.segment_scan import keep_log, keep_record
+from medseg.batch.stopping import stoppable
+from medseg.batch.worker import Order, inline
+from medseg.errors import ConfigError
+from medseg.io.atomic import remove_leftovers
+from medseg.io.scan import Scan
+from medseg.model.model import Model
+from medseg.network.tiled_inference import WINDOW_VOXELS
+from medseg.runtime.memory import freed_memory_kept
+
+TIMEOUT_S = 3600.0
+_MOST_WORKERS = 16
+_WORKER_BYTES = 1 << 30
+_VOXEL_BYTES = 16
+"""Memory that a worker needs: that of PyTorch and the model, and this much a voxel of its scan."""
+_WINDOW_BYTES = 170
+"""And this much a voxel that the network computes at once (measured, 16 feature channels)."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a batch is worked on.
+
+    Attributes:
+        workers: processes; None plans them from cores and memory, 0 works in this process without isolation.
+        timeout_s: longest time for one scan; 0 for no limit.
+        max_memory_gb: most memory (GiB) that one scan may take; None for what the machine has.
+        shard: (i, n), the i-th of n parts of the scans, i from 1.
+        scheduler: address of a Dask scheduler, or its scheduler file.
+    """
+
+    workers: int | None = None
+    timeout_s: float = TIMEOUT_S
+    max_memory_gb: float | None = None
+    shard: tuple[int, int] = (1, 1)
+    scheduler: str | None = None
+    device: str = "auto"
+    deterministic: bool = False
+
+    @property
+    def limits(self) -> Limits:
+        """For the pool."""
+        memory = None if self.max_memory_gb is None else int(self.max_memory_gb * (1 << 30))
+        return Limits(self.timeout_s or None, memory)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``2/8`` as (2, 8).
+
+    Raises:
+        ConfigError: not of this form, or not one of the parts.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise ConfigError(f"--shard {text}: expected i/n with i from 1 to n, for example 2/8")
+    return int(match[1]), int(match[2])
+
+
+def segment_scans(model: Model, folder: Path, scans: Sequence[Scan], job: Job, options: Options) -> list[Record]:
+    """Segment every scan of this shard that is not done yet; a bad scan costs its own row only.
+
+    Args:
+        model: what lies in `folder`, from which the workers load it.
+
+    Returns:
+        The records of these scans, in their order.
+    """
+    check_writable(job.out)
+    remove_leftovers(job.out, deep=True)
+    part, n_parts = options.shard
+    scans = scans[part - 1 :: n_parts]
+    settings = settings_key(model, job)
+    records = {scan.id: record for scan in scans if (record := known_to_be_done(settings, scan, job))}
+    left = [scan for scan in scans if scan.id not in records]
+    order = _order(left, folder, job, options)
+    with bar("segmenting", len(scans)) as progress, stoppable(), freed_memory_kept():
+        tally = Tally(progress, len(records), 0)
+        for scan, result in _results(model, left, order, options):
+            record = result if isinstance(result, Record) else _obituary(job.out, scan, result)
+            records[scan.id] = record
+            tally.count(scan.id, record.status, record.reason, record.seconds)
+    remove_leftovers(job.out / RECORDS)
+    return [records[scan.id] for scan in scans]
+
+
+def _results(
+    model: Model, scans: Sequence[Scan], order: tuple[Order, int], options: Options
+) -> Iterator[tuple[Scan, Record | Death]]:
+    """Every scan once, as soon as it is through."""
+    whole, n_workers = order
+    sound = [scan for scan in scans if scan.is_ok]
+    work = inline(model, whole)
+    refused = ((scan, work(scan)) for scan in scans if not scan.is_ok)
+    if options.scheduler is not None:
+        from medseg.batch.cluster import results_of_cluster
+
+        return chain(refused, results_of_cluster(sound, whole, options.scheduler, options.limits))
+    if options.workers == 0:
+        return chain(refused, ((scan, work(scan)) for scan in sound))
+    return chain(refused, isolated(sound, whole, n_workers, options.limits))
+
+
+def isolated(
+    scans: Sequence[Scan], order: Order, n_workers: int, limits: Limits
+) -> Iterator[tuple[Scan, Record | Death]]:
+    """Work in a pool; what ran out of memory beside others is tried once more, alone."""
+    if not scans:
+        return
+    again = []
+    with Pool(order, n_workers, limits) as pool:
+        for scan, result in pool.results(scans):
+            if isinstance(result, Death) and result.innocent and len(scans) > 1:
+                again.append(scan)
+            else:
+                yield scan, result
+    if again:
+        say(f"{len(again)} scans ended for lack of memory, once more, one at a time")
+        with Pool(order, 1, limits) as pool:
+            yield from pool.results(again)
+
+
+def _obituary(out: Path, scan: Scan, death: Death) -> Record:
+    """Keep the record and the log of a scan whose worker died."""
+    log = "; see its log" if death.details else ""
+    record = Record(scan.id, "failed", f"{death.code}: {death.reason}{log}", death.seconds)
+    if death.details:
+        keep_log(out, record, list(death.details))
+    keep_record(out, record)
+    return record
+
+
+def _order(scans: Sequence[Scan], folder: Path, job: Job, options: Options) -> tuple[Order, int]:
+    """What the workers are told, and how many they are."""
+    n_workers = options.workers or planned_workers(scans, gpu=_is_gpu(options.device))
+    n_threads = 1 if options.deterministic else max(1, n_cpus() // max(1, n_workers))
+    absolute = replace(job, out=job.out.resolve(), masks=job.masks.resolve() if job.masks else None)
+    return Order(folder.resolve(), absolute, options.device, n_threads, options.deterministic), n_workers
+
+
+def planned_workers(scans: Sequence[Scan], *, gpu: bool) -> int:
+    """As many as cores, memory and scans allow; two on a GPU, so that one reads and writes while the other computes."""
+    voxels = max((prod(s.geometry.shape) * (1 + len(s.more_channels)) for s in scans if s.geometry), default=0)
+    memory = total_memory()
+    needed = _WORKER_BYTES + voxels * _VOXEL_BYTES + min(voxels, WINDOW_VOXELS) * _WINDOW_BYTES
+    by_memory = int(memory * 0.9 / needed) if memory else 1
+    most = 2 if gpu else min(n_cpus(), _MOST_WORKERS)
+    return max(1, min(most, by_memory, len(scans)))
+
+
+def _is_gpu(device: str) -> bool:
+    from medseg.runtime.device import choose_device
+
+    return choose_device(device).type == "cuda"

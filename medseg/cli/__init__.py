@@ -1,0 +1,1 @@
+"""The `medseg` command: one file a command, thin over the library."""

@@ -1,0 +1,269 @@
+"""What each command does, in the order in which it does it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from medseg.batch.progress import say
+from medseg.cli.layout import bids_desc, is_bids, only_structural, put_together
+from medseg.config import Config
+from medseg.config_files import config_names, config_summary, config_text, load_config
+from medseg.errors import ConfigError
+from medseg.io.bids import write_dataset
+from medseg.io.discovery import find_scans
+from medseg.io.scan import Scan
+from medseg.version import __version__
+
+if TYPE_CHECKING:
+    from medseg.batch.segment_scans import Options
+
+
+def inspect(args: argparse.Namespace) -> int:
+    """Print every scan with its verdict."""
+    from medseg.cli.inspect import as_json, print_table
+
+    scans = _found(args)
+    if args.json:
+        print(as_json(scans))  # noqa: T201
+    else:
+        print_table(scans)
+    return 0 if all(scan.is_ok or scan.is_bystander for scan in scans) else 1
+
+
+def train(args: argparse.Namespace) -> int:
+    """Fit a model folder."""
+    from medseg.cli.train import train_model
+
+    config = _config(args)
+    scans = _scans(args, config)
+    options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
+    model = train_model(scans, args.model, config, **options)
+    say(model.describe())
+    say(f"model folder: {args.model}")
+    return 0 if all(scan.is_ok for scan in scans) else 1
+
+
+def segment(args: argparse.Namespace) -> int:
+    """Segment with a fitted model."""
+    from medseg.batch.outputs import Job, parse_formats
+    from medseg.cli.habitats import check_habitats
+    from medseg.model.model import Model
+
+    formats = parse_formats(args.write)
+    model = Model.load(args.model, device=args.device)
+    scans = _scans(args, model.config)
+    job = Job(args.out, formats, args.masks, bids_desc(args, model.config), args.unsure)
+    check_habitats(model.config, job)
+    return _segment_and_report(model, scans, job, args)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, segment, report."""
+    from medseg.batch.outputs import Job, check_writable, parse_formats
+    from medseg.cli.habitats import check_habitats, judge_habitats
+    from medseg.cli.train import train_model
+
+    formats = parse_formats(args.write)
+    config = _config(args)
+    job = Job(args.out, formats, args.masks, bids_desc(args, config), args.unsure)
+    check_habitats(config, job)
+    scans = _scans(args, config)
+    check_writable(args.out)
+    folder = args.model or args.out / "model"
+    options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
+    model = train_model(scans, folder, config, out=args.out, **options)
+    model = judge_habitats(model, folder, scans, job)
+    return _segment_and_report(model, scans, job, args)
+
+
+def label(args: argparse.Namespace) -> int:
+    """Name, colour and merge labels; without a change, show them."""
+    from medseg.cli.label import Changes, relabel
+    from medseg.cli.label_file import read_label_file, write_label_file
+    from medseg.cli.label_list import print_labels
+    from medseg.model.model import Model
+
+    changes = Changes.parse(names=args.name, colors=args.color, codes=args.code, merges=args.merge, cut=args.cut)
+    if args.source is not None:
+        changes = read_label_file(args.source).followed_by(changes)
+    code = 0 if changes.is_empty else int(relabel(args.model, changes, outputs=args.out))
+    model = Model.load(args.model, device="cpu")
+    print_labels(model, args.model)
+    if args.save is not None:
+        write_label_file(model, args.save)
+        say(f"labels: {args.save}")
+    return code
+
+
+def configs(args: argparse.Namespace) -> int:
+    """List the configs that come with medseg, or print every setting of one with its meaning."""
+    if args.config is None:
+        for name in config_names():
+            print(f"{name:10}  {config_summary(name)}")  # noqa: T201
+    else:
+        print(config_text(load_config(args.config)), end="")  # noqa: T201
+    return 0
+
+
+def describe(args: argparse.Namespace) -> int:
+    """Print what a model has learned."""
+    from medseg.model.model import Model
+
+    model = Model.load(args.model, device="cpu")
+    print(model.describe())  # noqa: T201
+    print(model.scheme.tree_text())  # noqa: T201
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write the trained encoder as a MONAI bundle."""
+    from medseg.model.bundle import write_bundle
+    from medseg.model.model import Model
+
+    write_bundle(Model.load(args.model, device="cpu"), args.out)
+    say(f"bundle: {args.out}")
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Compare label maps with references."""
+    from medseg.cli.evaluate import evaluate_and_print
+
+    options = {"mapping": args.mapping, "per_case": args.per_case}
+    return int(evaluate_and_print(args.predictions, args.truths, args.out, **options))
+
+
+def report(args: argparse.Namespace) -> int:
+    """Write the report again."""
+    from medseg.cli.report import add_viewer_volumes, write_report
+
+    if args.scans is not None:
+        add_viewer_volumes(args.out, find_scans(args.scans, keep_names=args.keep_names, regrid=args.regrid))
+    say(f"report: {write_report(args.out, single_file=args.single_file)}")
+    return 0
+
+
+def pacs(args: argparse.Namespace) -> int:
+    """Segment series of a PACS and store the results there."""
+    from medseg.batch.outputs import Job, parse_formats
+    from medseg.batch.segment_scan import finish
+    from medseg.cli.pacs import connect, parse_query, say_summary, segment_pacs
+    from medseg.cli.report import write_report
+    from medseg.model.model import Model
+
+    query, server, formats = parse_query(args), connect(args), parse_formats(args.write)
+    model = Model.load(args.model, device=args.device)
+    if model.config.channels.names:
+        raise ConfigError("medseg pacs works on one series at a time, found a model of several channels; fetch the "
+                          "studies and use medseg segment")  # fmt: skip
+    model.check(**{name: name in formats for name in ("fractions", "finest", "disagreement")})
+    outcome = segment_pacs(server, query, model, Job(args.out, formats, unsure=args.unsure))
+    finish(args.out, model, _quotable(args))
+    write_report(args.out)
+    say_summary(outcome)
+    return 0 if all(record.status == "done" for record in outcome.records) else 1
+
+
+def slicer(args: argparse.Namespace) -> int:
+    """Segment one file for 3D Slicer."""
+    from medseg.cli.slicer import segment_for_slicer
+
+    segment_for_slicer(args.model, args.scan, args.labels, args.device)
+    return 0
+
+
+def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args: argparse.Namespace) -> int:
+    from medseg.batch.outputs import Job
+    from medseg.batch.segment_scan import finish
+    from medseg.batch.segment_scans import segment_scans
+    from medseg.cli.habitats import write_habitats
+    from medseg.cli.report import write_report
+    from medseg.model.model import Model
+
+    if not isinstance(model, Model) or not isinstance(job, Job):
+        raise TypeError("expected a Model and a Job")
+    model.check(**{name: name in job.formats for name in ("fractions", "finest", "disagreement")})
+    records = segment_scans(model, args.model or job.out / "model", scans, job, _options(args))
+    finish(job.out, model, _quotable(args))
+    if job.bids:
+        write_dataset(job.out, args.scans, version=__version__)
+    write_habitats(model, scans, records, job)
+    page = write_report(job.out)
+    n_done = sum(record.status == "done" for record in records)
+    for record in records:
+        if record.status != "done":
+            say(f"{record.scan}: {record.status}: {record.reason}")
+    say(f"{n_done} of {len(records)} scans segmented")
+    say(f"label volumes: {job.out}")
+    say(f"report: {page}")
+    return 0 if n_done == len(records) else 1
+
+
+def _config(args: argparse.Namespace) -> Config:
+    return load_config(args.config, [*args.set, *(["training.deterministic=true"] if args.deterministic else [])])
+
+
+def _options(args: argparse.Namespace) -> Options:
+    from medseg.batch.segment_scans import Options, parse_shard
+
+    return Options(
+        workers=args.workers,
+        timeout_s=args.timeout,
+        max_memory_gb=args.max_memory,
+        shard=parse_shard(getattr(args, "shard", "1/1")),
+        scheduler=getattr(args, "scheduler", None),
+        device=args.device,
+        deterministic=args.deterministic,
+    )
+
+
+def _quotable(args: argparse.Namespace) -> list[str]:
+    """The command without the paths of the scans, for run.json."""
+    words = ["medseg", str(args.command)]
+    for name in ("config", "write", "layout", "unsure", "device"):
+        if hasattr(args, name):
+            words += [f"--{name}", str(getattr(args, name))]
+    words += [f"--{name.replace('_', '-')}" for name in ("keep_names", "regrid") if getattr(args, name, False)]
+    for change in getattr(args, "set", []):
+        words += ["--set", str(change)]
+    return words
+
+
+def _found(args: argparse.Namespace) -> list[Scan]:
+    """Everything found below SCANS, what lies below the output folder left out."""
+    scans = find_scans(args.scans, keep_names=args.keep_names, regrid=args.regrid)
+    if getattr(args, "out", None) is not None:
+        inside = args.out.resolve()
+        scans = [scan for scan in scans if not scan.path.resolve().is_relative_to(inside)]
+    if not scans:
+        raise ConfigError(
+            f"{args.scans}: found no DICOM series and no NIfTI file, expected at least one; check the path"
+        )
+    return scans
+
+
+def _scans(args: argparse.Namespace, config: Config) -> list[Scan]:
+    """The scans to work on: what never was a volume is counted, not failed, and regridding is announced."""
+    found = _found(args)
+    if is_bids(args):
+        found = only_structural(found)
+    scans = [scan for scan in found if not scan.is_bystander]
+    if len(scans) < len(found):
+        say(f"{len(found) - len(scans)} DICOM series are no volumes (reports, localisers, screenshots, single images) "
+            "and are left out: medseg inspect lists them")  # fmt: skip
+    if not scans:
+        raise ConfigError(f"{args.scans}: found no volume, expected at least one; medseg inspect says what there is")
+    for scan in scans:
+        if scan.regrid:
+            say(f"{scan.id}: {scan.regrid}")
+    grouped: list[Scan] = put_together(scans, config.channels)
+    return grouped
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "inspect": inspect, "run": run, "train": train, "segment": segment,
+    "label": label, "describe": describe, "evaluate": evaluate, "report": report, "pacs": pacs, "slicer": slicer,
+    "export": export, "configs": configs,
+}  # fmt: skip

@@ -1,0 +1,54 @@
+"""`medseg label MODEL`: the labels as a table in the terminal, with what may be suggested."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from medseg.labels.suggestions import suggest_names
+from medseg.labels.table import Label
+from medseg.model.model import Model
+
+
+def print_labels(model: Model, folder: Path, console: Console | None = None) -> None:
+    """Number, colour, name, intensity, typical volume and suggestion of every label, and where the pictures are."""
+    console = console or (Console() if sys.stdout.isatty() else Console(width=160))
+    suggestions = suggested(model)
+    unit = "HU" if model.plan.modality == "CT" else "0 to 1"
+    table = Table(box=None, header_style="bold")
+    for title in ("label", "colour", "name", f"mean intensity, {unit}", "typical volume, ml", "code", "suggestion"):
+        table.add_column(title, overflow="fold", justify="right" if "," in title else "left")
+    for label in model.table:
+        table.add_row(
+            str(label.number),
+            _color(label, console),
+            Text(label.name),
+            "-" if label.mean_intensity is None else f"{label.mean_intensity:.3g}",
+            "-" if label.volume_ml is None else f"{label.volume_ml:.1f}",
+            Text("-" if label.code is None else f"{label.code.value} {label.code.meaning}"),
+            f"{suggestions[label.number]}?" if label.number in suggestions else "",
+        )
+    console.print(table)
+    has_page = (folder.resolve().parent / "report.html").is_file()
+    where = "beside the model folder" if has_page else "of a folder that `medseg segment` wrote"
+    console.print(f"A picture of each label: report.html {where}", highlight=False)
+    console.print('Name them: medseg label MODEL --name 3="white matter", or --from labels.yaml', highlight=False)
+
+
+def suggested(model: Model) -> dict[int, str]:
+    """Suggestions for the labels that have no name yet."""
+    clustering = model.config.clustering
+    found = suggest_names(list(model.table), modality=model.plan.modality, tissues=clustering.tissues,
+                          n_clusters=clustering.n_clusters)  # fmt: skip
+    return {n: name for n, name in found.items() if model.table[n].name == f"label {n}"}
+
+
+def _color(label: Label, console: Console) -> Text:
+    """The colour itself where the terminal has colours, its numbers elsewhere."""
+    if console.is_terminal and console.color_system:
+        return Text("██", style="rgb({},{},{})".format(*label.color))
+    return Text(",".join(map(str, label.color)))

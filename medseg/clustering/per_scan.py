@@ -1,0 +1,94 @@
+"""Clusters of one kind: the tissues of each scan by denoised intensity, found anew in every scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from monai.data.meta_tensor import MetaTensor
+from torch import Tensor
+
+from medseg.clustering.posteriors import Intervals
+from medseg.config import ClusteringConfig
+from medseg.network.autoencoder import Autoencoder
+from medseg.network.tiled_inference import embed
+from medseg.preprocessing.prepare import Prepared, arrays, channels_of
+from medseg.spatial.extrapolate import continue_beyond
+from medseg.spatial.geometry import Geometry
+from medseg.spatial.smoothing import kept_variance, pool
+from medseg.tissues.contrast import histogram_of, to_contrast_units
+from medseg.tissues.local_means import straighten
+from medseg.tissues.pure_tissues import pure_tissue_means
+
+
+def normalise(prepared: Prepared, config: ClusteringConfig) -> Prepared:
+    """The scan as the network sees it: with tissues per scan, shading removed and contrast made common."""
+    if config.tissues == "cohort":
+        return prepared
+    parts = [
+        to_contrast_units(Prepared(channel, prepared.foreground), n_tissues=config.n_clusters, bias_mm=config.bias_mm)
+        for channel in channels_of(prepared.image)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    image = MetaTensor(torch.cat([part.image.as_tensor() for part in parts]), affine=prepared.image.affine)
+    return Prepared(image, prepared.foreground)
+
+
+@dataclass(frozen=True)
+class ScanTissues:
+    """Labels are tissues in ascending intensity, found anew in each scan from its denoised intensities.
+
+    Of several channels the labels are those of the first one, denoised with the help of the others.
+    """
+
+    config: ClusteringConfig
+
+    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
+        """(K, I, J, K) scores, linear in the denoised intensity."""
+        return self.evidence(network, prepared, normalised).scores
+
+    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Intervals:
+        """The intervals, with the noise that the network's posterior leaves in the intensities."""
+        normalised = normalised or normalise(prepared, self.config)
+        found = embed(network, normalised.image, normalised.foreground)
+        mean, sd = channels_of(found.mean)[0], channels_of(found.sd)[0]
+        return self.evidence_of(Prepared(mean, normalised.foreground), self._after_smoothing(sd, found.noise[0]))
+
+    def evidence_of(self, denoised: Prepared, sd: MetaTensor) -> Intervals:
+        """The intervals of a normalised scan that holds noise-free intensities.
+
+        Args:
+            sd: standard deviation of what they are wrong by once they are smoothed.
+        """
+        (mean, inside), n_tissues, means = denoised, self.config.n_clusters, None
+        if self.config.local_mm is not None:
+            mean, slope, means = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.local_mm)
+            sd = MetaTensor(sd.as_tensor() * slope, affine=sd.affine)
+        histogram = histogram_of(mean.as_tensor(), inside.as_tensor() > 0)
+        means = pure_tissue_means(histogram, n_tissues) if means is None else means
+        both = torch.cat([self._smooth(Prepared(mean, inside)).as_tensor(), sd.as_tensor()])
+        continue_beyond(both, inside.as_tensor()[0])
+        smooth, noise = (MetaTensor(part[None], affine=mean.affine) for part in both)
+        return Intervals(smooth, noise, inside, means, histogram)
+
+    def _smooth(self, denoised: Prepared) -> MetaTensor:
+        """Over less than a voxel: what is finer than the scanner's resolution is no tissue."""
+        voxels, inside = arrays(denoised)
+        pooled = pool(voxels, inside, self.config.intensity_mm, Geometry.of(denoised.image).spacing_mm)
+        return MetaTensor(torch.from_numpy(pooled[None]), affine=denoised.image.affine)
+
+    def _after_smoothing(self, sd: MetaTensor, noise: float) -> MetaTensor:
+        """What smoothing leaves of a posterior's standard deviation.
+
+        A voxel's noise n enters its posterior mean with the slope dm/dx = sd^2 / noise^2 (Robbins 1956, Miyasawa 1961),
+        so sd^4 / noise^2 of the variance sd^2 is noise, which differs from voxel to voxel and averages out. The rest,
+        by which the surroundings mislead, may be common to neighbours and is kept.
+        """
+        kept = kept_variance(self.config.intensity_mm, Geometry.of(sd).spacing_mm)
+        slope = (sd.as_tensor() / noise).square_().clamp_max_(1.0)
+        return MetaTensor(sd.as_tensor() * (1 - (1 - kept) * slope).sqrt(), affine=sd.affine)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Nothing is learned but the network."""
+        return {"n_clusters": torch.tensor(self.config.n_clusters)}

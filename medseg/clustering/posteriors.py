@@ -1,0 +1,135 @@
+"""What is known of every voxel of one scan beyond its label: how likely each label is, and how much of it there is.
+
+Two kinds, as there are two of clusters: tissues of one scan by denoised intensity (`Intervals`), and posteriors of
+clusters of the whole cohort (`Posteriors`). Nothing is computed before it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.data.meta_tensor import MetaTensor
+from torch import Tensor
+
+from medseg.clustering.mixture import Features
+from medseg.preprocessing.histogram import Histogram
+from medseg.spatial.geometry import Geometry
+from medseg.spatial.resample import resample
+from medseg.tissues.contrast import borders_between, scores_between
+from medseg.tissues.partial_volume import fraction_table
+
+Array = npt.NDArray[np.float64]
+_LEAST_SD = 1e-3
+"""Least noise of a denoised intensity, in tissue contrasts."""
+
+
+class Evidence(Protocol):
+    """What either kind answers; K labels, any grid."""
+
+    @property
+    def scores(self) -> MetaTensor:
+        """(K, I, J, K) on the working grid; the best one is the label."""
+
+    def probabilities(self, grid: Geometry) -> Tensor:
+        """(K, *grid.shape) probability that label k is the right one; sums to one."""
+
+    def up_to(self, number: int, grid: Geometry) -> Tensor:
+        """(*grid.shape) fractions of the labels 1..number together; 1 for number K."""
+
+    def features(self) -> Features:
+        """(V, F) of the V foreground voxels of the working grid: what the labels were told apart by."""
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Labels are intervals of a noisy intensity u.
+
+    Attributes:
+        intensity: (1, I, J, K) u, continued beyond the foreground.
+        sd: (1, I, J, K) standard deviation of the noise left in u, the network's posterior; continued likewise.
+        foreground: (1, I, J, K) of 0 and 1.
+        means: (K,) pure tissues.
+        histogram: of the intensities that the means were found in.
+    """
+
+    intensity: MetaTensor
+    sd: MetaTensor
+    foreground: MetaTensor
+    means: Array
+    histogram: Histogram
+
+    @cached_property
+    def scores(self) -> MetaTensor:
+        """Linear in u."""
+        return scores_between(self.intensity, borders_between(self.means))
+
+    def probabilities(self, grid: Geometry) -> Tensor:
+        """P(noise-free intensity lies in interval k), with N(u, sd) for it."""
+        both = resample(self._both, grid).as_tensor()
+        u, sd = both[0], both[1].clamp_min(_LEAST_SD)
+        borders = torch.as_tensor(borders_between(self.means), dtype=u.dtype, device=u.device)
+        below = torch.special.ndtr((borders.view(-1, 1, 1, 1) - u) / sd)
+        ends = torch.zeros_like(u)[None], torch.ones_like(u)[None]
+        return torch.cat([below, ends[1]]) - torch.cat([ends[0], below])
+
+    def up_to(self, number: int, grid: Geometry) -> Tensor:
+        """From the table of expected fractions."""
+        values, fractions = self._table
+        u = resample(self.intensity, grid).as_tensor()[0].cpu().numpy()
+        if number == len(self.means):
+            return torch.ones(grid.shape)
+        return torch.from_numpy(np.interp(u, values, fractions[:, :number].sum(axis=1)).astype(np.float32))
+
+    def features(self) -> Features:
+        """(V, 1) u."""
+        return np.asarray(self.intensity.as_tensor()[self.foreground.as_tensor() > 0].cpu().numpy()[:, None])
+
+    @cached_property
+    def _both(self) -> MetaTensor:
+        return MetaTensor(torch.cat([self.intensity.as_tensor(), self.sd.as_tensor()]), affine=self.intensity.affine)
+
+    @cached_property
+    def _table(self) -> tuple[Array, Array]:
+        noise = self.sd.as_tensor()[self.foreground.as_tensor() > 0].median()
+        return fraction_table(self.histogram, self.means, float(noise))
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """Labels are clusters with a posterior each.
+
+    Attributes:
+        scores: (K, I, J, K) posteriors, continued beyond the foreground.
+        rows: makes the (V, F) features again.
+    """
+
+    scores: MetaTensor
+    rows: Callable[[], Features]
+
+    def probabilities(self, grid: Geometry) -> Tensor:
+        """The posteriors, interpolated; where there are none, the label is 1 (as for the best score)."""
+        found = resample(self.scores, grid).as_tensor()
+        total = found.sum(dim=0)
+        found[0][total <= 0] = 1.0
+        return found / total.where(total > 0, torch.ones_like(total))
+
+    def up_to(self, number: int, grid: Geometry) -> Tensor:
+        """Sums of posteriors, interpolated."""
+        total = self._summed(len(self.scores), grid)
+        share = self._summed(number, grid) / total.where(total > 0, torch.ones_like(total))
+        return share.where(total > 0, torch.ones_like(total)).clamp(0, 1)
+
+    def features(self) -> Features:
+        """(V, F) denoised intensity, then textures."""
+        return self.rows()
+
+    def _summed(self, number: int, grid: Geometry) -> Tensor:
+        """(*grid.shape) sum of the first scores."""
+        total = self.scores.as_tensor()[:number].sum(dim=0, keepdim=True, dtype=torch.float32)
+        return resample(MetaTensor(total, affine=self.scores.affine), grid).as_tensor()[0]

@@ -1,0 +1,1 @@
+"""DICOM in: headers, verdicts on series, pixels."""

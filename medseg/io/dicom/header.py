@@ -1,0 +1,62 @@
+"""The few header elements of one DICOM file that decide whether and where it belongs in a volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.uid import UID
+
+_NO_UID = UID("")
+
+
+@dataclass(frozen=True)
+class Header:
+    """One DICOM file before its pixels are read; what the file does not say is empty or 0.
+
+    Attributes:
+        position_mm: centre of the first voxel, LPS+ (DICOM's convention).
+        orientation: direction cosines of a row and of a column, LPS+.
+        pixel_spacing_mm: distance between rows, distance between columns.
+        phase: what tells volumes of one series apart, in the order of `PHASE_KEYWORDS`.
+        stack: of a frame, the name of the stack it belongs to.
+        rescale: of a frame, the slope and intercept of its own; empty where the file's count.
+        missing_bytes: how many bytes of uncompressed pixels the file lacks; everything when it has none.
+        n_bytes: size of the file.
+        frame: which frame of an enhanced file this is, counted from 0; -1 for a file as a whole.
+        frames: of an enhanced multi-frame file that says where each frame lies, one header each; else empty.
+    """
+
+    path: Path
+    sop_class: UID
+    sop_uid: str = ""
+    series_uid: str = ""
+    study_uid: str = ""
+    description: str = ""
+    frame_of_reference: str = ""
+    modality: str = ""
+    series_number: str = ""
+    instance_number: int = 0
+    image_type: tuple[str, ...] = ()
+    position_mm: tuple[float, ...] = ()
+    orientation: tuple[float, ...] = ()
+    pixel_spacing_mm: tuple[float, ...] = ()
+    rows: int = 0
+    columns: int = 0
+    n_frames: int = 1
+    bits_stored: int = 0
+    is_colour: bool = False
+    is_mosaic: bool = False
+    transfer_syntax: UID = _NO_UID
+    phase: tuple[str, ...] = ()
+    stack: str = ""
+    rescale: tuple[float, ...] = ()
+    missing_bytes: int = 0
+    n_bytes: int = 0
+    frame: int = -1
+    frames: tuple[Header, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What messages call the file or frame: nothing that a patient is known by."""
+        return f"image {self.instance_number}" if self.frame < 0 else f"frame {self.frame + 1}"

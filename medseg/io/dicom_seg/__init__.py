@@ -1,0 +1,1 @@
+"""DICOM segmentation objects out and in."""

@@ -1,0 +1,1 @@
+"""A PACS over DICOMweb or over the classic network protocol."""

@@ -1,0 +1,1 @@
+"""What labels are: table, tree, cleanup, confidence, location, suggested names."""

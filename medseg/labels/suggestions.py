@@ -1,0 +1,44 @@
+"""Names that may be suggested because something is certain: Hounsfield units, or the order of tissues in T1.
+
+A suggestion is shown beside a label and never becomes its name by itself. In MR other than T1 brains intensity says
+nothing about tissue, so nothing is suggested there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from medseg.labels.table import Label
+
+# Mean of a label in HU, both ends included. Water is 0 and air -1000 by definition of the unit (Hounsfield, Br J Radiol
+# 46:1016, 1973); the ranges are those on which textbooks agree, with gaps where they do not.
+_HOUNSFIELD = (
+    ("air", -10000.0, -950.0),
+    ("lung", -900.0, -600.0),
+    ("fat", -120.0, -60.0),
+    ("soft tissue", 10.0, 100.0),
+    ("bone", 300.0, 10000.0),
+)
+# T1: fluid is dark, fat in the sheaths of axons makes white matter bright.
+_T1 = ("cerebrospinal fluid", "grey matter", "white matter")
+
+
+def suggest_names(labels: Sequence[Label], *, modality: str, tissues: str, n_clusters: int) -> dict[int, str]:
+    """A name for each label of which one is certain, by its number.
+
+    Args:
+        modality: of the plan, ``CT`` or ``MR``.
+        tissues: ``scan`` or ``cohort``, as in the config; brains are segmented with ``scan``.
+        n_clusters: of the config.
+    """
+    known = [label for label in labels if label.mean_intensity is not None]
+    if modality == "CT":
+        return {label.number: name for label in known if (name := _by_hounsfield(label.mean_intensity or 0.0))}
+    means = [label.mean_intensity or 0.0 for label in known]
+    if modality != "MR" or tissues != "scan" or n_clusters != len(_T1) or len(known) != len(_T1):
+        return {}
+    return dict(zip([x.number for x in known], _T1, strict=True)) if means == sorted(means) else {}
+
+
+def _by_hounsfield(mean_hu: float) -> str:
+    return next((name for name, low, high in _HOUNSFIELD if low <= mean_hu <= high), "")

@@ -1,0 +1,1 @@
+"""What a fit has learned, how it is fitted, kept and used."""

@@ -1,0 +1,134 @@
+"""How a model labels one scan: working grid, scores, and back to the native grid."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.data.meta_tensor import MetaTensor
+
+from medseg.clustering.ensemble import Consensus, disagreement_on
+from medseg.clustering.per_scan import normalise
+from medseg.labels.cleanup import clean
+from medseg.labels.confidence import ONE, Fractions, coarse_confidence, confidence_on
+from medseg.labels.description import Description
+from medseg.model.segmentation import LabelArray, Segmentation
+from medseg.model.state import ModelState
+from medseg.preprocessing.prepare import Prepared, check_channels
+from medseg.quality.anomaly import anomaly
+from medseg.quality.metrics import measure
+from medseg.spatial.chunks import filled_slabs
+from medseg.spatial.extrapolate import continued
+from medseg.spatial.geometry import Geometry
+from medseg.spatial.planes import middle_planes
+from medseg.spatial.resample import resample
+
+SLAB_VOXELS = 8_000_000
+"""Scores on the native grid exist one label at a time, in slabs of about this many voxels (32 MB)."""
+
+
+def segment(  # noqa: PLR0913, one flag for each output that can be asked for
+    model: ModelState,
+    image: MetaTensor,
+    mask: MetaTensor | None = None,
+    *,
+    confidence: bool = False,
+    fractions: bool = False,
+    unsure: float = 0.0,
+    finest: bool = False,
+    disagreement: bool = False,
+) -> Segmentation:
+    """Label a native (C, I, J, K) image, only inside `mask` (1, I, J, K) when given, else inside the body.
+
+    Label scores are resampled from the working grid to the native one, where their argmax is the label, in chunks.
+
+    Args:
+        confidence: whether to say how probable each voxel's label is; the labels stay the same.
+        fractions: whether to say how much of each label a voxel holds; the labels stay the same.
+        unsure: voxels of less confidence lose their label, after cleanup; 0: none.
+        finest: whether to name the leaf of the hierarchy that each voxel belongs to.
+        disagreement: whether to say how many members of an ensemble have another label.
+
+    Raises:
+        ConfigError: what is asked for does not exist in this model (`check`).
+        InputError: other channels than the model's, no foreground, or nothing but one intensity in it.
+    """
+    model.check(fractions=fractions, finest=finest, disagreement=disagreement)
+    check_channels(image, model.config.channels)
+    scheme, clustering = model.scheme, model.config.clustering
+    image = model.own(image)
+    foreground = model.plan.foreground_of(image, mask)
+    prepared = model.plan.prepare(image, foreground)
+    inside = (foreground.as_tensor()[0] > 0).cpu().numpy()
+    planes = middle_planes(prepared.image)
+    del foreground  # four bytes a voxel, of a scan that may have hundreds of millions
+    geometry, tree = Geometry.of(image), scheme.hierarchy if finest or scheme.is_divided else None
+    normalised = normalise(prepared, clustering)
+    seen = model.clusters.evidence(model.network, prepared, normalised)
+    description = Description.of(seen, prepared, clustering.surroundings_mm) if tree else None
+    with ThreadPoolExecutor(max_workers=1) as pool:  # measuring leaves a core idle
+        measured = pool.submit(measure, model.network, prepared, normalised, seen)
+        del prepared, normalised
+        labels = _fitted_labels(model, geometry, seen.scores, inside)
+        differ = disagreement_on(geometry, seen, labels) if disagreement and isinstance(seen, Consensus) else None
+        shares = Fractions(geometry, seen, inside, scheme.groups) if fractions else None
+        del inside
+        leaves = tree.leaves_on(geometry, description, labels, scheme.fitted_groups) if tree and description else None
+        labels = scheme.apply(labels, leaves)
+        sure = confidence_on(geometry, seen, labels, scheme.groups) if confidence or unsure > 0 else None
+        for volume in (labels, leaves):
+            if sure is not None and volume is not None:
+                volume[sure < unsure * ONE] = 0
+        coarse = coarse_confidence(geometry, seen, labels, scheme.groups)
+    quality = measured.result()
+    return Segmentation(
+        labels, geometry, model.table, sure if confidence else None, shares, leaves if finest else None, quality,
+        model.quality.flags(quality, clustering.n_clusters), planes, coarse, disagreement=differ,
+    )  # fmt: skip
+
+
+def _fitted_labels(
+    model: ModelState, geometry: Geometry, scores: MetaTensor, inside: npt.NDArray[np.bool_]
+) -> LabelArray:
+    """Labels of the fit on the native grid, merged unless the hierarchy is cut, and cleaned."""
+    labels = labels_on(geometry, scores, inside)
+    if model.scheme.cut is None:
+        labels = model.scheme.merge(labels)
+    return clean(labels, geometry.spacing_mm, **model.config.cleanup.model_dump())
+
+
+def labels_on(geometry: Geometry, scores: MetaTensor, inside: npt.NDArray[np.bool_]) -> LabelArray:
+    """Resample (K, ...) scores onto `geometry` and take the best: (I, J, K), 1..K inside, 0 outside.
+
+    One label at a time and slab by slab: memory does not grow with K.
+    """
+    labels = np.zeros(geometry.shape, dtype=np.uint8 if len(scores) < 256 else np.uint16)
+    score_of = [MetaTensor(channel[None], affine=scores.affine) for channel in scores.as_tensor()]
+    for place, grid in filled_slabs(geometry, inside, 1, SLAB_VOXELS):
+        best = resample(score_of[0], grid, slab_voxels=SLAB_VOXELS).as_tensor()[0]
+        found = torch.ones(best.shape, dtype=torch.uint8 if labels.dtype == np.uint8 else torch.int32)
+        for number in range(1, len(score_of)):
+            score = resample(score_of[number], grid, slab_voxels=SLAB_VOXELS).as_tensor()[0]
+            found.masked_fill_((score > best).cpu(), number + 1)
+            torch.maximum(best, score, out=best)
+        labels[place] = np.where(inside[place], found.numpy(), 0)
+    return labels
+
+
+def anomaly_of(model: ModelState, image: MetaTensor, mask: MetaTensor | None = None) -> MetaTensor:
+    """(1, I, J, K) anomaly of a native image on its own grid, 0 outside the foreground.
+
+    Raises:
+        InputError: there is no foreground, or nothing but one intensity in it.
+    """
+    image = model.own(image)
+    foreground = model.plan.foreground_of(image, mask)
+    normalised = normalise(model.plan.prepare(image, foreground), model.config.clustering)
+    # What shines beyond the range of intensities is cut off for labels; here it is just what is looked for.
+    beyond = model.plan.prepare(image, foreground, clip=False).image.as_tensor().clamp_min(1)
+    bright = MetaTensor(normalised.image.as_tensor() * beyond, affine=normalised.image.affine)
+    found = anomaly(model.network, Prepared(bright, normalised.foreground))
+    native = resample(continued(found, normalised.foreground), Geometry.of(image)).as_tensor()
+    return MetaTensor(native * (foreground.as_tensor() > 0), affine=image.affine)

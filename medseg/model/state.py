@@ -1,0 +1,86 @@
+"""Everything that a fit has learned, in one frozen object; what can be done with it is in the modules above."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+
+from medseg.clustering.cohort import Clusters
+from medseg.config import Config
+from medseg.errors import ConfigError
+from medseg.labels.scheme import LabelScheme
+from medseg.labels.table import LabelTable
+from medseg.network.autoencoder import Autoencoder
+from medseg.network.training import TrainingRecord
+from medseg.preprocessing.fingerprint import ScanFingerprint
+from medseg.preprocessing.plan import Plan
+from medseg.preprocessing.pre_transforms import OwnTransforms
+from medseg.quality.reference import QualityReference
+
+
+@dataclass(frozen=True, repr=False)
+class ModelState:
+    """What is learned: always fitted, never changed in place.
+
+    Attributes:
+        scheme: what the labels are, from the clusters to what people see.
+        fingerprints: of the training scans; no path, no name.
+        quality: what is usual in the training scans.
+        created: UTC time of the fit, ISO 8601.
+        own: the user's transforms that every scan goes through first.
+    """
+
+    config: Config
+    plan: Plan
+    network: Autoencoder
+    clusters: Clusters
+    scheme: LabelScheme
+    quality: QualityReference
+    fingerprints: tuple[ScanFingerprint, ...]
+    record: TrainingRecord
+    created: str
+    own: OwnTransforms = field(default_factory=OwnTransforms)
+
+    @property
+    def table(self) -> LabelTable:
+        """Names, colours and codes of the labels."""
+        return self.scheme.table
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lives."""
+        return next(self.network.parameters()).device
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change when anything changes that labels depend on; names and colours do not count."""
+        digest = hashlib.sha256()
+        for value in (self.plan, self.config.clustering, self.config.cleanup):
+            digest.update(json.dumps(value.model_dump(mode="json"), sort_keys=True).encode())
+        digest.update(json.dumps(sorted(self.scheme.merged.items())).encode())
+        digest.update(b"" if self.scheme.cut is None else f"cut {self.scheme.cut}".encode())
+        digest.update("".join(f"channel {name}" for name in self.config.channels.names).encode())
+        digest.update("".join(f"own {name}" for name in self.own.names).encode())
+        for name, weight in sorted({**self.network.state_dict(), **self.clusters.tensors()}.items()):
+            digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def check(self, *, fractions: bool = False, finest: bool = False, disagreement: bool = False) -> None:  # noqa: ARG002
+        """Refuse, before any work, what this model cannot give.
+
+        Raises:
+            ConfigError: fractions of labels finer than the fitted ones, disagreement of one network;
+                or anything without the own transforms that the model was fitted with.
+        """
+        self.own.check()
+        if disagreement and self.config.training.ensemble == 1:
+            raise ConfigError("this model is one network, found no others; fit it with training.ensemble=3")
+        if fractions and self.scheme.is_divided:
+            raise ConfigError(
+                f"fractions exist for the {self.scheme.n_fitted} fitted labels and unions of them, found "
+                f"a cut of {self.scheme.cut}; cut to fewer or leave fractions out"
+            )

@@ -1,0 +1,1 @@
+"""The autoencoder, its loss, training and inference."""

@@ -1,0 +1,160 @@
+"""Where the body is: the foreground that training and labels are restricted to.
+
+Found once per scan on a coarse copy (about 3 mm), because its border needs no more than that; a background
+that was masked out (skull-stripped brains) is exact and kept voxel by voxel.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import fill_voids
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.data.meta_tensor import MetaTensor
+from scipy import ndimage
+
+from medseg.errors import InputError
+from medseg.preprocessing.histogram import Histogram, median_and_spread, start_means
+from medseg.preprocessing.prepare import channels_of
+from medseg.spatial.geometry import Geometry
+from medseg.spatial.resample import resample
+
+BoolArray = npt.NDArray[np.bool_]
+_COARSE_MM = 3.0
+_MASKED_SHARE = 0.2
+"""Share of voxels that must hold exactly the border value before the background counts as masked out."""
+
+
+def find_foreground(image: MetaTensor) -> MetaTensor:
+    """Mask (1, I, J, K) of 0 and 1: the body, with the air inside it, without the air around it.
+
+    A background that was masked out to one constant is taken as it is. Otherwise Otsu's threshold (Otsu,
+    IEEE Trans. SMC 9:62, 1979) on a smoothed coarse copy, largest component, closed, holes filled slice by slice.
+    """
+    masked = _masked_background(image)
+    if masked is not None:
+        return masked
+    coarse = resample(image, _coarse_grid(Geometry.of(image)))
+    body = _body(coarse.as_tensor()[0].cpu().numpy(), Geometry.of(coarse).spacing_mm)
+    mask = MetaTensor(torch.from_numpy(body[None].astype(np.float32)), affine=coarse.affine)
+    native = resample(mask, Geometry.of(image)).as_tensor()
+    return MetaTensor(torch.ge(native, 0.5, out=native), affine=image.affine)  # in place: it may be a gigabyte
+
+
+def _masked_background(image: MetaTensor) -> MetaTensor | None:
+    """The voxels that differ from a masked-out background, or None when there is no such background."""
+    voxels = image.as_tensor()[0]
+    faces = [voxels[0], voxels[-1], voxels[:, 0], voxels[:, -1], voxels[:, :, 0], voxels[:, :, -1]]
+    value = torch.cat([face.flatten() for face in faces]).median()
+    if float(value) > float(voxels.min()):
+        return None
+    inside = (voxels > value).cpu().numpy()
+    if 1.0 - inside.mean() < _MASKED_SHARE:
+        return None
+    # What is returned runs along i first; mixed with arrays along k every operation on both is many times slower.
+    inside = np.ascontiguousarray(fill_voids.fill(np.ascontiguousarray(inside)))
+    shell = inside & ~_eroded(inside)
+    array, outside = voxels.cpu().numpy(), float(value)
+    # Padding around a scan with air in it has a dark rim; a skull-stripped brain ends in tissue.
+    if np.median(array[shell]) - outside < 0.15 * (np.percentile(array[inside], 90) - outside):
+        return None
+    return MetaTensor(torch.from_numpy(inside[None].astype(np.float32)), affine=image.affine)
+
+
+def _eroded(mask: BoolArray) -> BoolArray:
+    """The voxels whose six neighbours are all inside."""
+    inner = mask.copy()
+    for axis in range(3):
+        first, last = [slice(None)] * 3, [slice(None)] * 3
+        first[axis], last[axis] = slice(1, None), slice(None, -1)
+        inner[tuple(first)] &= mask[tuple(last)]
+        inner[tuple(last)] &= mask[tuple(first)]
+    return inner
+
+
+def _coarse_grid(geometry: Geometry) -> Geometry:
+    """The same field of view in voxels of about 3 mm, never finer than the scan."""
+    factors = np.maximum(_COARSE_MM / np.asarray(geometry.spacing_mm), 1.0)
+    shape = np.maximum(np.floor((np.asarray(geometry.shape) - 1) / factors).astype(int) + 1, 2)
+    factors = (np.asarray(geometry.shape) - 1) / (shape - 1)
+    affine = geometry.affine.copy()
+    affine[:3, :3] = affine[:3, :3] * factors
+    return Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+
+
+def _body(voxels: npt.NDArray[np.float32], spacing_mm: tuple[float, float, float]) -> BoolArray:
+    """Largest bright component, closed over 6 mm, with the air inside it."""
+    low, high = np.percentile(voxels, (0.5, 99.5))
+    smooth = ndimage.gaussian_filter(np.clip(voxels, low, high), [2.0 / s for s in spacing_mm])
+    bright = smooth > _body_threshold(smooth)
+    closed = _close(bright, spacing_mm, radius_mm=9.0)
+    components, n_components = ndimage.label(closed, np.ones((3, 3, 3)))  # a thin scalp holds by its corners
+    if n_components == 0:
+        return np.ones(voxels.shape, dtype=bool)
+    sizes = np.bincount(components.ravel())[1:]
+    body = np.isin(components, 1 + np.flatnonzero(sizes >= 0.2 * sizes.max()))
+    body = _filled(_close(_filled(body), spacing_mm, radius_mm=9.0))
+    return body if _has_background(voxels, body) else np.ones(voxels.shape, dtype=bool)
+
+
+def _filled(body: BoolArray) -> BoolArray:
+    """Holes filled plane by plane along each axis, twice: what one axis fills closes holes for the others."""
+    for axis in (0, 1, 2, 0, 1, 2):
+        for plane in np.moveaxis(body, axis, 0):
+            plane[:] = ndimage.binary_fill_holes(plane)
+    return body
+
+
+def _has_background(voxels: npt.NDArray[np.float32], body: BoolArray) -> bool:
+    """Whether what lies outside `body` is as even as air; a crop inside the body has no background."""
+    outside = voxels[~body]
+    if not outside.size:
+        return False
+    centre, spread = median_and_spread(outside)
+    return spread < 0.15 * (float(np.median(voxels[body])) - centre)
+
+
+def _body_threshold(smooth: npt.NDArray[np.float32]) -> float:
+    """Otsu's threshold, lowered to the dark side's upper end so that dim tissue stays inside."""
+    # Otsu's threshold lies half way between the centres of the best two-means clustering.
+    otsu = float(start_means(Histogram.of(smooth.ravel()), 2).mean())
+    dark = smooth[smooth <= otsu]
+    centre, spread = median_and_spread(dark)
+    return min(otsu, max(centre + 4.0 * spread, centre + 0.25 * (otsu - centre)))
+
+
+def _close(mask: BoolArray, spacing_mm: tuple[float, float, float], radius_mm: float) -> BoolArray:
+    """Closing with a ball of `radius_mm`, by two distance transforms."""
+    pad = [int(np.ceil(radius_mm / s)) + 1 for s in spacing_mm]
+    padded = np.pad(mask, [(p, p) for p in pad])
+    grown = ndimage.distance_transform_edt(~padded, sampling=spacing_mm) <= radius_mm
+    shrunk = ndimage.distance_transform_edt(grown, sampling=spacing_mm) > radius_mm
+    inner = tuple(slice(p, -p) for p in pad)
+    return np.asarray((shrunk | padded)[inner], dtype=bool)
+
+
+def foreground_of(
+    image: MetaTensor, mask: MetaTensor | None, rule: Literal["auto", "nonzero", "all"] = "auto"
+) -> MetaTensor:
+    """(1, I, J, K) of 0 and 1 on the grid of `image`: the given mask, else the foreground found by `rule`.
+
+    Of several channels the first one says where the foreground is.
+
+    Raises:
+        InputError: ``no_foreground`` when nothing is inside.
+    """
+    if mask is not None:
+        return mask
+    image = channels_of(image)[0]
+    voxels = image.as_tensor()
+    if rule == "auto":
+        found = find_foreground(image)
+    else:
+        found = MetaTensor(
+            ((voxels != 0) if rule == "nonzero" else torch.ones_like(voxels)).float(), affine=image.affine
+        )
+    if not bool(found.as_tensor().any()):
+        raise InputError("found no foreground in the scan; give a mask with --masks", code="no_foreground")
+    return found

@@ -1,0 +1,174 @@
+"""From a cohort's fingerprint to a plan, and from a scan to its working image.
+
+The plan is made once from the training scans and written into the model folder; `Plan.prepare` is all that
+a scan goes through before the network sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.compose import Compose
+from monai.transforms.croppad.array import SpatialCrop
+from monai.transforms.intensity.array import ScaleIntensityRange
+from monai.transforms.spatial.array import Orientation
+from pydantic import BaseModel, ConfigDict
+
+from medseg.config import Config
+from medseg.errors import InputError
+from medseg.preprocessing.fingerprint import ScanFingerprint, percentiles_of
+from medseg.preprocessing.foreground import foreground_of
+from medseg.preprocessing.prepare import Prepared, WorkingGrid, channels_of
+from medseg.spatial.geometry import Geometry
+
+MARGIN_VOXELS = 4
+"""Working voxels that are kept around the foreground, so that its border is seen from both sides."""
+
+
+SAME_SPACING = 0.2
+"""Relative difference up to which a scan's own spacing passes for the working spacing."""
+
+
+class Plan(BaseModel):
+    """Decisions made once from the training scans.
+
+    Attributes:
+        spacing_mm: working grid, along R, A, S.
+        window_hu: intensity range of CT; None: `percentiles` of each scan.
+        patch_size, batch_size: voxels along an axis, patches in a step.
+        channels: size of the network.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    modality: Literal["CT", "MR"]
+    spacing_mm: tuple[float, float, float]
+    window_hu: tuple[float, float] | None
+    percentiles: tuple[float, float]
+    foreground: Literal["auto", "nonzero", "all"]
+    patch_size: int
+    batch_size: int
+    channels: int
+    range_of: Literal["mask", "scan"] = "mask"
+
+    @classmethod
+    def fit(cls, fingerprints: Sequence[ScanFingerprint], config: Config, memory_gb: float = 0.0) -> Plan:
+        """Decide from the scans' fingerprints; what the config fixes is taken from it.
+
+        Args:
+            memory_gb: memory of the GPU; 0 on a CPU, where one patch a step keeps every core busy.
+        """
+        chosen = config.preprocessing
+        modality = chosen.modality if chosen.modality != "auto" else _commonest_modality(fingerprints)
+        spacing = chosen.spacing_mm or _planned_spacing(fingerprints, config)
+        patch_size = config.training.patch_size or _planned_patch_size(fingerprints, spacing)
+        return cls(
+            modality=modality,
+            spacing_mm=spacing,
+            window_hu=chosen.window_hu if modality == "CT" else None,
+            percentiles=chosen.percentiles,
+            foreground=chosen.foreground,
+            patch_size=patch_size,
+            batch_size=config.training.batch_size or _planned_batch_size(patch_size, memory_gb),
+            channels=config.autoencoder.channels or (24 if memory_gb >= 16 else 16),
+            range_of=chosen.range_of,
+        )
+
+    def foreground_of(self, image: MetaTensor, mask: MetaTensor | None = None) -> MetaTensor:
+        """(1, I, J, K) of 0 and 1 on the grid of `image`: the given mask, or the foreground found."""
+        return foreground_of(image, mask, self.foreground)
+
+    def intensity_range(self, image: MetaTensor, foreground: MetaTensor) -> tuple[float, float]:
+        """The intensities of a (1, I, J, K) image, one channel of a scan, that become 0 and 1."""
+        if self.window_hu is not None:
+            return self.window_hu
+        if self.range_of == "scan":
+            foreground = foreground_of(image, None, self.foreground)
+        inside = image.as_tensor().numpy()[foreground.as_tensor().numpy() > 0]
+        low, high = percentiles_of(torch.from_numpy(inside), self.percentiles)
+        if high > low >= 0:
+            low = 0.0  # shading is a factor, so zero must stay zero
+        if not high > low:
+            raise InputError("the intensities inside the foreground are all the same; check the scan and its mask",
+                             code="constant")  # fmt: skip
+        return low, high
+
+    def transforms(self, image: MetaTensor, foreground: MetaTensor, *, clip: bool = True) -> Compose:
+        """MONAI transforms for one channel of this scan: crop to the foreground, RAS, working spacing, [0, 1].
+
+        Args:
+            clip: whether intensities beyond the range end at 0 and 1.
+        """
+        low, high = self.intensity_range(image, foreground)
+        return Compose([*self._grid_transforms(foreground), ScaleIntensityRange(low, high, 0.0, 1.0, clip=clip)])
+
+    def prepare(self, image: MetaTensor, foreground: MetaTensor, *, clip: bool = True) -> Prepared:
+        """Bring a native (C, I, J, K) image and its (1, I, J, K) foreground to the working grid."""
+        parts = [self.transforms(channel, foreground, clip=clip)(channel) for channel in channels_of(image)]
+        working = (
+            parts[0]
+            if len(parts) == 1
+            else MetaTensor(torch.cat([part.as_tensor() for part in parts]), affine=parts[0].affine)
+        )
+        inside = Compose(self._grid_transforms(foreground))(foreground)
+        return Prepared(_plain(working), _plain(MetaTensor((inside.as_tensor() >= 0.5).float(), affine=inside.affine)))
+
+    def _grid_transforms(self, foreground: MetaTensor) -> list[Callable[..., Any]]:
+        start, end = _box(foreground, MARGIN_VOXELS * max(self.spacing_mm))
+        crop = SpatialCrop(roi_start=start, roi_end=end)
+        spacing = np.array(Geometry.of(foreground).in_ras_order().spacing_mm)
+        # Near the working spacing the scan keeps its own grid: interpolation would smooth its noise unevenly,
+        # and a network that sees patches does not mind a fifth more or less.
+        if np.abs(np.log(np.array(self.spacing_mm) / spacing)).max() > np.log(1 + SAME_SPACING):
+            return [crop, WorkingGrid(self.spacing_mm)]
+        return [crop, Orientation(axcodes="RAS", labels=None)]
+
+
+def _box(foreground: MetaTensor, margin_mm: float) -> tuple[list[int], list[int]]:
+    """First and last-plus-one voxel of the foreground with its margin."""
+    geometry = Geometry.of(foreground)
+    inside = foreground.as_tensor()[0].numpy() > 0
+    start, end = [], []
+    for axis, spacing in enumerate(geometry.spacing_mm):
+        filled = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))
+        margin = int(np.ceil(margin_mm / spacing))
+        start.append(max(0, int(filled[0]) - margin))
+        end.append(min(geometry.shape[axis], int(filled[-1]) + 1 + margin))
+    return start, end
+
+
+def _plain(image: MetaTensor) -> MetaTensor:
+    """The same voxels and affine without MONAI's record of what was done to them."""
+    return MetaTensor(image.as_tensor().float().contiguous(), affine=torch.as_tensor(image.affine).double())
+
+
+def _commonest_modality(fingerprints: Sequence[ScanFingerprint]) -> Literal["CT", "MR"]:
+    n_ct = sum(f.modality == "CT" for f in fingerprints)
+    return "CT" if 2 * n_ct > len(fingerprints) else "MR"
+
+
+def _planned_spacing(fingerprints: Sequence[ScanFingerprint], config: Config) -> tuple[float, float, float]:
+    """Isotropic at the median scan's mean voxel size; the scans' own grid where it is close to isotropic."""
+    chosen = config.preprocessing
+    spacings = np.array([f.spacing_mm for f in fingerprints])
+    median = np.median(spacings, axis=0)
+    if median.max() > 2.0 * median.min():
+        median = np.full(3, np.exp(np.log(spacings).mean(axis=1)).mean())
+    median = np.clip(median, chosen.min_spacing_mm, chosen.max_spacing_mm)
+    return tuple(round(float(s), 4) for s in median)  # type: ignore[return-value]
+
+
+def _planned_patch_size(fingerprints: Sequence[ScanFingerprint], spacing_mm: tuple[float, float, float]) -> int:
+    """The largest of 24, 32, 40 that fits into the median scan on the working grid."""
+    extents = np.array([np.asarray(f.shape) * f.spacing_mm / spacing_mm for f in fingerprints])
+    smallest = float(np.median(extents, axis=0).min())
+    return max((size for size in (24, 32, 40) if size <= smallest), default=24)
+
+
+def _planned_batch_size(patch_size: int, memory_gb: float) -> int:
+    """As many patches as a tenth of the GPU's memory holds, 8 at most; about 6 kB a voxel in training."""
+    return int(np.clip(memory_gb * 0.1 / (patch_size**3 * 6e-6), 1, 8))

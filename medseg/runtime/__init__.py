@@ -1,0 +1,1 @@
+"""The machine: device, memory, arrays beyond it."""

@@ -1,0 +1,1 @@
+"""Grids and everything that is done on them, whatever the voxels mean."""

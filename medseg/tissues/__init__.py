@@ -1,0 +1,1 @@
+"""The intensity model of one scan: shading, contrast, partial volume, local means."""

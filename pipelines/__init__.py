@@ -1,1 +1,0 @@
-"""The programs: folders, order, failures, progress, exit codes."""

@@ -1,0 +1,173 @@
+"""DICOMweb and DIMSE servers that refuse, answer nonsense or repeat themselves."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from medseg import ConfigError, find_scans
+from medseg.cli import pacs
+from medseg.io.dicom_seg.writer import LABELMAP_CLASS, write_dicom_seg
+from medseg.io.pacs.base import Credentials, PacsError, Query, Series, StorageRefusedError, Tls
+from medseg.labels.table import LabelTable
+from sample_data.phantom import phantom
+from tests.support.cohorts import thick_series
+
+SECRET = "s3cret-token"
+
+
+@pytest.fixture(scope="module")
+def segmentation(tmp_path_factory):
+    """Files of a DICOM segmentation, by kind."""
+    (scan,) = find_scans(thick_series(tmp_path_factory.mktemp("series")))
+    folder = tmp_path_factory.mktemp("seg")
+    labels = phantom(scan.geometry)[1]
+    for kind in ("labelmap", "binary"):
+        write_dicom_seg(labels, scan.geometry, LabelTable.default(3), folder / f"{kind}.dcm", sources=scan.paths,
+                        kind=kind)  # fmt: skip
+    return {kind: folder / f"{kind}.dcm" for kind in ("labelmap", "binary")}
+
+
+@contextmanager
+def web_server(status, body=b"", kind="application/dicom+json"):
+    """A DICOMweb server that gives one answer to everything; yields its address and the headers it saw."""
+    seen = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self):
+            length = int(self.headers.get("Content-Length") or 0)
+            self.rfile.read(length)
+            seen.append((self.path, dict(self.headers)))
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = answer  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/dicom-web", seen
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def failed(reason):
+    return json.dumps({"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [reason]}}]}}).encode()
+
+
+def web(url, **credentials):
+    web_pacs = pytest.importorskip("medseg.io.pacs.dicomweb", exc_type=ImportError)
+    pytest.importorskip("dicomweb_client")
+    return web_pacs.WebPacs(url, Credentials(**credentials), Tls())
+
+
+def test_dicomweb_answers(segmentation, caplog):
+    for status, body, error in [
+        (409, failed(0x0122), StorageRefusedError),
+        (415, b"", StorageRefusedError),
+        (202, failed(0xC000), StorageRefusedError),
+        (401, b"", PacsError),
+        (500, b"", PacsError),
+    ]:
+        with web_server(status, body) as (url, seen):
+            with pytest.raises(error) as caught:
+                web(url, token=SECRET).store(segmentation["binary"])
+            assert (type(caught.value) is StorageRefusedError) == (error is StorageRefusedError)
+            assert seen[0][1]["Authorization"] == f"Bearer {SECRET}"
+            assert SECRET not in str(caught.value) + caplog.text
+    with web_server(200, b"") as (url, seen):
+        web(url, user="me", password="pw").store(segmentation["labelmap"])
+        assert seen[0][1]["Authorization"].startswith("Basic ")
+    with web_server(200, b"<html>", "text/html") as (url, _), pytest.raises(PacsError, match="no DICOMweb answer"):
+        web(url).find(Query(patient="PHANTOM"))
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        with pytest.raises(PacsError, match=r"does not answer \(ConnectionError\)"):
+            web(f"http://127.0.0.1:{closed.getsockname()[1]}").has("1.2", "1.2.3")
+
+
+def test_a_server_that_repeats_its_first_page_is_not_asked_for_ever():
+    study = [{"0020000D": {"vr": "UI", "Value": ["1.2"]}, "0020000E": {"vr": "UI", "Value": ["1.2.3"]},
+              "00080060": {"vr": "CS", "Value": ["MR"]}}]  # fmt: skip
+    with web_server(200, json.dumps(study).encode()) as (url, seen):
+        assert web(url).find(Query(patient="P")) == [Series("1.2", "1.2.3", "MR")]
+        assert web(url).find(Query(modality="CT")) == []
+        assert len(seen) == 8
+
+
+@contextmanager
+def dimse_server(kinds, status=0x0000, syntaxes=None):
+    """A storage provider that takes objects of some kinds."""
+    pynetdicom = pytest.importorskip("pynetdicom")
+    entity = pynetdicom.AE(ae_title="PACS")
+    for kind in kinds:
+        entity.add_supported_context(kind, syntaxes or ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.5"])
+    received = []
+
+    def keep(event):
+        received.append(event.dataset)
+        received[-1].file_meta = event.file_meta
+        return status
+
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(pynetdicom.evt.EVT_C_STORE, keep)])
+    try:
+        yield f"PACS@127.0.0.1:{server.socket.getsockname()[1]}", received
+    finally:
+        server.shutdown()
+
+
+def dimse(peer, **credentials):
+    from medseg.io.pacs.dimse import DimsePacs
+
+    return DimsePacs(peer, "MEDSEG", Credentials(**credentials), None)
+
+
+def test_dimse_answers(segmentation):
+    binary = pydicom.uid.SegmentationStorage
+    with dimse_server([binary]) as (peer, received):
+        with pytest.raises(StorageRefusedError, match="takes no objects of the kind"):
+            dimse(peer).store(segmentation["labelmap"])
+        dimse(peer, user="me", password="pw").store(segmentation["binary"])
+        assert received[0].SOPClassUID == binary
+        with pytest.raises(PacsError, match="takes no C-FIND from MEDSEG"):
+            dimse(peer).find(Query(patient="P"))
+        with pytest.raises(PacsError, match="takes no C-GET"):
+            dimse(peer).fetch(Series("1.2", "1.2.3", "MR"), Path())
+    for status, error in ((0x0122, StorageRefusedError), (0xC001, StorageRefusedError), (0xA700, PacsError)):
+        with dimse_server([binary], status) as (peer, _), pytest.raises(error):
+            dimse(peer).store(segmentation["binary"])
+    with dimse_server([LABELMAP_CLASS], syntaxes=["1.2.840.10008.1.2"]) as (peer, received):
+        dimse(peer, token=SECRET).store(segmentation["labelmap"])
+    sent = pydicom.dcmread(segmentation["labelmap"])
+    assert received[0].SOPInstanceUID == sent.SOPInstanceUID
+    assert np.array_equal(received[0].pixel_array, sent.pixel_array)
+    with pytest.raises(PacsError, match="does not answer"):
+        dimse(peer).has("1.2", "1.2.3")
+
+
+def test_tls_needs_a_trusted_certificate():
+    arguments = argparse.Namespace(
+        credentials=None, ca=None, cert=None, dicomweb="", dimse="P@127.0.0.1:1", aet="MEDSEG", tls=True
+    )
+    with pytest.raises(PacsError, match="does not answer"):
+        pacs.connect(arguments).has("1.2", "1.2.3")
+    with pytest.raises(ConfigError):
+        pacs.connect(argparse.Namespace(**{**vars(arguments), "dimse": "x"}))

@@ -1,0 +1,195 @@
+"""Naming labels: from the command line, from a file, from the page; outputs and pictures that follow."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from medseg.cli.label_file import read_label_file, write_label_file
+from medseg.cli.label_list import print_labels
+from medseg.cli.main import main
+from medseg.errors import ConfigError
+from medseg.io.label_volumes import read_labels
+from medseg.labels.suggestions import suggest_names
+from medseg.labels.table import Label, LabelTable
+from medseg.model.model import Model
+from medseg.model.segmentation import Segmentation
+from medseg.report.layout import HEADER, TILE, kinds_of
+from medseg.report.mosaic import redraw_mosaic, write_mosaic
+from medseg.report.viewer_volumes import read_viewer_volume
+from medseg.report.write import write_report
+from medseg.spatial.geometry import Geometry
+from sample_data.phantom import phantom
+from sample_data.report_folder import make_out, small_grid, table
+
+
+def labels_of(*means):
+    return [Label(number=n, name=f"label {n}", color=(n, n, n), mean_intensity=m) for n, m in enumerate(means, 1)]
+
+
+def test_ct_is_suggested_by_hounsfield_units_and_only_where_certain():
+    found = suggest_names(labels_of(-1000, -800, -90, 45, 700, -300, 200, None), modality="CT", tissues="cohort",
+                          n_clusters=8)  # fmt: skip
+    assert found == {1: "air", 2: "lung", 3: "fat", 4: "soft tissue", 5: "bone"}
+
+
+@pytest.mark.parametrize(
+    ("means", "modality", "tissues", "n_clusters"),
+    [((0.2, 0.5, 0.8), "MR", "cohort", 3), ((0.2, 0.5, 0.8), "MR", "scan", 4), ((0.2, 0.8), "MR", "scan", 3),
+     ((0.8, 0.5, 0.2), "MR", "scan", 3), ((0.2, 0.5, None), "MR", "scan", 3), ((0.2, 0.5, 0.8), "PT", "scan", 3)],
+)  # fmt: skip
+def test_mr_is_not_suggested_unless_it_is_a_t1_brain(means, modality, tissues, n_clusters):
+    assert suggest_names(labels_of(*means), modality=modality, tissues=tissues, n_clusters=n_clusters) == {}
+
+
+def test_t1_brains_are_suggested():
+    found = suggest_names(labels_of(0.2, 0.5, 0.8), modality="MR", tissues="scan", n_clusters=3)
+    assert found == {1: "cerebrospinal fluid", 2: "grey matter", 3: "white matter"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("labels: [1", "not valid YAML"),
+        ("- 1", "the file: "),
+        ("labels:\n  1: {nam: x}", r"labels\.1\.nam: unknown key; a label has name, color, code and merge"),
+        ("labels:\n  1: {color: [1, 2]}", r"labels\.1\.color: .*at least 3"),
+        ("labels:\n  1: {color: [1, 2, 300]}", r"labels\.1\.color\.2: .*less than or equal to 255, found 300"),
+        ("labels:\n  1: {name: 7}", r"labels\.1\.name: .*string, found 7"),
+        ("labels:\n  one: {name: x}", "valid integer, found 'one'"),
+        ("labels:\n  1: {code: {value: '1'}}", r"labels\.1\.code\.meaning: field required"),
+        ("labels:\n  1: {name: a}\n  1: {name: b}", "1 is there twice; keep one"),
+        ("labels:\n  1: {merge: [2]}\n  2: {name: b}", "label 2 is merged and used elsewhere"),
+        ("labels:\n  1: {merge: [3]}\n  2: {merge: [3]}", "label 3 is merged and used elsewhere"),
+    ],
+)
+def test_a_wrong_file_is_explained_in_one_sentence(text, message, tmp_path):
+    path = tmp_path / "labels.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_label_file(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_explained(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_label_file(tmp_path / "none.yaml")
+
+
+def test_what_is_saved_changes_nothing_when_it_is_read_back(model, tmp_path):
+    named = model.relabelled(model.table.replace(1, name='a "b": é', color=(1, 2, 3)), {3: 2})
+    write_label_file(named, tmp_path / "labels.yaml")
+    changes = read_label_file(tmp_path / "labels.yaml")
+    again = changes.apply(named)
+    assert (again.table, again.scheme.merged) == (named.table, {3: 2})
+    fresh = changes.apply(model)
+    assert (fresh.table[1].name, fresh.table[1].color, fresh.scheme.merged) == ('a "b": é', (1, 2, 3), {3: 2})
+
+
+def test_the_table_shows_labels_and_suggestions(model, tmp_path):
+    for width, colors in ((160, None), (160, "truecolor")):
+        console = Console(width=width, record=True, force_terminal=colors is not None, color_system=colors,
+                          file=(tmp_path / "text").open("w"))  # fmt: skip
+        print_labels(model, tmp_path / "model", console)
+        text = console.export_text()
+        assert "label 2" in text
+        assert "white matter?" in text
+        assert ("██" in text) == (colors is not None)
+        assert ("204,187,68" in text) == (colors is None)
+    assert "report.html of a folder" in " ".join(text.split())
+
+
+def test_label_shows_saves_and_takes_a_file_without_segmenting(phantom_scans, model_folder, tmp_path, capsys):
+    folder, out = shutil.copytree(model_folder, tmp_path / "model"), tmp_path / "out"
+    scan = phantom_scans / "scans" / "RAS.nii.gz"
+    assert main(["segment", str(scan), "--model", str(folder), "--out", str(out), "--workers", "0"]) == 0
+    picture, run = (out / "report" / "RAS.png").read_bytes(), (out / "run.json").read_bytes()
+    assert json.loads(run)["labels"][2] == {"number": 3, "name": "label 3", "color": [238, 102, 119]}
+    capsys.readouterr()
+    assert main(["label", str(folder), "--save", str(tmp_path / "labels.yaml")]) == 0
+    assert "grey matter?" in capsys.readouterr().out
+    assert (out / "run.json").read_bytes() == run
+    (tmp_path / "mine.yaml").write_text("labels:\n  3: {name: white matter, color: [10, 20, 30]}\n  1: {merge: [2]}\n")
+    before, _ = read_labels(out / "RAS_seg.nii.gz")
+    assert (
+        main(["label", str(folder), "--from", str(tmp_path / "mine.yaml"), "--name", "1=rest", "--out", str(out)]) == 0
+    )
+    table = Model.load(folder).table
+    assert [(x.number, x.name, x.color) for x in table] == [
+        (1, "rest", (68, 119, 170)),
+        (3, "white matter", (10, 20, 30)),
+    ]
+    after, _ = read_labels(out / "RAS_seg.nii.gz")
+    assert np.array_equal(after, np.where(before == 2, 1, before))
+    assert [x["name"] for x in json.loads((out / "run.json").read_text())["labels"]] == ["rest", "white matter"]
+    assert (out / "report" / "RAS.png").read_bytes() != picture
+    page = Image.open(out / "report" / "RAS.png").convert("RGB").crop((0, HEADER, 8 * TILE, HEADER + 3 * TILE))
+    pixels = np.asarray(page).reshape(-1, 3).astype(int)
+    red = (pixels[:, 0] - pixels[:, 2] > 30).mean()  # label 3 was red, label 2 yellow
+    assert red == 0
+    if (out / "report" / "volumes" / "RAS.js").is_file():
+        from medseg.io.compact import nifti_from_bytes
+
+        shown, _ = nifti_from_bytes(read_viewer_volume(out / "report" / "volumes" / "RAS.js")[1])
+        assert set(np.unique(shown)) == {0, 1, 3}
+
+
+def test_a_redrawn_picture_is_the_one_that_would_have_been_drawn(tmp_path):
+    image, truth = phantom(small_grid(30), noise=8.0, seed=0)
+    labels, grid = np.asarray(truth), Geometry.of(image)
+    other = table().replace(2, color=(1, 200, 2), name="new").without([3])
+    merged = np.where(labels == 3, 1, labels).astype(np.uint8)
+    write_mosaic(image, Segmentation(labels, grid, table()), tmp_path / "a.png", title="a")
+    write_mosaic(image, Segmentation(merged, grid, other), tmp_path / "b.png", title="a")
+    assert redraw_mosaic(tmp_path / "a.png", Segmentation(merged, grid, other), title="a")
+    assert np.array_equal(*(np.asarray(Image.open(tmp_path / name)) for name in ("a.png", "b.png")))
+
+
+def test_a_picture_of_another_layout_is_left(tmp_path):
+    Image.new("RGB", (90, 30)).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    labels = np.ones((4, 4, 4), np.uint8)
+    result = Segmentation(labels, Geometry((4, 4, 4), np.eye(4)), LabelTable.default(1))
+    assert not redraw_mosaic(tmp_path / "a.png", result, title="a")
+    assert (tmp_path / "a.png").read_bytes() == content
+
+
+def test_the_page_offers_names_and_suggestions(tmp_path):
+    out = make_out(tmp_path / "out", 2, side=24, volumes=False)
+    facts = {"plan": {"modality": "CT"}, "config": {"clustering": {"tissues": "cohort", "n_clusters": 3}}}
+    (out / "run.json").write_text(json.dumps(facts))
+    described = LabelTable.default(3).replace(3, mean_intensity=700.0)
+    (out / "model").mkdir()
+    (out / "model" / "model.json").write_text(json.dumps({**facts, "labels": described.model_dump(mode="json")}))
+    manifest = (out / "manifest.csv").read_text().replace("3 white matter mm3", "3 label 3 mm3")
+    (out / "manifest.csv").write_text(manifest)
+    text = write_report(out).read_text("utf-8")
+    assert text.count("suggestion: bone") == 2
+    assert 'data-number="1" data-field="name" value="cerebrospinal fluid"' in text
+    assert 'data-field="color" value="#ee6677"' in text
+
+
+def test_damaged_pictures_are_told_of_and_made_anew(phantom_scans, model_folder, tmp_path, capsys):
+    folder, out = shutil.copytree(model_folder, tmp_path / "model"), tmp_path / "out"
+    scan = phantom_scans / "scans" / "RAS.nii.gz"
+    words = ["segment", str(scan), "--model", str(folder), "--out", str(out), "--workers", "0"]
+    assert main(words) == 0
+    mosaic, viewed = out / "report" / "RAS.png", out / "report" / "volumes" / "RAS.js"
+    mosaic.write_bytes(mosaic.read_bytes()[:2000])
+    has_viewer = viewed.is_file()
+    if has_viewer:
+        content = viewed.read_text()
+        viewed.write_text(content.replace(content[200:300], "A" * 100))
+    assert main(["label", str(folder), "--merge", "1,2", "--out", str(out)]) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "its picture has another layout or is damaged" in told
+    assert ("volume for the page's viewer was damaged" in told) == has_viewer
+    assert not viewed.exists()
+    assert main(words) == 0
+    assert kinds_of(np.asarray(Image.open(mosaic))) == 3
+    assert viewed.is_file() == has_viewer

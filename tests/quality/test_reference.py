@@ -1,0 +1,168 @@
+"""Quality control: the statistics against their definitions, and faults found on phantoms while good scans pass."""
+
+from __future__ import annotations
+
+from math import log
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from medseg import Model, load_config
+from medseg.preprocessing.prepare import Prepared
+from medseg.quality.metrics import _below_surfaces, edge_strength, measure, reconstruction_error
+from medseg.quality.reference import FALSE_FLAGS, KINDS, Kind, QualityReference, Usual
+from medseg.spatial.geometry import Geometry
+from sample_data.faults import FAULTS, another_body_part, ghosting, person
+
+N_TRAINING = 8
+
+
+@pytest.fixture(scope="module")
+def cohort_model():
+    scans = [person(seed) for seed in range(N_TRAINING)]
+    return Model.fit(scans, load_config("smoke", ["training.max_steps=20"]), device="cpu")
+
+
+def test_the_spread_is_median_and_mad():
+    values = [10.0, 11.0, 12.0, 13.0, 14.0, 40.0, 41.0, 12.0, 13.0, 11.0]  # absolute deviations' median 1.5
+    usual = Usual.of(values)
+    assert usual.median == 12.5
+    assert usual.mad_sd == pytest.approx(1.4826 * 10 / 9.2 * 1.5)
+
+
+def test_the_mad_of_few_gaussian_values_is_unbiased():
+    draws = np.random.default_rng(0).standard_normal((4000, 5))
+    assert np.mean([Usual.of(row).mad_sd for row in draws]) == pytest.approx(1.0, abs=0.04)
+
+
+def test_one_scan_flags_only_by_the_prior():
+    usual = Usual.of([3.0])
+    assert usual.mad_sd == 0
+    assert usual.reach(0.1, 0.01) == pytest.approx(stats.t.isf(0.005, 4) * 0.1 * 2**0.5)
+
+
+@pytest.mark.parametrize("n_scans", [1, 3, 10, 40])
+def test_at_most_one_good_scan_of_twenty_is_flagged(n_scans):
+    """Gaussian measures whose spread is the prior's: the share of flagged scans stays below what was promised."""
+    randomness = np.random.default_rng(n_scans)
+    sds = np.array([kind.prior_sd for kind in KINDS.values()])
+    flagged = 0
+    for _ in range(400):
+        told = randomness.standard_normal((n_scans + 1, len(sds))) * sds
+        cohort = [_measures(row) for row in told]
+        flagged += bool(QualityReference.fit(cohort[:-1], 3).flags(cohort[-1], 3))
+    assert flagged / 400 <= FALSE_FLAGS + 0.02  # two standard errors of 400 draws
+
+
+def _measures(row):
+    centres = {"ratio": 5.0, "share": 0.3, "correlation": 0.2, "difference": 0.5}
+    values = {}
+    for (name, kind), offset in zip(KINDS.items(), row, strict=True):
+        values[name] = kind.told(kind.compared(centres[kind.scale]) + offset) / kind.factor
+    return values
+
+
+def test_a_flag_says_what_was_found_and_expected():
+    reference = QualityReference.fit([{"foreground volume": v, "label 2 share": 0.4} for v in (90.0, 100.0, 110.0)], 3)
+    (flag,) = reference.flags({"foreground volume": 900.0, "label 2 share": 0.4}, 3)
+    assert str(flag).startswith("foreground volume 900 ml, expected ")
+    assert flag.low < 100 < flag.high < 900
+    assert flag.low * flag.high == pytest.approx(100**2)
+    shares = reference.flags({"foreground volume": 100.0, "label 2 share": 0.99}, 3)
+    assert str(shares[0]).startswith("label 2 share 99 %, expected ")
+    assert shares[0].high < 100
+
+
+def test_measures_of_labels_hold_for_the_same_number_of_labels_only():
+    reference = QualityReference.fit([{"label 2 share": 0.4}], 3)
+    assert reference.flags({"label 2 share": 0.999}, 3)
+    assert reference.flags({"label 2 share": 0.999}, 4) == ()
+
+
+@pytest.mark.parametrize("scale", ["ratio", "share", "correlation", "difference"])
+def test_told_undoes_compared(scale):
+    kind = Kind(0.1, scale)
+    assert kind.told(kind.compared(0.37)) == pytest.approx(0.37)
+    assert Kind(0.1, "ratio").compared(0.0) == log(1e-3)
+
+
+def test_what_noise_explains_is_no_edge():
+    image = person(0)
+    noise = image.clone()
+    noise[0] = torch.from_numpy(5 * np.random.default_rng(0).standard_normal(tuple(image.shape[1:])))
+    everywhere = image.clone()
+    everywhere[:] = 1
+    assert edge_strength(Prepared(noise, everywhere), 5.0) < 1.0
+    step = image.clone()
+    step[:] = 0
+    step[0, 20:] = 10
+    n_pairs = step.shape[1] - 1
+    expected = (100 / n_pairs / 3) ** 0.5  # one of the pairs along one of three axes differs by 10
+    assert edge_strength(Prepared(step, everywhere), 0.0) == pytest.approx(expected, rel=0.05)
+
+
+def test_good_scans_pass_and_faults_are_flagged(cohort_model):
+    good = [bool(cohort_model.segment(person(seed)).flags) for seed in range(100, 105)]
+    assert sum(good) <= 1
+    found = {name: cohort_model.segment(fault(person(101), 101)).flags for name, fault in FAULTS.items()}
+    found["another body part"] = cohort_model.segment(another_body_part(0)).flags
+    assert all(found.values()), found
+
+
+def test_the_reference_is_kept_and_holds_no_name(cohort_model, tmp_path):
+    cohort_model.save(tmp_path / "model")
+    again = Model.load(tmp_path / "model", device="cpu")
+    assert again.quality == cohort_model.quality
+    assert {u.n_scans for u in again.quality.usual.values()} <= set(range(1, N_TRAINING + 1))
+    assert set(KINDS) <= set(again.quality.usual)
+
+
+def test_measures_do_not_depend_on_the_scale_of_intensities(cohort_model):
+    image = person(3)
+    first = cohort_model.segment(image).quality
+    second = cohort_model.segment(type(image)(image.as_tensor() * 7.3, affine=image.affine)).quality
+    assert second == pytest.approx(first, rel=0.02, abs=0.02)
+
+
+def test_a_scan_smaller_than_a_patch_is_measured(cohort_model):
+    image = person(3)
+    small = type(image)(image.as_tensor()[:, 10:28, 10:30, 12:26].clone(), affine=image.affine)
+    foreground = type(image)(torch.ones(small.shape), affine=image.affine)
+    prepared = Prepared(small / 1000, foreground)
+    assert np.isfinite(reconstruction_error(cohort_model.network, prepared))
+    evidence = cohort_model.clusters.evidence(cohort_model.network, prepared, prepared)
+    values = measure(cohort_model.network, prepared, prepared, evidence)
+    assert 0 <= values["unsure voxels"] <= 1
+    assert all(np.isfinite(value) for value in values.values())
+
+
+def test_motion_darkens_what_lies_below_the_surfaces_along_it():
+    """By numbers: a cube whose two faces towards back and front are half as bright as the rest."""
+    inside = np.zeros((60, 60, 60), dtype=bool)
+    inside[5:55, 5:55, 5:55] = True
+    values = np.where(inside, 1.0, 0.0).astype(np.float32)
+    values[:, 5:15] *= 0.5
+    values[:, 45:55] *= 0.5
+    found = _below_surfaces(values, inside, Geometry((60, 60, 60), np.eye(4)))
+    share = 1 - 0.5 * 20 / 50  # mean below the other faces
+    expected = 4.5 * 0.5 / (0.5 + 2 * share) - 1.5
+    assert found["brightness below the surface back to front"] == pytest.approx(expected, abs=0.01)
+    assert sum(found.values()) == pytest.approx(0, abs=1e-6)
+    assert _below_surfaces(values, inside, Geometry((60, 60, 60), np.diag([0.5, 0.5, 0.5, 1]))) == {}
+
+
+def test_motion_is_seen_from_its_own_axis():
+    moved = []
+    for seed in range(4):
+        found = [_brightness(image) for image in (person(seed), ghosting(person(seed), seed))]
+        moved.append([after - before for before, after in zip(*found, strict=True)])
+    along = np.abs(np.median(moved, axis=0))
+    assert along.argmax() == 1  # back to front, where the phantom's motion is planted
+    assert along[1] > 0.04
+
+
+def _brightness(image):
+    values = image.as_tensor()[0].numpy()
+    return list(_below_surfaces(values, values != values[0, 0, 0], Geometry.of(image)).values())

@@ -1,0 +1,269 @@
+"""The page: complete, well-formed, self-contained, escaped, readable in both colour schemes, small enough."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medseg.errors import ConfigError
+from medseg.labels.table import Code, LabelTable
+from medseg.model.segmentation import Segmentation
+from medseg.report import page as page_module
+from medseg.report.mosaic import write_mosaic
+from medseg.report.outcome import read_outcome
+from medseg.report.outliers import flagged, odd_shares
+from medseg.report.thumbnails import label_alone, mosaic_of, thumbnail
+from medseg.report.write import write_report
+from sample_data.phantom import grids, phantom
+from tests.support.page_parser import Page
+
+EVIL = "<script>alert(1)</script>&\"'"
+CONFIG = {"training": {"seed": 7}}
+
+
+@pytest.fixture(scope="module")
+def table():
+    return LabelTable.default(3).replace(2, name="grey & white", code=Code(value="389079005", meaning="White matter"))
+
+
+@pytest.fixture(scope="module")
+def mosaic(tmp_path_factory, table):
+    image, truth = phantom(grids()["RAS"], noise=8.0, seed=0)
+    path = tmp_path_factory.mktemp("mosaic") / "scan.png"
+    write_mosaic(image, Segmentation(np.asarray(truth), grids()["RAS"], table), path, title="scan")
+    return path
+
+
+FLAGS = ("label 3 share 61.5 %, expected 31 to 44.2 %", "extent left to right 71 mm, expected 120 to 160 mm")
+
+
+def write_out(out, rows, *, mosaic=None, table=None, run=True, flags=None):
+    """An output folder as `medseg segment` leaves it; without `flags` as versions left it that had none."""
+    out.mkdir(parents=True, exist_ok=True)
+    table = table or LabelTable.default(3)
+    header = ["scan,status,reason,seconds,peak_memory_mb", *(f'"{x.number} {x.name} mm3"' for x in table)]
+    if flags is not None:
+        header[0] = "scan,status,reason,flags,seconds,peak_memory_mb"
+        listed = [(*row[:3], "; ".join(flags.get(row[0], ())), *row[3:]) for row in rows]
+    else:
+        listed = rows
+    lines = [",".join('"{}"'.format(str(cell).replace('"', '""')) for cell in row) for row in listed]
+    (out / "manifest.csv").write_text("\n".join([",".join(header), *lines]) + "\n")
+    colors = [f"{x.number} {'_'.join(x.name.split())} {' '.join(map(str, x.color))} 255" for x in table]
+    (out / "labels.ctbl").write_text("\n".join(["# a comment", "0 background 0 0 0 0", *colors]) + "\n")
+    if run:
+        facts = {"medseg": "0.1.0", "command": ["medseg", "run", "--config", "smoke"], "seed": 7, "device": "cpu"}
+        (out / "run.json").write_text(json.dumps({**facts, "config": CONFIG, "plan": {"modality": "CT"}}))
+    for row in rows if mosaic else []:
+        if row[1] == "done":
+            path = out / "report" / f"{row[0]}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.link(mosaic, path)
+    return out
+
+
+def done(name, *volumes):
+    return (name, "done", "", 1.5, 800, *volumes)
+
+
+@pytest.fixture
+def out(tmp_path, mosaic, table):
+    rows = [done(f"site{n % 2}/scan{n}", 1000 + n, 2000 + 10 * n, 9000 if n == 5 else 3000 + n) for n in range(8)]
+    rows += [
+        ("tilted", "refused", "gantry_tilt: found a tilt of 12.5 degrees; regrid it", 0.1, 100, "", "", ""),
+        ("broken", "failed", "out_of_memory: not enough memory", 9.0, 100, "", "", ""),
+        ("odd reason", "refused", "no code here", 0.1, 100, "", "", ""),
+    ]
+    out = write_out(tmp_path / "out", rows, mosaic=mosaic, table=table, flags={"site1/scan5": FLAGS})
+    described = table.replace(1, mean_intensity=-612.5, volume_ml=1.0)
+    model = {"config": CONFIG, "plan": {"modality": "CT"}, "labels": described.model_dump(mode="json"),
+             "training": {"losses": [2.0, 1.0, 0.5], "n_steps": 75, "ended_early": False}}  # fmt: skip
+    (out / "model").mkdir()
+    (out / "model" / "model.json").write_text(json.dumps(model))
+    return out
+
+
+def test_the_page_tells_everything(out):
+    page = Page(write_report(out).read_text("utf-8"))
+    text = " ".join(page.texts)
+    for n in range(8):
+        assert f"site{n % 2}/scan{n}" in text
+    for said in ("tilted", "gantry_tilt", "found a tilt of 12.5 degrees; regrid it", "not enough memory",
+                 "no code here", "8 of 11 scans segmented", "grey & white", "SCT 389079005 White matter",
+                 "mean intensity, HU", "-612.5", "medseg run --config smoke", "cpu"):  # fmt: skip
+        assert said in text, said
+    assert len([x for x in page.all("img") if x["class"] == "thumb"]) == 8
+    assert len([x for x in page.all("img") if x["class"] == "alone"]) == 3
+    assert len(page.all("polyline")) == 1
+    links = {x["href"] for x in page.all("a")}
+    assert "report/site1/scan5.png" in links
+    assert "#scan-5" in links
+
+
+def test_the_odd_scan_is_marked_and_its_row_can_be_reached(out):
+    page = Page(write_report(out).read_text("utf-8"))
+    marked = [cell for row in page.rows for cell in row if "odd" in (cell.get("class") or "").split()]
+    assert [cell["data-value"] for cell in marked] == ["9"]
+    assert [x["id"] for x in page.all("tr") if x.get("id")].count("scan-5") == 1
+    assert len([x for x in page.all("path") if x.get("class") == "odd-dot"]) == 1
+
+
+def test_flags_are_told_in_words_and_the_label_is_marked(out):
+    outcome = read_outcome(out)
+    assert flagged(outcome) == [(5, FLAGS[0]), (5, FLAGS[1])]
+    assert [(odd.number, odd.is_more) for odd in odd_shares(outcome).values()] == [(3, True)]
+    texts = " ".join(Page(write_report(out).read_text("utf-8")).texts)
+    assert all(flag in texts for flag in FLAGS)
+    assert "far more than others" in texts
+
+
+def test_without_flags_nothing_is_odd(tmp_path):
+    rows = [done(f"s{n}", 1, 2, 900 if n == 3 else 3 + n) for n in range(8)]
+    for name, flags in (("none", {}), ("before", None)):
+        out = write_out(tmp_path / name, rows, flags=flags)
+        assert odd_shares(read_outcome(out)) == {}
+        assert "Look at these first" not in write_report(out).read_text("utf-8")
+
+
+def test_the_page_needs_nothing_from_elsewhere(out):
+    text = write_report(out).read_text("utf-8")
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", re.sub(r"data:image/jpeg;base64,[\w+/=]+", "", text))
+    page = Page(text)
+    assert not page.all("link")
+    assert not page.all("iframe")
+    assert all(x["src"].startswith("data:image/jpeg;base64,") for x in page.all("img"))
+    assert all("src" not in x for x in page.all("script"))
+
+
+def test_the_content_policy_allows_the_style_and_the_script_that_are_there(out):
+    import base64
+    import hashlib
+
+    text = write_report(out).read_text("utf-8")
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    for tag in ("style", "script"):
+        (source,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"\son\w+=|\sstyle=", text.split("</style>")[1].split("<script>")[0])
+
+
+def test_names_and_reasons_are_escaped(tmp_path):
+    table = LabelTable.default(2).replace(1, name=EVIL)
+    rows = [done(EVIL, 1, 2), ("x", "refused", f"code: {EVIL}", 1, 1, "", ""), ("y", EVIL, "", "", "", "", "")]
+    out = write_out(tmp_path / "out", rows, table=LabelTable.default(2))
+    manifest = (out / "manifest.csv").read_text()
+    (out / "manifest.csv").write_text(
+        manifest.replace("1 label 1 mm3", "1 " + table[1].name.replace('"', '""') + " mm3")
+    )
+    (out / "run.json").write_text(json.dumps({"device": EVIL, "config": {EVIL: EVIL}, "packages": {EVIL: EVIL}}))
+    text = write_report(out).read_text("utf-8")
+    page = Page(text)
+    assert len(page.all("script")) == 1
+    assert "alert(1)" not in text.split("<script>")[1].split("</script>")[0]
+    assert " ".join(page.texts).count(EVIL) >= 5
+
+
+def test_every_sortable_column_has_its_values(out):
+    page = Page(write_report(out).read_text("utf-8"))
+    heads = [cell for row in page.rows for cell in row if cell.get("scope") == "col"]
+    assert (
+        len([x for x in page.all("button") if "class" not in x]) == sum(cell["data-kind"] != "" for cell in heads) - 3
+    )  # pictures are not sorted
+    scans = [row for row in page.rows if row[0].get("scope") == "row" and len(row) == 8]
+    assert len(scans) == 11
+    assert [float(row[5]["data-value"]) for row in scans if row[5]["data-value"]] == pytest.approx(
+        [9 if n == 5 else 3 + n / 1000 for n in range(8)]
+    )
+    assert [row[5]["data-value"] for row in scans[8:]] == [""] * 3
+    script = files("medseg.report").joinpath("page.js").read_text("utf-8")
+    assert "aria-sort" in script
+
+
+def test_folders_of_earlier_versions(tmp_path):
+    out = write_out(tmp_path / "out", [done("a", 1, 2, 3)], run=False)
+    (out / "labels.ctbl").unlink()
+    assert "1 of 1 scan segmented" in write_report(out).read_text("utf-8")
+    (out / "run.json").write_text("{ damaged")
+    assert "<h2>This run" not in write_report(out).read_text("utf-8")
+
+
+def test_the_model_of_another_run_is_not_told(out):
+    facts = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**facts, "config": {"training": {"seed": 8}}}))
+    assert "-612.5" not in write_report(out).read_text("utf-8")
+
+
+def test_absolute_paths_are_not_told(out):
+    facts = json.loads((out / "run.json").read_text())
+    facts["command"] = ["medseg", "run", "/home/Jane_Doe/scans", "--out=/data/Jane_Doe", r"C:\Jane_Doe"]
+    (out / "run.json").write_text(json.dumps(facts))
+    assert "Jane_Doe" not in write_report(out).read_text("utf-8")
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n"], ids=["empty", "foreign"])
+def test_a_foreign_manifest_is_refused(tmp_path, content):
+    with pytest.raises(ConfigError, match=r"no manifest\.csv"):
+        write_report(tmp_path)
+    (tmp_path / "manifest.csv").write_text(content)
+    with pytest.raises(ConfigError, match="no columns scan"):
+        write_report(tmp_path)
+
+
+def test_pictures_never_come_from_outside(tmp_path, mosaic):
+    os.link(mosaic, tmp_path / "secret.png")
+    out = write_out(tmp_path / "out", [done("../../secret", 1, 2, 3)])
+    (out / "report").mkdir()
+    assert mosaic_of(out, "../../secret") is None
+    assert Page(write_report(out).read_text("utf-8")).all("img") == []
+
+
+def test_damaged_and_foreign_pictures_cost_only_themselves(tmp_path):
+    out = write_out(tmp_path / "out", [done("damaged", 1, 2, 3), done("foreign", 1, 2, 3)])
+    (out / "report").mkdir()
+    (out / "report" / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
+    Image.new("RGB", (900, 300), (9, 9, 9)).save(out / "report" / "foreign.png")
+    page = Page(write_report(out).read_text("utf-8"))
+    assert [x["alt"] for x in page.all("img")] == ["labels of foreign"]
+    assert "picture of damaged" in page.texts
+
+
+def test_a_label_alone_shows_its_color_and_no_other(mosaic, table):
+    import base64
+    import io
+
+    for label in table:
+        uri = label_alone(mosaic, label)
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))).astype(float)
+        hues = pixels - pixels.mean(axis=-1, keepdims=True)
+        own = np.array(label.color) - np.mean(label.color)
+        colored = np.linalg.norm(hues, axis=-1) > 0.5 * np.linalg.norm(own)
+        assert colored.sum() > 50
+        cosine = hues[colored] @ own / (np.linalg.norm(hues[colored], axis=-1) * np.linalg.norm(own))
+        assert np.mean(cosine > 0.9) > 0.9
+    assert label_alone(mosaic, table[1].model_copy(update={"color": (1, 255, 1)})) == ""
+
+
+def test_200_scans_stay_small_and_quick(tmp_path, mosaic):
+    rng = np.random.default_rng(0)
+    out = write_out(tmp_path / "out", [done(f"s{n}", *rng.normal(9e5, 9e4, 3)) for n in range(200)], mosaic=mosaic)
+    started = time.monotonic()
+    path = write_report(out)
+    assert time.monotonic() - started < 60
+    assert len(thumbnail(mosaic)) * 200 < path.stat().st_size < 60e6
+    assert 200 * 120_000 < 60e6  # room for pictures with more texture than a phantom's
+
+
+def test_pictures_beyond_the_budget_become_links(out, monkeypatch):
+    monkeypatch.setattr(page_module, "MAX_PICTURES_BYTES", 1)
+    page = Page(write_report(out).read_text("utf-8"))
+    assert len([x for x in page.all("img") if x["class"] == "thumb"]) == 1
+    assert "picture of site1/scan7" in page.texts
