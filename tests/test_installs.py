@@ -45,7 +45,7 @@ def environment(tmp_path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     home = next((tmp_path / "venv" / "lib").glob("python*")) / "site-packages"
     (home / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    assert run(tmp_path / "venv" / "bin", tmp_path, "python", "-c", "import medseg").returncode
+    assert run(tmp_path / "venv" / "bin", tmp_path, "python", "-c", "import medseg.errors").returncode
     return tmp_path / "venv" / "bin"
 
 
