@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import ablation, baselines, ours, stability, table
+from benchmarks import ablation, baselines, general, ours, stability, table
 from benchmarks.scoring import Row
 from benchmarks.sets import BRAINS, SETS, Part
 
@@ -38,7 +38,7 @@ def rows_of(name: str, args: argparse.Namespace) -> Iterator[Row]:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", help=", ".join(SETS))
+    parser.add_argument("parts", nargs="*", help=", ".join([*SETS, "general"]))
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--out", type=Path, default=Path("out/benchmarks"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="several: seed-to-seed stability as well")
@@ -53,7 +53,10 @@ def main() -> None:
     """Run the parts that are named, or all; the table is written anew after every row."""
     args = parse()
     rows: list[Row] = []
-    for name in args.parts or SETS:
+    for name in args.parts or [*SETS, "general"]:
+        if name == "general":
+            general.run(general.Options.of(args))
+            continue
         for row in rows_of(name, args):
             rows.append(row)
             print("| " + " | ".join(table.cells(row)) + " |", flush=True)

@@ -31,6 +31,10 @@ class Tissues:
     config: ClusteringConfig
     denoise: Denoise
 
+    @property
+    def tree(self) -> None:
+        """As `ScanTissues`."""
+
     def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
         """(K, I, J, K) scores, as `ScanTissues`."""
         return self.evidence(network, prepared, normalised).scores

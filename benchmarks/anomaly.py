@@ -38,7 +38,7 @@ MIDLINE_MM = 15.0
 
 
 def planted(
-    image: MetaTensor, truth: npt.NDArray[np.generic], value: float, noise_sd: float, radius_mm: float
+    image: MetaTensor, truth: npt.NDArray[np.number], value: float, noise_sd: float, radius_mm: float
 ) -> tuple[MetaTensor, Bools]:
     """A noisy ball of one intensity where the white matter of a hemisphere is thickest, not in the brain stem."""
     deep = ndimage.distance_transform_edt(truth == 3)
@@ -153,7 +153,7 @@ def bright_lesion(image: MetaTensor, inside: Bools, from_mm: float = 18.0) -> Bo
     sizes = np.bincount(components.ravel())[1:]
     if not n:
         raise ValueError("no bright component inside the head, expected the lesion of the study")
-    return components == 1 + int(sizes.argmax())
+    return np.asarray(components == 1 + int(sizes.argmax()))
 
 
 def save(volumes: list[npt.NDArray[np.generic]], slab: int, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -16,6 +16,7 @@ from sklearn.cluster import KMeans
 from benchmarks.scoring import Costs, Row, load, pair_of, score
 from benchmarks.sets import Case, Part
 from medseg.batch.resources import forget_peak_memory
+from medseg.evaluation.evaluate import Pair
 from medseg.io.atomic import whole_file
 from medseg.preprocessing.histogram import Histogram, gaussian_em
 from medseg.spatial.geometry import Geometry
@@ -99,7 +100,7 @@ def run_ants(part: Part, n_labels: int, python: Path, out: Path) -> list[Row]:
             seconds, peak = map(float, told.stdout.split()[-2:])
             costs.scans.append(seconds)
             costs.peak_gb = max(costs.peak_gb, peak)
-            labels = np.asarray(nib.load(found).dataobj).astype(np.uint8)
+            labels = np.asarray(nib.Nifti1Image.from_filename(found).dataobj).astype(np.uint8)
             pairs.append([pair_of(case, labels, image, mask, part)])
         rows.append(_row(part, method, n_labels, pairs, costs))
     return rows
@@ -109,7 +110,7 @@ def _scored(part: Part) -> list[Case]:
     return [case for _, scored in part.folds() for case in scored]
 
 
-def _row(part: Part, method: str, n_labels: int, pairs: list, costs: Costs) -> Row:
+def _row(part: Part, method: str, n_labels: int, pairs: Sequence[Sequence[Pair]], costs: Costs) -> Row:
     scans = score(part, pairs, per_scan=True)
     return Row(part.name, method, f"each image alone, K={n_labels}", 0, n_labels, (), frozenset(), scans, costs)
 

@@ -7,6 +7,8 @@ two others of another seed are scored: Dice of each region with the label matche
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,7 @@ SETTINGS = [
     *("clustering.texture=0", "clustering.smoothness=0", "clustering.intensity_mm=0"),
     *("clustering.shared_covariance=0.1", "cleanup.min_volume_mm3=0"),
 ]
+Ints = npt.NDArray[np.integer]
 Case = tuple[MetaTensor, npt.NDArray[np.uint8]]
 
 
@@ -47,7 +50,7 @@ def settings(n_channels: int, *more: str) -> Config:
     return load_config("generic", [*SETTINGS, *names, *more])
 
 
-def cohort_dice(labels: list[npt.NDArray[np.integer]], truths: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float64]:
+def cohort_dice(labels: Sequence[Ints], truths: Sequence[Ints]) -> npt.NDArray[np.float64]:
     """(3,) Dice of the regions, one to one for all cases together."""
     one, two = (np.concatenate([x.ravel() for x in part]) for part in (labels, truths))
     table = confusion(one, two, np.ones(one.shape, dtype=bool), 4, 4).astype(np.float64)
@@ -85,7 +88,7 @@ def ensemble_table(noise: float = 40.0) -> list[str]:
     lines = ["| labels of | Dice of the regions | ARI with the consensus |", "|---|---|---|"]
     lines.append(f"| consensus of {N_MEMBERS} | {_told(cohort_dice(consensus, truths))} | 1 |")
     for number, member in enumerate(model.clusters.members):
-        alone = Model(**{**vars_of(model), "network": member.network, "clusters": Ensemble((member,))})
+        alone = replace(model, network=member.network, clusters=Ensemble((member,)))
         labels = [alone.segment(image).labels for image, _ in scored]
         one, two = (np.concatenate([x.ravel() for x in part]) for part in (labels, consensus))
         ari = adjusted_rand_index(confusion(one, two, two > 0, 4, 4))
@@ -99,18 +102,11 @@ def ensemble_table(noise: float = 40.0) -> list[str]:
     return lines
 
 
-def vars_of(model: Model) -> dict[str, object]:
-    """What a model is made of."""
-    return {name: getattr(model, name) for name in model.__dataclass_fields__}
-
-
 def _told(dice: npt.NDArray[np.float64]) -> str:
     return " ".join(f"{value:.3f}" for value in dice)
 
 
-def _in_order(
-    labels: list[npt.NDArray[np.integer]], truths: list[npt.NDArray[np.uint8]]
-) -> list[npt.NDArray[np.integer]]:
+def _in_order(labels: Sequence[Ints], truths: Sequence[Ints]) -> list[Ints]:
     """The labels under the numbers of the regions that they are matched to."""
     one, two = (np.concatenate([x.ravel() for x in part]) for part in (labels, truths))
     table = confusion(one, two, np.ones(one.shape, dtype=bool), 4, 4)

@@ -21,13 +21,12 @@ from monai.data.meta_tensor import MetaTensor
 from PIL import Image, ImageDraw
 
 from benchmarks.calibration import Curve, draw
-from benchmarks.scoring import load
+from benchmarks.scoring import load, masks_of
 from benchmarks.sets import SETS, Case, Part
 from benchmarks.table import machine
 from medseg import Model, load_config
 from medseg.io.atomic import whole_file, write_text_whole
 from medseg.labels.confidence import ONE
-from medseg.model.fit import Reading, fit_model
 from medseg.model.segmentation import Segmentation
 from medseg.report.layout import tiles_of
 from medseg.report.mosaic import write_mosaic
@@ -62,9 +61,8 @@ def fitted(part: Part, name: str, out: Path, seed: int) -> tuple[Model, Case]:
     fit, scored = next(part.folds())
     folder = out / "models" / f"{name}_seed{seed}"
     if not (folder / "model.json").is_file():
-        masks = {str(case.scan): case.mask for case in fit}
         config = load_config(part.config, [f"training.seed={seed}", *part.changes])
-        fit_model([case.scan for case in fit], config, reading=Reading(lambda scan: masks[str(scan)])).save(folder)
+        Model.fit([case.scan for case in fit], config, masks=masks_of(fit)).save(folder)
     return Model.load(folder), scored[0]
 
 
@@ -102,15 +100,16 @@ def true_fractions(name: str, case: Case) -> list[Array] | None:
     """Volumes of each class's fraction, where the truth has them."""
     if name != "brainweb":
         return None
-    return [nib.load(case.truth.with_name(f"truth_{t}_fuzzy.nii.gz")).get_fdata() / 255 for t in ("csf", "gm", "wm")]
+    paths = [case.truth.with_name(f"truth_{tissue}_fuzzy.nii.gz") for tissue in ("csf", "gm", "wm")]
+    return [nib.Nifti1Image.from_filename(path).get_fdata() / 255 for path in paths]
 
 
 def atropos(case: Case, python: Path, out: Path) -> Array:
     """(3, I, J, K) posteriors of Atropos, its classes in ascending intensity."""
     path = out / "atropos.nii.gz"
     subprocess.run([str(python), str(ANTS), str(case.scan), str(case.mask), str(path), "3"], check=True)
-    posteriors = nib.load(path).get_fdata()  # ITK puts the channels on a fifth axis
-    return np.moveaxis(posteriors.reshape(*posteriors.shape[:3], -1), -1, 0)
+    posteriors = np.asarray(nib.Nifti1Image.from_filename(path).dataobj, dtype=np.float64)
+    return np.moveaxis(posteriors.reshape(*posteriors.shape[:3], -1), -1, 0)  # ITK puts the channels on a fifth axis
 
 
 def picture_of_cuts(name: str, args: argparse.Namespace) -> str:

@@ -25,7 +25,7 @@ NOISE_HU = 12.0
 
 def write_large(source: Path, folder: Path, n_slices: int, *, dicom: bool) -> None:
     """The CT in 512 x 512 x n_slices voxels, as NIfTI or as a DICOM series."""
-    image = nib.load(source)
+    image = nib.Nifti1Image.from_filename(source)
     voxels = np.asarray(image.dataobj, dtype=np.float32)
     zoom = np.array((512, 512, n_slices)) / voxels.shape
     fine = ndimage.zoom(voxels, zoom, order=1, mode="nearest", grid_mode=True)

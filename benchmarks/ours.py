@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.scoring import Costs, Row, load, pair_of, score
+from benchmarks.scoring import Costs, Row, load, masks_of, pair_of, score
 from benchmarks.sets import Case, Part
 from medseg import Model, load_config
 from medseg.batch.resources import forget_peak_memory
 from medseg.evaluation.evaluate import Pair
 from medseg.io.label_volumes import write_labels
-from medseg.model.fit import Reading, fit_model
 from medseg.network.loss import loss as likelihood
 from medseg.network.training import Loss
 from medseg.report.mosaic import write_mosaic
@@ -42,10 +39,8 @@ def run(
     costs, folds, fitted_on, seen = Costs(), [], [], set()
     forget_peak_memory()
     for fit, scored in part.folds():
-        masks = {str(case.scan): case.mask for case in (*fit, *scored)}
         with costs.timed(costs.fits):
-            reading = Reading(lambda scan, masks=masks: masks[str(scan)])
-            model = fit_model([c.scan for c in fit], config, reading=reading, objective=objective)
+            model = Model.fit([c.scan for c in fit], config, masks=masks_of(fit), objective=objective)
         model = change(model)
         fitted_on += [case.name for case in fit]
         seen |= {case.name for case in fit} & {case.name for case in scored}
@@ -64,4 +59,4 @@ def _segment(model: Model, case: Case, part: Part, folder: Path, costs: Costs) -
         result = model.segment(image, mask)
         write_labels(result.labels, result.geometry, folder / f"{case.name}_seg.nii.gz")
     write_mosaic(image, result, folder / f"{case.name}.png", title=f"{part.name} {case.name}")
-    return pair_of(case, np.asarray(result.labels), image, mask, part)
+    return pair_of(case, result.labels, image, mask, part)

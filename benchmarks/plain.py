@@ -78,7 +78,7 @@ def run(part: Part, seed: int) -> Row:
 def _fit(prepared: list[Prepared], plan: Plan, config: Config) -> _Fitted:
     torch.manual_seed(config.training.seed)
     strides = (1,) * len(CHANNELS)
-    network = AutoEncoder(3, 1, 1, CHANNELS, strides, norm=None)
+    network = AutoEncoder(3, 1, 1, CHANNELS, strides, norm="")
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     patches = PatchSampler(prepared, plan, config.training.seed)
     for step in range(config.training.max_steps):

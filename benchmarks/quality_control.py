@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medseg import Model, load_config, read_scan
@@ -55,7 +56,7 @@ def coarse(path: Path | Scan, spacing_mm: float = 2.0) -> MetaTensor:
     affine = image.affine.numpy().copy()
     affine[:3, :3] = affine[:3, :3] * steps
     kept = image.as_tensor()[:, :: steps[0], :: steps[1], :: steps[2]]
-    return MetaTensor(kept.clone(), affine=affine)
+    return MetaTensor(kept.clone(), affine=torch.from_numpy(affine))
 
 
 def try_scan(model: Model, image: MetaTensor, count: Count) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from monai.data.meta_tensor import MetaTensor
@@ -77,6 +78,12 @@ def load(case: Case) -> tuple[MetaTensor, MetaTensor | None]:
     """The scan and its mask."""
     image = read_scan(case.scan)
     return image, None if case.mask is None else read_mask(case.mask, Geometry.of(image))
+
+
+def masks_of(cases: Sequence[Case]) -> Callable[[object], Path | None]:
+    """The mask of each scan, for a fit."""
+    masks = {str(case.scan): case.mask for case in cases}
+    return lambda scan: masks[str(scan)]
 
 
 def pair_of(case: Case, labels: LabelArray, image: MetaTensor, mask: MetaTensor | None, part: Part) -> Pair:

@@ -29,15 +29,15 @@ class Case:
 
     def read_truth(self) -> Truth:
         """(I, J, K) classes, 0 where nothing is scored."""
-        found = np.rint(np.asarray(nib.load(self.truth).dataobj)).astype(np.int32)
-        found = found.reshape(found.shape[:3])
+        stored = np.rint(np.asarray(nib.Nifti1Image.from_filename(self.truth).dataobj))
+        found: Truth = stored.reshape(stored.shape[:3]).astype(np.int32)
         if self.classes is None:
             return found
         lookup = np.zeros(int(found.max()) + 1, dtype=np.int32)
         for value, target in self.classes.items():
             if value < len(lookup):
                 lookup[value] = target
-        return lookup[found]
+        return np.asarray(lookup[found])
 
 
 @dataclass(frozen=True)

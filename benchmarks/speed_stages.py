@@ -21,15 +21,16 @@ from unittest.mock import patch
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-import medseg.model.model as model_module
 from benchmarks.table import machine
-from medseg import Model, find_scans, load_config
+from medseg import Model, find_scans, load_config, read_scan
 from medseg.batch import segment_scan as segmenting
 from medseg.batch.outputs import Job
 from medseg.batch.records import Record
 from medseg.batch.resources import peak_memory_mb
 from medseg.clustering import cohort as clustering
 from medseg.clustering import per_scan as scan_tissues
+from medseg.model import segment as labelling
+from medseg.network.tiled_inference import embed
 from medseg.preprocessing.plan import Plan
 from medseg.runtime.memory import freed_memory_kept
 from sample_data.benchmark_phantoms import mni_phantom
@@ -38,12 +39,12 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
     (segmenting, "read_scan", "read"),
     (Plan, "foreground_of", "foreground"),
     (Plan, "prepare", "to the working grid"),
-    (model_module, "normalise", "shading and contrast"),
+    (labelling, "normalise", "shading and contrast"),
     (clustering, "embed", "embedding"),
     (scan_tissues, "embed", "embedding"),
-    (model_module, "labels_on", "labels on the native grid"),
-    (model_module, "clean", "cleanup"),
-    (model_module.Model, "segment", "tissues, scores, quality measures and the rest of segment"),
+    (labelling, "labels_on", "labels on the native grid"),
+    (labelling, "clean", "cleanup"),
+    (Model, "segment", "tissues, scores, quality measures and the rest of segment"),
     (segmenting, "segment_one", "outputs and pictures, two at a time"),
 )
 """Where a stage lives, what it is called, and its name in the table; a stage's own time is without those inside it."""
@@ -94,7 +95,7 @@ def convolution_seconds(model: Model, image: Any) -> float:
     on_gpu = model.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities) as found:
-        clustering.embed(model.network, prepared.image, prepared.foreground)
+        embed(model.network, prepared.image, prepared.foreground)
     micro = sum(
         event.self_device_time_total if on_gpu else event.self_cpu_time_total
         for event in found.key_averages()
@@ -116,7 +117,7 @@ def copy_seconds(n_voxels: int) -> float:
 def measure(scan: Path, config: str, device: str) -> list[str]:
     """The table's lines: stage, seconds, share, floor, ratio."""
     model = Model.fit([scan], load_config(config, ["training.max_steps=10"]), device=device)
-    image = segmenting.read_scan(scan)
+    image = read_scan(scan)
     clock = Clock(model.device)
     with freed_memory_kept():  # as the command line's workers have it
         first = _segmented(model, scan)

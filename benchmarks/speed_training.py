@@ -23,15 +23,13 @@ from pathlib import Path
 
 import nibabel as nib
 import torch
-from monai.data import CacheDataset, DataLoader
-from monai.transforms import (
-    Compose,
-    EnsureChannelFirstd,
-    LoadImaged,
-    Orientationd,
-    RandCropByPosNegLabeld,
-    RandFlipd,
-)
+from monai.data.dataloader import DataLoader
+from monai.data.dataset import CacheDataset
+from monai.transforms.compose import Compose
+from monai.transforms.croppad.dictionary import RandCropByPosNegLabeld
+from monai.transforms.io.dictionary import LoadImaged
+from monai.transforms.spatial.dictionary import Orientationd, RandFlipd
+from monai.transforms.utility.dictionary import EnsureChannelFirstd
 from torch import Tensor
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
@@ -148,7 +146,8 @@ def _busy_share(step: Step) -> float:
         for _ in range(STEPS):
             step()
         torch.cuda.synchronize()
-    return sum(e.self_device_time_total for e in found.key_averages()) / 1e6 / (time.perf_counter() - started)
+    busy_us = float(sum(event.self_device_time_total for event in found.key_averages()))
+    return busy_us / 1e6 / (time.perf_counter() - started)
 
 
 def _steps_of(scan: Path, mask: Path, on: str, n_workers: int | None) -> tuple[Step, Plan]:
@@ -165,7 +164,9 @@ def _steps_of(scan: Path, mask: Path, on: str, n_workers: int | None) -> tuple[S
     if n_workers is None:
         sampler = PatchSampler([prepared], plan, 0, device=device, room_bytes=1e9)
         return _own_step(network.to(device), sampler, device), plan
-    network = network.to(device, memory_format=torch.contiguous_format)
+    network = network.to(device)
+    for parameter in network.parameters():
+        parameter.data = parameter.data.contiguous()
     # On disk as the loop would find it, in the unit of the other loop: their losses can be compared.
     folder = Path(tempfile.mkdtemp())
     paths = folder / "image.nii.gz", folder / "mask.nii.gz"

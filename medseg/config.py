@@ -60,6 +60,8 @@ class AutoencoderConfig(_Section):
     """Feature channels at full resolution; null: planned."""
     n_components: int = Field(12, ge=2, le=64)
     """Size of the categorical latent: Gaussians of intensity that the decoder mixes."""
+    context: bool = True
+    """Whether a second latent learns what is around a voxel and where it lies; for cohorts of CT."""
 
 
 class TrainingConfig(_Section):
@@ -92,8 +94,9 @@ class ClusteringConfig(_Section):
 
     n_clusters: int = Field(6, ge=2, le=32)
     """Number of labels."""
-    tissues: Literal["scan", "cohort"] = "cohort"
-    """scan: tissues by intensity, adapted to each scan; cohort: clusters of the whole cohort."""
+    tissues: Literal["scan", "cohort", "zones"] = "cohort"
+    """scan: tissues by intensity, adapted to each scan; cohort: one tree over the whole cohort; zones: a mixture over
+    intensity and texture, some of it divided by its surroundings."""
     bias_mm: float | None = Field(None, gt=0)
     """Width of the smooth shading estimated with the tissues (tissues: scan); null: none."""
     local_mm: float | None = Field(6.0, gt=0)

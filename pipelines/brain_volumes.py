@@ -25,9 +25,10 @@ def brain_volumes(scans: Path, table: Path, changes: Sequence[str] = ()) -> list
     rows = []
     for scan in usable:
         result = model.segment(medseg.read_scan(scan), fractions=True)
-        fractions = result.fractions or {}
-        voxel_ml = result.geometry.voxel_volume_mm3 / 1000
-        ml = {name: float(fractions[number].sum(dtype="float64")) / 255 * voxel_ml for number, name in TISSUES.items()}
+        if result.fractions is None:
+            raise TypeError("no fractions, though they were asked for")
+        whole_ml = result.geometry.voxel_volume_mm3 / 1000 / 255
+        ml = {name: float(result.fractions[n].sum(dtype="float64")) * whole_ml for n, name in TISSUES.items()}
         shares = {f"{name}_share": round(volume / sum(ml.values()), 4) for name, volume in ml.items()}
         rows.append({"scan": scan.id, **{f"{name}_ml": round(v, 2) for name, v in ml.items()}, **shares})
     with table.open("w", newline="") as file:

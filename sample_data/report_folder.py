@@ -62,7 +62,7 @@ def _write_places(out: Path, result: Segmentation, rows: list[str]) -> None:
 
 def _examples(image: MetaTensor) -> list[Example]:
     """Four planes of the middle of the image, and the same averaged over neighbours."""
-    voxels = image.as_tensor()[0].numpy() / float(image.max())
+    voxels = np.asarray(image.as_tensor()[0].numpy() / float(image.max()), dtype=np.float32)
     middle = [n // 2 for n in voxels.shape]
     part = voxels[middle[0] - 12 : middle[0] + 12, middle[1] - 12 : middle[1] + 12]
     planes = [part[:, :, middle[2] + step] for step in (-6, -2, 2, 6)]

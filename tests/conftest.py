@@ -17,13 +17,13 @@ from tests.support.scans import GRIDS, write_nifti
 
 
 @pytest.fixture(scope="session")
-def cohort(tmp_path_factory) -> Path:
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five small phantoms."""
     return write_cohort(tmp_path_factory.mktemp("cohort") / "in", 5)
 
 
 @pytest.fixture(scope="session")
-def quick_model(cohort, tmp_path_factory) -> Path:
+def quick_model(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Labels by intensity of the whole cohort: half a second a scan."""
     changes = ["training.max_steps=4", "clustering.tissues=cohort", "clustering.bias_mm=null"]
     scans = [read_scan(path) for path in sorted(cohort.glob("*"))[:2]]
@@ -33,7 +33,7 @@ def quick_model(cohort, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def phantom_scans(tmp_path_factory) -> Path:
+def phantom_scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two noisy phantoms as NIfTI, RAS and LPS, with their truth beside them in another folder."""
     folder = tmp_path_factory.mktemp("phantoms")
     for seed, name in enumerate(("RAS", "LPS")):
@@ -44,14 +44,14 @@ def phantom_scans(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def model(phantom_scans) -> Model:
+def model(phantom_scans: Path) -> Model:
     """The `smoke` config fitted to the two phantoms."""
     scans = sorted((phantom_scans / "scans").glob("*.nii.gz"))
     return Model.fit([read_scan(path) for path in scans], load_config("smoke"), device="cpu")
 
 
 @pytest.fixture(scope="session")
-def model_folder(model, tmp_path_factory) -> Path:
+def model_folder(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "model"
     model.save(folder)
     return folder

@@ -96,4 +96,4 @@ def test_a_config_cannot_be_changed():
     config = load_config("generic")
     assert isinstance(config, BaseModel)
     with pytest.raises(ValueError, match="frozen"):
-        config.clustering = None
+        config.clustering = None  # type: ignore[misc, assignment]

@@ -28,7 +28,7 @@ def scans(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def clone(tmp_path) -> Path:
+def clone(tmp_path: Path) -> Path:
     """The files of this checkout that git knows or would add."""
     command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
     files = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
@@ -40,7 +40,7 @@ def clone(tmp_path) -> Path:
 
 
 @pytest.fixture
-def environment(tmp_path) -> Path:
+def environment(tmp_path: Path) -> Path:
     """Folder of the programs of a new virtual environment that sees this one's libraries, but no medseg."""
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     home = next((tmp_path / "venv" / "lib").glob("python*")) / "site-packages"

@@ -14,10 +14,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TypedDict
 
 import pytest
 
 from tests.support.paths import ROOT
+
+
+class Segment(TypedDict):
+    """What Slicer says of one segment."""
+
+    ml: float
+    color: list[int]
+
 
 READ = """
 import json, sys
@@ -55,11 +64,12 @@ def newcomers_environment(home: Path) -> dict[str, str]:
     return {**environment, "HOME": str(home), "PATH": os.pathsep.join(paths)}
 
 
-def segments_in_slicer(python: str, path: Path) -> dict[str, dict[str, object]]:
+def segments_in_slicer(python: str, path: Path) -> dict[str, Segment]:
     done = subprocess.run([python, "-c", READ, str(path)], capture_output=True, text=True, timeout=300, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("SEGMENTS ")]
     assert lines, done.stderr[-2000:]
-    return json.loads(lines[0].removeprefix("SEGMENTS "))
+    found: dict[str, Segment] = json.loads(lines[0].removeprefix("SEGMENTS "))
+    return found
 
 
 @pytest.mark.slow
@@ -75,7 +85,7 @@ def test_from_git_clone_to_a_named_segment_in_slicer(tmp_path):
     assert lines[0].startswith("git clone "), "the first command of the README"
     assert any(line.startswith("make demo") for line in lines)
     (naming,) = [line for line in lines if "--name" in line]
-    name = re.search(r'--name \d+="([^"]+)"', naming).group(1)
+    name = re.findall(r'--name \d+="([^"]+)"', naming)[0]
     lines[0] = re.sub(r"^git clone \S+", f"git clone {ROOT.as_uri()}", lines[0])
     home, folder = tmp_path / "home", tmp_path / "empty"
     home.mkdir()

@@ -5,6 +5,7 @@ import numpy as np
 from medseg import find_scans, read_scan
 from medseg.spatial.geometry import Geometry
 from sample_data.__main__ import write_brain, write_ct
+from tests.support.scans import grid_of
 
 
 def test_the_brain_is_the_same_as_nifti_and_as_dicom(tmp_path):
@@ -25,4 +26,4 @@ def test_the_ct_is_a_real_series(tmp_path):
     (scan,) = find_scans(tmp_path)
     image = read_scan(scan)
     assert (scan.verdict, scan.modality, image.shape) == ("ok", "CT", (1, 16, 16, 5))
-    assert scan.geometry.spacing_mm[2] == 2.5
+    assert grid_of(scan).spacing_mm[2] == 2.5

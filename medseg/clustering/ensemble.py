@@ -23,6 +23,7 @@ from medseg.clustering.cohort import Clusters, load_clusters
 from medseg.clustering.mixture import Features
 from medseg.clustering.per_scan import ScanTissues
 from medseg.clustering.posteriors import Evidence, Intervals, Posteriors
+from medseg.clustering.tree import LeafTree
 from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
 from medseg.preprocessing.prepare import Prepared
@@ -60,6 +61,11 @@ class Consensus:
         """(K, I, J, K) on the working grid; the best one is the label."""
         return self.mean.scores
 
+    @property
+    def leaves(self) -> MetaTensor | None:
+        """Those of the first member."""
+        return self.mean.leaves
+
     def probabilities(self, grid: Geometry) -> Tensor:
         """(K, *grid.shape) that sum to one."""
         return self.mean.probabilities(grid)
@@ -78,6 +84,11 @@ class Ensemble:
     """Clusters that several members agree upon; the first one is that of the model's own network."""
 
     members: tuple[Member, ...]
+
+    @property
+    def tree(self) -> LeafTree | None:
+        """That of the first member, whose numbers the labels have."""
+        return self.members[0].clusters.tree
 
     @classmethod
     def fit(

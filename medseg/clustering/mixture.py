@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.cluster import KMeans
+from sklearn.cluster import AgglomerativeClustering, KMeans
 
 Array = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating[Any]]
 N_ROUNDS = 100
 _START_ROWS = 20_000
+_WARD_ROWS = 3_000
 _ROWS = 1 << 17
 """Rows whose posterior is computed at once."""
 _FLOOR = 1e-3
@@ -36,16 +37,31 @@ class Mixture:
             shared_covariance: share of the covariance that all components have in common, 0 to 1.
         """
         labels = KMeans(n_components, n_init=5, random_state=seed).fit_predict(rows)
-        weights = np.eye(n_components)[labels]
+        return cls._fit(rows, np.eye(n_components)[labels], shared_covariance, N_ROUNDS)
+
+    @classmethod
+    def fit_from_ward(
+        cls, rows: Array, n_components: int, *, shared_covariance: float, n_rounds: int = N_ROUNDS
+    ) -> Mixture:
+        """EM from Ward's tree of a regular sample: nothing is drawn, so the same rows give the same mixture."""
+        some = rows[:: max(1, len(rows) // _WARD_ROWS)][:_WARD_ROWS]
+        parts = AgglomerativeClustering(n_components).fit_predict(some)
+        centres = np.stack([some[parts == part].mean(axis=0) for part in range(n_components)])
+        nearest = ((centres**2).sum(axis=1) - 2 * rows @ centres.T).argmin(axis=1)
+        return cls._fit(rows, np.eye(n_components)[nearest], shared_covariance, n_rounds)
+
+    @classmethod
+    def _fit(cls, rows: Array, weights: Features, shared_covariance: float, n_rounds: int) -> Mixture:
+        """EM from (N, K) responsibilities."""
         floor = _FLOOR * np.diag(rows.var(axis=0) + 1e-9)
-        for _ in range(N_ROUNDS):
+        for _ in range(n_rounds):
             mixture = cls._maximise(rows, weights, shared_covariance, floor)
             weights = mixture.responsibilities(rows)
         order = np.argsort(mixture.means[:, 0])
         return cls(mixture.shares[order], mixture.means[order], mixture.covariances[order])
 
     @classmethod
-    def _maximise(cls, rows: Array, weights: Array, shared_covariance: float, floor: Array) -> Mixture:
+    def _maximise(cls, rows: Array, weights: Features, shared_covariance: float, floor: Array) -> Mixture:
         mass = weights.sum(axis=0) + 1e-6
         shares, means = mass / mass.sum(), (weights.T @ rows) / mass[:, None]
         own = []
@@ -55,6 +71,10 @@ class Mixture:
         covariances = np.stack(own)
         shared = np.tensordot(shares, covariances, 1)
         return cls(shares, means, (1 - shared_covariance) * covariances + shared_covariance * shared + floor)
+
+    def reordered(self, order: npt.NDArray[np.int64]) -> Mixture:
+        """The same components in another order."""
+        return Mixture(self.shares[order], self.means[order], self.covariances[order])
 
     def responsibilities(self, rows: Features) -> Features:
         """(N, F) -> (N, K) posterior shares of the type of `rows`; each row sums to one."""

@@ -13,6 +13,7 @@ from scipy import ndimage
 from scipy.special import softmax
 
 from medseg.clustering.mixture import Features
+from medseg.preprocessing.prepare import Prepared, arrays
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.resample import resample
 from medseg.spatial.smoothing import pooling
@@ -50,6 +51,27 @@ def composition(posteriors: Features, inside: Mask, sigma_mm: float, spacing_mm:
         )
         columns[:, number] = np.sqrt(np.maximum(shares.as_tensor()[0].numpy()[inside], 0))
     return columns
+
+
+def shares_around(posteriors: Features, prepared: Prepared, sigma_mm: float) -> Features:
+    """(V, K) posteriors of the foreground -> (V, K) their shares in the foreground around each voxel, summing to one.
+
+    Args:
+        sigma_mm: standard deviation of the Gaussian window.
+    """
+    inside = arrays(prepared)[1]
+    spacing = Geometry.of(prepared.image).spacing_mm
+    blocks = [max(1, int(sigma_mm / s / 2)) for s in spacing]
+    sigma = [np.sqrt(max((sigma_mm / s) ** 2 - (b**2 - 1) / 12, 0.0)) / b for s, b in zip(spacing, blocks, strict=True)]
+    grid = Geometry(cast(tuple[int, int, int], inside.shape), np.eye(4))
+    coarse = torch.from_numpy(grid.lattice(blocks).affine.copy())
+    found = np.empty_like(posteriors)
+    for number, column in enumerate(posteriors.T):
+        pooled = ndimage.gaussian_filter(_block_means(_volume(column, inside), blocks), sigma, truncate=3)
+        image = MetaTensor(torch.from_numpy(pooled[None].astype(np.float32)), affine=coarse)
+        found[:, number] = resample(image, grid).as_tensor()[0].numpy()[inside]
+    found = np.maximum(found, 0)
+    return np.asarray(found / np.maximum(found.sum(axis=1, keepdims=True), 1e-6))
 
 
 def _block_means(volume: Volume, blocks: Sequence[int]) -> Volume:

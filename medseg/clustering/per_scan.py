@@ -23,7 +23,7 @@ from medseg.tissues.pure_tissues import pure_tissue_means
 
 def normalise(prepared: Prepared, config: ClusteringConfig) -> Prepared:
     """The scan as the network sees it: with tissues per scan, shading removed and contrast made common."""
-    if config.tissues == "cohort":
+    if config.tissues != "scan":
         return prepared
     parts = [
         to_contrast_units(Prepared(channel, prepared.foreground), n_tissues=config.n_clusters, bias_mm=config.bias_mm)
@@ -43,6 +43,10 @@ class ScanTissues:
     """
 
     config: ClusteringConfig
+
+    @property
+    def tree(self) -> None:
+        """Grown later, over the labels."""
 
     def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
         """(K, I, J, K) scores, linear in the denoised intensity."""

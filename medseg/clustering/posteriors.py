@@ -19,6 +19,8 @@ from torch import Tensor
 
 from medseg.clustering.mixture import Features
 from medseg.preprocessing.histogram import Histogram
+from medseg.preprocessing.prepare import Prepared
+from medseg.spatial.extrapolate import continue_beyond
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.resample import resample
 from medseg.tissues.contrast import borders_between, scores_between
@@ -35,6 +37,10 @@ class Evidence(Protocol):
     @property
     def scores(self) -> MetaTensor:
         """(K, I, J, K) on the working grid; the best one is the label."""
+
+    @property
+    def leaves(self) -> MetaTensor | None:
+        """(L, I, J, K) posteriors of the leaves of the clusters' own tree; None without one."""
 
     def probabilities(self, grid: Geometry) -> Tensor:
         """(K, *grid.shape) probability that label k is the right one; sums to one."""
@@ -63,6 +69,10 @@ class Intervals:
     foreground: MetaTensor
     means: Array
     histogram: Histogram
+
+    @property
+    def leaves(self) -> None:
+        """Tissues of a scan have no tree of their own."""
 
     @cached_property
     def scores(self) -> MetaTensor:
@@ -107,10 +117,32 @@ class Posteriors:
     Attributes:
         scores: (K, I, J, K) posteriors, continued beyond the foreground.
         rows: makes the (V, F) features again.
+        leaves: (L, I, J, K) posteriors of the leaves of the clusters' own tree, of which the scores are sums; None
+            where clusters have no tree.
     """
 
     scores: MetaTensor
     rows: Callable[[], Features]
+    leaves: MetaTensor | None = None
+
+    @classmethod
+    def of_leaves(
+        cls,
+        leaves: npt.NDArray[np.float16],
+        prepared: Prepared,
+        owners: npt.NDArray[np.int64],
+        rows: Callable[[], Features],
+    ) -> Posteriors:
+        """From the (L, I, J, K) posteriors of the leaves and the label of each, from 1; changed in place.
+
+        Both are continued a little beyond the foreground, and kept in half precision, as there are many of them.
+        """
+        found = MetaTensor(torch.from_numpy(leaves), affine=prepared.image.affine)
+        continue_beyond(found.as_tensor(), prepared.foreground.as_tensor()[0])
+        scores = torch.zeros((int(owners.max()), *leaves.shape[1:]), dtype=torch.float16)
+        for leaf, owner in zip(found.as_tensor(), owners, strict=True):
+            scores[int(owner) - 1] += leaf
+        return cls(MetaTensor(scores, affine=prepared.image.affine), rows, found)
 
     def probabilities(self, grid: Geometry) -> Tensor:
         """The posteriors, interpolated; where there are none, the label is 1 (as for the best score)."""

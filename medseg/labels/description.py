@@ -63,6 +63,24 @@ class Description:
 
 
 @dataclass(frozen=True)
+class LeafPosteriors:
+    """Posteriors of the leaves of a tree that the clusters came with: (L, I, J, K) on the working grid."""
+
+    leaves: MetaTensor
+
+    def on(self, grid: Geometry) -> Tensor:
+        """(L, *grid.shape)."""
+        return resample(self.leaves, grid).as_tensor()
+
+
+def describe(evidence: Evidence, prepared: Prepared, surroundings_mm: float) -> Description | LeafPosteriors:
+    """What tells the leaves of a scan apart."""
+    if evidence.leaves is not None:
+        return LeafPosteriors(evidence.leaves)
+    return Description.of(evidence, prepared, surroundings_mm)
+
+
+@dataclass(frozen=True)
 class Sample:
     """Voxels of one scan: (N, D) features, (N,) labels from 0, and how many features are the voxel's own."""
 

@@ -18,8 +18,9 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from medseg.clustering.tree import LeafTree
 from medseg.errors import ConfigError, ModelError
-from medseg.labels.description import Description, Sample
+from medseg.labels.description import Description, LeafPosteriors, Sample
 from medseg.spatial.chunks import filled_slabs
 from medseg.spatial.geometry import Geometry
 
@@ -90,6 +91,15 @@ class Hierarchy:
             np.asarray(owner)[order] + 1, joins, shift, scale, centres[order], shares[order], means[order], zeros
         )
 
+    @classmethod
+    def of_leaves(cls, tree: LeafTree, n_labels: int) -> Hierarchy:
+        """The tree that clusters came with; a voxel's leaf is the one with the largest posterior (`LeafPosteriors`)."""
+        order, n_leaves = tree.order(n_labels), len(tree)
+        return cls(
+            tree.owners(n_labels), tree.joins(n_labels), np.zeros(n_leaves), np.ones(n_leaves), np.eye(n_leaves),
+            tree.shares[order], tree.means[order], np.zeros(n_leaves),
+        )  # fmt: skip
+
     def __len__(self) -> int:
         return len(self.owners)
 
@@ -143,7 +153,11 @@ class Hierarchy:
         return tuple(sorted({int(self.owners[leaf - 1]) for leaf in leaves}))
 
     def leaves_on(
-        self, geometry: Geometry, description: Description, labels: Labels, groups: dict[int, tuple[int, ...]]
+        self,
+        geometry: Geometry,
+        description: Description | LeafPosteriors,
+        labels: Labels,
+        groups: dict[int, tuple[int, ...]],
     ) -> npt.NDArray[np.uint8]:
         """(I, J, K) leaf of each voxel: the nearest among those of its label; 0 stays 0.
 

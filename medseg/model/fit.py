@@ -26,6 +26,7 @@ from medseg.labels.scheme import LabelScheme
 from medseg.labels.table import LabelTable
 from medseg.model.state import ModelState
 from medseg.network.autoencoder import Autoencoder
+from medseg.network.context import ContextEncoder
 from medseg.network.loss import loss
 from medseg.network.patches import PatchSampler
 from medseg.network.tiled_inference import white_noise
@@ -124,12 +125,19 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
         watch.on_stage("training")
         room = GPU_SHARE * 1e9 * memory_gb(computing)
         patches = PatchSampler(
-            normalised, plan, seed, part=Group.current().rank, store=store, device=computing, room_bytes=room
+            normalised,
+            plan,
+            seed,
+            part=Group.current().rank,
+            store=store,
+            device=computing,
+            room_bytes=room,
+            flip=network.context is None,
         )
         kept = None if checkpoint is None else checkpoint / _digest(chosen, cohort.fingerprints)
         record = train(network, patches, objective, config=chosen.training, checkpoint=kept, on_step=watch.on_step)
         watch.on_stage("clustering")
-        return network, fit_clusters(network, cohort.prepared, config.clustering, seed=seed, store=store), record
+        return network, fit_clusters(network, cohort.prepared, config.clustering, plan, seed=seed, store=store), record
 
     members = [fit_member(number) for number in range(config.training.ensemble)]
     network, clusters, record = members[0]
@@ -167,11 +175,19 @@ def new_network(
     config: Config, plan: Plan, normalised: Sequence[Prepared], noise: float | Sequence[float]
 ) -> Autoencoder:
     """An untrained network that starts from the cohort's intensities."""
-    network = Autoencoder(config.autoencoder, plan.channels, config.channels.n_channels)
-    k = config.autoencoder.n_components
+    network = Autoencoder(config.autoencoder, plan.channels, config.channels.n_channels, context_of(config, plan))
+    k, intensities = config.autoencoder.n_components, sample_intensities(normalised)
     start = None if network.n_inputs == 1 else (lambda rows: spread_centres(rows, k))
-    network.start_from(sample_intensities(normalised), noise, start)
+    network.start_from(intensities, noise, start)
+    if isinstance(network.context, ContextEncoder):
+        network.context.start_from(intensities, plan.spacing_mm)
     return network
+
+
+def context_of(config: Config, plan: Plan) -> ContextEncoder | None:
+    """The context encoder of a network, where labels make use of it: regions of CT cohorts."""
+    wanted = config.autoencoder.context and config.clustering.tissues == "cohort" and plan.window_hu is not None
+    return ContextEncoder(config.channels.n_channels) if wanted else None
 
 
 def _read_fingerprints(scans: Sequence[Source], config: Config, reading: Reading, watch: Watch) -> _Cohort:
@@ -250,8 +266,9 @@ def describe_labels(
         scores = evidence.scores
         measures.append(measure(network, item, seen, evidence))
         best = scores.as_tensor().argmax(dim=0)
-        description = Description.of(evidence, item, chosen.surroundings_mm)
-        samples.append(Sample.of(description, best, item, max(1, N_SAMPLES // len(prepared)), seed))
+        if clusters.tree is None:
+            description = Description.of(evidence, item, chosen.surroundings_mm)
+            samples.append(Sample.of(description, best, item, max(1, N_SAMPLES // len(prepared)), seed))
         inside = item.foreground.as_tensor()[0] > 0
         found = torch.bincount(best[inside], minlength=n_labels).float()
         totals += torch.bincount(best[inside], weights=item.image.as_tensor()[0][inside], minlength=n_labels)
@@ -262,6 +279,7 @@ def describe_labels(
     for number, volume in enumerate(torch.stack(volumes).median(dim=0).values, start=1):
         mean = low + (high - low) * float(totals[number - 1] / counts[number - 1].clamp_min(1))
         table = table.replace(number, mean_intensity=round(mean, 4), volume_ml=round(float(volume), 3))
-    tree = Hierarchy.fit(samples, n_labels, seed=seed)
+    grown = clusters.tree
+    tree = Hierarchy.fit(samples, n_labels, seed=seed) if grown is None else Hierarchy.of_leaves(grown, n_labels)
     tree = tree.described([x.mean_intensity or 0.0 for x in table], [x.volume_ml or 0.0 for x in table])
     return LabelScheme(table, tree), QualityReference.fit(measures, n_labels)

@@ -21,6 +21,7 @@ from medseg.io.label_volumes import write_color_table
 from medseg.labels.hierarchy import Hierarchy
 from medseg.labels.scheme import LabelScheme
 from medseg.labels.table import LabelTable
+from medseg.model.fit import context_of
 from medseg.model.state import ModelState
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.training import TrainingRecord
@@ -97,7 +98,10 @@ def load_model(folder: Path, *, device: str = "auto", before: Sequence[ArrayTran
     recover_folder(folder)
     facts = _read_facts(folder)
     sizes = (facts.config.autoencoder, facts.plan.channels, facts.config.channels.n_channels)
-    networks = [Autoencoder(*sizes).to(choose_device(device)) for _ in range(facts.config.training.ensemble)]
+    networks = [
+        Autoencoder(*sizes, context_of(facts.config, facts.plan)).to(choose_device(device))
+        for _ in range(facts.config.training.ensemble)
+    ]
     network = networks[0]
     try:
         network.load_state_dict(load_file(folder / "autoencoder.safetensors"))

@@ -75,11 +75,13 @@ def habitat_stability(
     for done in range(n_rounds):
         if done < chosen.n_seeds:
             network = retrained(model, prepared, seed + 1 + done)
-            clusters = fit_clusters(network, prepared, model.config.clustering, seed=seed + 1 + done)
+            clusters = fit_clusters(network, prepared, model.config.clustering, model.plan, seed=seed + 1 + done)
             over_seeds.append(matched_jaccard(first, labels_of(network, clusters, prepared), n_labels))
         else:
             drawn = np.random.default_rng((seed, done)).integers(len(prepared), size=len(prepared))
-            clusters = fit_clusters(model.network, [prepared[n] for n in drawn], model.config.clustering, seed=seed)
+            clusters = fit_clusters(
+                model.network, [prepared[n] for n in drawn], model.config.clustering, model.plan, seed=seed
+            )
             over_cases.append(matched_jaccard(first, labels_of(model.network, clusters, prepared), n_labels))
         on_round(done + 1)
     return [

@@ -13,7 +13,7 @@ from medseg.clustering.ensemble import Consensus, disagreement_on
 from medseg.clustering.per_scan import normalise
 from medseg.labels.cleanup import clean
 from medseg.labels.confidence import ONE, Fractions, coarse_confidence, confidence_on
-from medseg.labels.description import Description
+from medseg.labels.description import describe
 from medseg.model.segmentation import LabelArray, Segmentation
 from medseg.model.state import ModelState
 from medseg.preprocessing.prepare import Prepared, check_channels
@@ -67,7 +67,7 @@ def segment(  # noqa: PLR0913, one flag for each output that can be asked for
     geometry, tree = Geometry.of(image), scheme.hierarchy if finest or scheme.is_divided else None
     normalised = normalise(prepared, clustering)
     seen = model.clusters.evidence(model.network, prepared, normalised)
-    description = Description.of(seen, prepared, clustering.surroundings_mm) if tree else None
+    description = describe(seen, prepared, clustering.surroundings_mm) if tree else None
     with ThreadPoolExecutor(max_workers=1) as pool:  # measuring leaves a core idle
         measured = pool.submit(measure, model.network, prepared, normalised, seen)
         del prepared, normalised

@@ -62,8 +62,9 @@ class Autoencoder(nn.Module):
     scale: Tensor
     noise: Tensor
 
-    def __init__(self, config: LatentSize, channels: int, n_inputs: int = 1) -> None:
+    def __init__(self, config: LatentSize, channels: int, n_inputs: int = 1, context: nn.Module | None = None) -> None:
         super().__init__()
+        self.context = context  # what else is learned of a voxel's surroundings, by targets of its own
         each = () if n_inputs == 1 else (n_inputs,)
         width, middle, coarse = channels, channels * 3 // 2, channels * 2
         self.config = config
@@ -269,7 +270,8 @@ def save_encoder(network: Autoencoder, folder: Path) -> EncoderSize:
     """Write ``encoder.json`` and ``encoder.safetensors``, which `load_encoder` reads."""
     size = EncoderSize(network.config.n_components, network.enter.out_channels, network.n_inputs)
     (folder / "encoder.json").write_text(json.dumps(size._asdict(), indent=1) + "\n", encoding="utf-8")
-    weights = {f"network.{name}": value.contiguous().cpu() for name, value in network.state_dict().items()}
+    own = {name: value for name, value in network.state_dict().items() if not name.startswith("context.")}
+    weights = {f"network.{name}": value.contiguous().cpu() for name, value in own.items()}
     save_file(weights, folder / "encoder.safetensors")
     return size
 

@@ -58,11 +58,27 @@ class ScanFingerprint(BaseModel):
 
 
 def is_hounsfield(image: MetaTensor) -> bool:
-    """Whether the intensities look like CT: air at -1000, nothing below -4096, tissue around 0."""
+    """Whether the intensities look like CT: tissue around 0, with air or lung below it, or fat and soft tissue apart.
+
+    Below air, -1200 HU, there is only padding of one value, -4096 at least, and a little noise; phase images of MR and
+    other signed numbers have more. A crop inside the abdomen has no air: there fat (-140 to -60 HU) and soft tissue
+    (0 to 80 HU) are two peaks of the histogram.
+    """
     voxels = image.as_tensor().flatten()[:: max(1, image.numel() // 1_000_000)]
-    near_air = float(((voxels > -1100) & (voxels < -850)).float().mean())
+    lowest = float(voxels.min())
+    below_air = float(((voxels < -1200) & (voxels > lowest + 0.5)).float().mean())
+    if lowest < -4096 or below_air > 0.05:
+        return False
+    air_or_lung = float(((voxels > -1100) & (voxels < -600)).float().mean())
     near_tissue = float(((voxels > -200) & (voxels < 300)).float().mean())
-    return float(voxels.min()) >= -4096 and near_air > 0.01 and near_tissue > 0.05
+    return near_tissue > 0.05 and (air_or_lung > 0.01 or _has_fat_and_soft_tissue(voxels))
+
+
+def _has_fat_and_soft_tissue(voxels: torch.Tensor) -> bool:
+    """Two peaks in bins of 20 HU, each 3 % of all (V,) voxels or more, and between them three quarters at most."""
+    bins = torch.histc(voxels.float(), bins=11, min=-140, max=80) / voxels.numel()
+    peaks = min(float(bins[:4].max()), float(bins[7:].max()))
+    return peaks > 0.03 and float(bins[4:7].min()) < 0.75 * peaks
 
 
 def percentiles_of(values: torch.Tensor, percentiles: Sequence[float], max_values: int = 1_000_000) -> list[float]:

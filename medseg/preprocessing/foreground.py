@@ -1,7 +1,8 @@
 """Where the body is: the foreground that training and labels are restricted to.
 
 Found once per scan on a coarse copy (about 3 mm), because its border needs no more than that; a background
-that was masked out (skull-stripped brains) is exact and kept voxel by voxel.
+that was masked out (skull-stripped brains) is exact and kept voxel by voxel. Of Hounsfield units the body is
+everything but outside air, padding, table and clothes (`body_ct.py`); of other scans it is what is bright.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from monai.data.meta_tensor import MetaTensor
 from scipy import ndimage
 
 from medseg.errors import InputError
+from medseg.preprocessing.body_ct import body_of_ct
+from medseg.preprocessing.fingerprint import is_hounsfield
 from medseg.preprocessing.histogram import Histogram, median_and_spread, start_means
 from medseg.preprocessing.prepare import channels_of
 from medseg.spatial.geometry import Geometry
@@ -25,19 +28,44 @@ BoolArray = npt.NDArray[np.bool_]
 _COARSE_MM = 3.0
 _MASKED_SHARE = 0.2
 """Share of voxels that must hold exactly the border value before the background counts as masked out."""
+_ONLY_BODY_SHARE = 0.98
+"""Share of a CT's voxels outside the padding that are body when the padding is a mask and not a field of view."""
 
 
 def find_foreground(image: MetaTensor) -> MetaTensor:
     """Mask (1, I, J, K) of 0 and 1: the body, with the air inside it, without the air around it.
 
-    A background that was masked out to one constant is taken as it is. Otherwise Otsu's threshold (Otsu,
+    Hounsfield units: everything but outside air, padding, table and clothes, lung that a crop cuts included.
+    Other scans: a background that was masked out to one constant is taken as it is. Otherwise Otsu's threshold (Otsu,
     IEEE Trans. SMC 9:62, 1979) on a smoothed coarse copy, largest component, closed, holes filled slice by slice.
     """
+    if is_hounsfield(image):
+        return _found_in_ct(image)
     masked = _masked_background(image)
     if masked is not None:
         return masked
     coarse = resample(image, _coarse_grid(Geometry.of(image)))
     body = _body(coarse.as_tensor()[0].cpu().numpy(), Geometry.of(coarse).spacing_mm)
+    return _onto(image, body, coarse)
+
+
+def _found_in_ct(image: MetaTensor) -> MetaTensor:
+    """The foreground of Hounsfield units; voxel by voxel where all around it was masked out."""
+    sampled = resample(image, _coarse_grid(Geometry.of(image)), "nearest")
+    geometry = Geometry.of(sampled)
+    order = np.argsort([axis != geometry.ras_axes.index(2) for axis in range(3)], kind="stable")
+    spacing = np.asarray(geometry.spacing_mm)[order]
+    hu = np.ascontiguousarray(sampled.as_tensor()[0].cpu().numpy().transpose(order))
+    body, padding = body_of_ct(hu, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
+    if padding.mean() > _MASKED_SHARE and body.sum() > _ONLY_BODY_SHARE * (~padding).sum():
+        masked = _masked_background(image)
+        if masked is not None:
+            return masked
+    return _onto(image, body.transpose(np.argsort(order)), sampled)
+
+
+def _onto(image: MetaTensor, body: BoolArray, coarse: MetaTensor) -> MetaTensor:
+    """(1, I, J, K) of 0 and 1 on the grid of `image`, from an (I', J', K') mask on the grid of `coarse`."""
     mask = MetaTensor(torch.from_numpy(body[None].astype(np.float32)), affine=coarse.affine)
     native = resample(mask, Geometry.of(image)).as_tensor()
     return MetaTensor(torch.ge(native, 0.5, out=native), affine=image.affine)  # in place: it may be a gigabyte

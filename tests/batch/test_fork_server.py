@@ -53,6 +53,7 @@ def test_ctrl_c_while_it_imports_says_nothing_and_it_ends_with_its_caller():
         [sys.executable, "-c", SERVER],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    assert caller.stdout is not None
     server = PROC / caller.stdout.readline().strip()
     deadline = time.monotonic() + 60
     while "libtorch" not in (server / "maps").read_text() and time.monotonic() < deadline:

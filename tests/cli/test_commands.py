@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from medseg import Model, find_scans, read_labels, read_scan
-from medseg.batch import formats as writing
 from medseg.batch import outputs
 from medseg.cli.main import main
 from medseg.io.label_volumes import write_labels
+from medseg.io.seg_nrrd import write_seg_nrrd
 from medseg.spatial.geometry import Geometry
 from sample_data.dicom_series import write_dicom_series
 from sample_data.phantom import phantom
@@ -122,6 +122,7 @@ def test_label_renames_and_merges_without_segmenting_again(segmented, model_fold
     assert code == 0
     table = Model.load(folder).table
     assert [(label.number, label.name) for label in table] == [(1, "fluid"), (3, "white matter")]
+    assert table[3].code is not None
     assert (table[3].color, table[3].code.value) == ((230, 231, 232), "389079005")
     after, moved = read_labels(out / "a/b_seg.nii.gz")
     assert np.array_equal(after, np.where(before == 2, 1, before))
@@ -171,14 +172,14 @@ def test_masks_restrict_and_a_missing_mask_costs_its_scan(scans, model_folder, t
 
 
 def test_a_full_disk_fails_the_scan_and_leaves_no_half_file(scans, model_folder, tmp_path, monkeypatch):
-    out, real = tmp_path / "out", writing.write_seg_nrrd
+    out, real = tmp_path / "out", write_seg_nrrd
 
     def full(labels, geometry, table, path):
         if path.name.startswith("mr1-"):
             raise OSError(errno.ENOSPC, "No space left on device")
         real(labels, geometry, table, path)
 
-    monkeypatch.setattr(writing, "write_seg_nrrd", full)
+    monkeypatch.setattr("medseg.batch.formats.write_seg_nrrd", full)
     assert main(["segment", str(scans), "--model", str(model_folder), "--out", str(out), "--workers", "0"]) == 1
     rows = manifest(out)
     assert rows[dicom_id(rows)]["status"] == "failed"

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from typing import cast
 
 import pydicom
 import pytest
@@ -19,6 +20,7 @@ from medseg.cli.main import main
 from medseg.io.dicom_seg.writer import LABELMAP_CLASS, seg_series_uid
 from medseg.io.pacs.base import Credentials, Query
 from medseg.labels.table import LabelTable
+from medseg.model.model import Model
 from medseg.model.segmentation import Segmentation
 from medseg.spatial.geometry import Geometry
 from sample_data.phantom import phantom
@@ -69,6 +71,10 @@ class FakeModel:
         return Segmentation(phantom(geometry)[1], geometry, self.table)
 
 
+def fake_model() -> Model:
+    return cast(Model, FakeModel())
+
+
 @pytest.mark.parametrize(
     ("refuses", "kinds"), [((), ["LABELMAP"]), (("LABELMAP",), ["BINARY"]), (("LABELMAP", "BINARY"), [])]
 )
@@ -76,13 +82,13 @@ def test_a_server_that_takes_no_label_map_gets_binary(series, tmp_path, refuses,
     uid = pydicom.dcmread(next(series.glob("*.dcm"))).SeriesInstanceUID
     server = FakePacs(series, refuses=refuses, series_uid=uid)
     job = Job(tmp_path / "out", ("nifti",))
-    outcome = pacs.segment_pacs(server, Query(modality="MR"), FakeModel(), job)
+    outcome = pacs.segment_pacs(server, Query(modality="MR"), fake_model(), job)
     assert [str(found.SegmentationType) for found in server.stored] == kinds
     assert [r.status for r in outcome.records] == ["done" if kinds else "failed"]
     assert not server.fetched.exists()
     if kinds:
         assert server.stored[0].SeriesInstanceUID == seg_series_uid(uid, FakeModel.fingerprint) == server.seen[0]
-        again = pacs.segment_pacs(server, Query(modality="MR"), FakeModel(), job)
+        again = pacs.segment_pacs(server, Query(modality="MR"), fake_model(), job)
         assert (again.records, again.n_known, len(server.stored)) == ([], 1, 1)
     else:
         assert outcome.records[0].reason == "pacs: PACS takes no such objects"
@@ -90,11 +96,11 @@ def test_a_server_that_takes_no_label_map_gets_binary(series, tmp_path, refuses,
 
 
 def test_failures_cost_their_series(series, tmp_path):
-    outcome = pacs.segment_pacs(FakePacs(series, breaks="fetch"), Query(modality="MR"), FakeModel(), Job(tmp_path))
+    outcome = pacs.segment_pacs(FakePacs(series, breaks="fetch"), Query(modality="MR"), fake_model(), Job(tmp_path))
     (record,) = outcome.records
     assert (record.status, record.scan[:4]) == ("failed", "mr4-")
     (tmp_path / "nothing").mkdir()
-    outcome = pacs.segment_pacs(FakePacs(tmp_path / "nothing"), Query(modality="MR"), FakeModel(), Job(tmp_path))
+    outcome = pacs.segment_pacs(FakePacs(tmp_path / "nothing"), Query(modality="MR"), fake_model(), Job(tmp_path))
     assert outcome.records[0].reason.startswith("not_a_volume: found no image")
 
 
@@ -102,7 +108,7 @@ def test_a_kill_leaves_no_patient_file(series, tmp_path):
     server = FakePacs(series, breaks="kill")
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
-        pacs.segment_pacs(server, Query(modality="MR"), FakeModel(), Job(tmp_path))
+        pacs.segment_pacs(server, Query(modality="MR"), fake_model(), Job(tmp_path))
     assert not server.fetched.exists()
     assert signal.getsignal(signal.SIGTERM) == before
     left = tmp_path / ".medseg" / "pacs-old"

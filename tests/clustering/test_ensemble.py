@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -14,18 +14,20 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg import Model, load_config
 from medseg.cli.main import main
-from medseg.clustering.ensemble import Consensus, Ensemble, Member, _mean, disagreement_on
-from medseg.clustering.posteriors import Intervals, Posteriors
+from medseg.clustering.ensemble import Consensus, Ensemble, Member, disagreement_on
+from medseg.clustering.per_scan import normalise
+from medseg.clustering.posteriors import Evidence, Intervals, Posteriors
 from medseg.config import Config
 from medseg.errors import ConfigError, ModelError
 from medseg.evaluation.overlap import adjusted_rand_index, confusion
 from medseg.model.fit import Watch
 from medseg.network.autoencoder import Autoencoder
 from medseg.preprocessing.histogram import Histogram
+from medseg.preprocessing.prepare import Prepared
 from medseg.spatial.geometry import Geometry
 from sample_data.two_channels import centred_grid, two_channels
 from tests.support.cohorts import leftovers
-from tests.support.scans import write_nifti
+from tests.support.scans import load_nifti, nifti_grid, write_nifti
 
 GRID = centred_grid()
 TINY = ["training.max_steps=12", "training.patch_size=24", "autoencoder.channels=4", "clustering.n_clusters=3",
@@ -44,15 +46,32 @@ def model(scans) -> Model:
     return Model.fit(scans, load_config("generic", TINY), device="cpu")
 
 
-def turned(member: Member, order: tuple[int, ...]) -> tuple[Autoencoder, object]:
+@dataclass(frozen=True)
+class Saying:
+    """Clusters that say of a scan what `says` returns."""
+
+    says: Callable[[Autoencoder, Prepared], Evidence]
+    tree: None = None
+
+    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
+        return self.says(network, prepared).scores
+
+    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Evidence:
+        return self.says(network, prepared)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {}
+
+
+def turned(member: Member, order: tuple[int, ...]) -> tuple[Autoencoder, Saying]:
     """The network and clusters of a member whose labels go by other numbers."""
-    clusters = member.clusters
-    index = list(order)
-    tissues = clusters.tissues
-    moved = replace(
-        tissues, shares=tissues.shares[index], means=tissues.means[index], covariances=tissues.covariances[index]
-    )
-    return member.network, replace(clusters, tissues=moved)
+
+    def says(network: Autoencoder, prepared: Prepared) -> Posteriors:
+        found = member.clusters.evidence(network, prepared)
+        assert isinstance(found, Posteriors)
+        return replace(found, scores=MetaTensor(found.scores.as_tensor()[list(order)], affine=found.scores.affine))
+
+    return member.network, Saying(says)
 
 
 def prepared_of(model: Model, scan: MetaTensor):
@@ -125,6 +144,8 @@ def test_a_saved_ensemble_is_the_same(model, scans, tmp_path):
     assert "an ensemble of 2 networks" in known.describe()
     first, second = (x.segment(scans[1], disagreement=True) for x in (model, known))
     assert np.array_equal(first.labels, second.labels)
+    assert first.disagreement is not None
+    assert second.disagreement is not None
     assert np.array_equal(first.disagreement, second.disagreement)
     text = (tmp_path / "model" / "model.json").read_text().replace('"ensemble": 2', '"ensemble": 3')
     (tmp_path / "model" / "model.json").write_text(text)
@@ -143,13 +164,18 @@ def test_the_first_member_is_the_model_without_an_ensemble(model, scans):
 
 
 def test_the_mean_of_intervals_spreads_as_its_members_do():
-    grid = torch.eye(4)
-    parts = [
-        Intervals(*(MetaTensor(torch.full((1, 2, 2, 2), value), affine=grid) for value in (u, sd, 1.0)),
-                  np.array([0.0, top]), Histogram(np.ones(1), np.ones(1)))
-        for u, sd, top in ((0.2, 0.3, 1.0), (0.6, 0.1, 2.0))
-    ]  # fmt: skip
-    mean = _mean(iter(parts), 2)
+    def everywhere(value: float) -> MetaTensor:
+        return MetaTensor(torch.full((1, 2, 2, 2), value), affine=torch.eye(4))
+
+    def member(u: float, sd: float, top: float) -> Member:
+        histogram = Histogram(np.ones(1), np.ones(1))
+        part = Intervals(everywhere(u), everywhere(sd), everywhere(1.0), np.array([0.0, top]), histogram)
+        return Member(network, Saying(lambda _network, _prepared: part), (0, 1))
+
+    network = Autoencoder(load_config("smoke").autoencoder, 4)
+    ensemble = Ensemble((member(0.2, 0.3, 1.0), member(0.6, 0.1, 2.0)))
+    mean = ensemble.evidence(network, Prepared(everywhere(0.0), everywhere(1.0))).mean
+    assert isinstance(mean, Intervals)
     assert mean.intensity.as_tensor().unique().item() == pytest.approx(0.4)
     assert mean.sd.as_tensor().unique().item() == pytest.approx((0.05 + 0.04) ** 0.5)  # within and between
     assert mean.means.tolist() == [0, 1.5]
@@ -159,20 +185,24 @@ def test_the_mean_of_intervals_spreads_as_its_members_do():
 def test_tissues_of_a_scan_agree_on_intervals(scans):
     config = load_config("smoke", ["training.max_steps=6", "clustering.bias_mm=null", "training.ensemble=2"])
     model = Model.fit(scans[:1], config, device="cpu")
-    result = model.segment(scans[0], disagreement=True, confidence=True)
-    assert [member.order for member in model.clusters.members] == [(0, 1, 2)] * 2
+    disagreement = model.segment(scans[0], disagreement=True, confidence=True).disagreement
+    ensemble = model.clusters
+    assert isinstance(ensemble, Ensemble)
+    assert [member.order for member in ensemble.members] == [(0, 1, 2)] * 2
     prepared = prepared_of(model, scans[0])
-    from medseg.clustering.per_scan import normalise
-
     seen = normalise(prepared, config.clustering)
-    parts = [member.clusters.evidence(member.network, prepared, seen) for member in model.clusters.members]
-    mean = model.clusters.evidence(model.network, prepared, seen).mean
+    evidence = [member.clusters.evidence(member.network, prepared, seen) for member in ensemble.members]
+    parts = [part for part in evidence if isinstance(part, Intervals)]
+    mean = ensemble.evidence(model.network, prepared, seen).mean
+    assert isinstance(mean, Intervals)
     u = [part.intensity.as_tensor() for part in parts]
     assert torch.allclose(mean.intensity.as_tensor(), (u[0] + u[1]) / 2, atol=1e-6)
     assert np.allclose(mean.means, (parts[0].means + parts[1].means) / 2)
-    expected = (sum(part.sd.as_tensor() ** 2 for part in parts) / 2 + (u[0] - u[1]) ** 2 / 4).sqrt()
+    within = (parts[0].sd.as_tensor() ** 2 + parts[1].sd.as_tensor() ** 2) / 2
+    expected = (within + (u[0] - u[1]) ** 2 / 4).sqrt()
     assert torch.allclose(mean.sd.as_tensor(), expected, atol=1e-3)
-    assert result.disagreement.max() in (0, 128, 255)
+    assert disagreement is not None
+    assert disagreement.max() in (0, 128, 255)
 
 
 def test_a_killed_fit_goes_on_where_it_was(model, scans, tmp_path, monkeypatch):
@@ -221,11 +251,11 @@ def test_the_command_writes_the_disagreement(model, scans, tmp_path: Path, capsy
     arguments = ["segment", str(tmp_path / "scans"), "--out", str(tmp_path / "out"), "--workers", "0",
                  "--write", "nifti,disagreement", "--model"]  # fmt: skip
     assert main([*arguments, str(tmp_path / "model")]) == 0
-    written = nib.load(tmp_path / "out" / "a_disagreement.nii.gz")
+    written = load_nifti(tmp_path / "out" / "a_disagreement.nii.gz")
     expected = model.segment(scans[0], disagreement=True).disagreement
     assert written.get_data_dtype() == np.uint8
     assert np.allclose(written.get_fdata(), expected / 255, atol=1e-6)
-    assert Geometry.of(scans[0]).is_close(Geometry(written.shape, written.affine))
+    assert Geometry.of(scans[0]).is_close(nifti_grid(written))
     assert not leftovers(tmp_path)
     facts = json.loads((tmp_path / "model" / "model.json").read_text())
     facts["config"]["training"]["ensemble"] = 1

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def write_dataset(root: Path) -> Path:
     return root
 
 
-def problems(folder: Path) -> list[dict]:
+def problems(folder: Path) -> list[dict[str, Any]]:
     """The errors that the BIDS validator finds."""
     program = shutil.which("bids-validator-deno", path=f"{Path(sys.executable).parent}") or shutil.which(
         "bids-validator-deno"

@@ -13,6 +13,7 @@ from medseg import find_scans, load_config, read_scan, resample
 from medseg.config import ChannelsConfig
 from medseg.errors import ConfigError, InputError
 from medseg.io.channels import covered_share, group_channels
+from medseg.io.scan import Scan
 from medseg.preprocessing.prepare import channels_of
 from medseg.spatial.geometry import Geometry
 from sample_data.dicom_series import write_dicom_series
@@ -106,7 +107,7 @@ def test_a_bad_channel_refuses_its_case(tmp_path):
     assert (scan.verdict, scan.reason.startswith("channel FLAIR: ")) == ("corrupt_file", True)
 
 
-def dicom_study(folder: Path, *descriptions: str, seeds: tuple[int, int] = (1, 1)) -> list:
+def dicom_study(folder: Path, *descriptions: str, seeds: tuple[int, int] = (1, 1)) -> list[Scan]:
     channels, _ = two_channels(centred_grid(6.0))
     for number, (channel, text) in enumerate(zip(channels, descriptions, strict=True)):
         write_dicom_series(channel, folder / str(number), series_number=number, seed=seeds[number], description=text)
@@ -119,6 +120,7 @@ def test_dicom_series_of_one_study_by_description(tmp_path):
     assert scan.is_ok
     assert scan.id.startswith("mr0-")
     assert read_scan(scan).shape[0] == 2
+    assert scan.series is not None
     assert scan.series.study not in repr(scan)
     (lone,) = group_channels(scans, ChannelsConfig(names=("T1*", "PD"), by="series"))
     assert lone.verdict == "missing_channel"
@@ -127,6 +129,7 @@ def test_dicom_series_of_one_study_by_description(tmp_path):
 def test_dicom_series_without_a_common_frame_are_refused(tmp_path):
     first, second = dicom_study(tmp_path, "T1", "FLAIR")
     channels = ChannelsConfig(names=("T1", "FLAIR"), by="series")
+    assert second.series is not None
     apart = [first, replace(second, series=second.series._replace(frame_of_reference="1.2.3"))]
     (scan,) = group_channels(apart, channels)
     assert scan.verdict == "no_common_frame"

@@ -166,10 +166,10 @@ def test_unreadable_file_is_a_refused_scan(tmp_path: Path, monkeypatch: pytest.M
     paths = dicom(tmp_path)
     real = Path.open
 
-    def refuse(path: Path, *args: str) -> object:
+    def refuse(path: Path, mode: str = "r", buffering: int = -1) -> object:
         if path == paths[2]:
             raise PermissionError(13, "Permission denied")
-        return real(path, *args)
+        return real(path, mode, buffering)
 
     monkeypatch.setattr(Path, "open", refuse)
     verdicts = {scan.id.split("-")[0]: scan.verdict for scan in find_scans(tmp_path)}

@@ -21,12 +21,13 @@ from medseg.errors import InputError
 from medseg.io.label_volumes import read_labels, write_color_table, write_labels
 from medseg.labels.table import LabelTable
 from medseg.spatial.geometry import Geometry
+from tests.support.scans import load_nifti
 
 SHAPE = (5, 6, 7)
 
 
 def rotation(axis: str, degrees: float) -> npt.NDArray[np.float64]:
-    return Rotation.from_euler(axis, degrees, degrees=True).as_matrix()
+    return np.asarray(Rotation.from_euler(axis, degrees, degrees=True).as_matrix())
 
 
 def geometry(axes: npt.ArrayLike, spacing_mm: tuple[float, float, float] = (0.7, 0.8, 5.0)) -> Geometry:
@@ -79,8 +80,7 @@ def test_every_orientation_is_placed(
     grid = Geometry((40, 50, 60), affine)
     path = tmp_path_factory.mktemp("forms") / "a_seg.nii"
     write_labels(np.zeros(grid.shape), grid, path)
-    image = nib.load(path)
-    assert isinstance(image, nib.Nifti1Image)
+    image = load_nifti(path)
     assert grid.is_close(Geometry(grid.shape, image.get_sform()), 2e-4)
     if image.header["qform_code"] == 1:
         assert grid.is_close(Geometry(grid.shape, image.get_qform()), min(spacing_mm) / 2)
@@ -93,8 +93,7 @@ def test_imprecise_qform_is_left_out(tmp_path: Path) -> None:
     affine[:3, :3] = rotation("z", 180 - 0.02) @ rotation("x", 0.02) * (0.3, 0.3, 3.0)
     grid = Geometry((1500, 1500, 2), affine)
     write_labels(np.zeros(grid.shape, dtype=np.uint8), grid, tmp_path / "a_seg.nii.gz")
-    image = nib.load(tmp_path / "a_seg.nii.gz")
-    assert isinstance(image, nib.Nifti1Image)
+    image = load_nifti(tmp_path / "a_seg.nii.gz")
     assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (1, 0)
     assert read_labels(tmp_path / "a_seg.nii.gz")[1].is_close(grid, 1e-4)
 
@@ -112,8 +111,7 @@ def test_simpleitk_reads_the_same_place(tmp_path: Path, name: str) -> None:
 
 def test_header(tmp_path: Path) -> None:
     write_labels(speckle(), GRIDS["oblique"], tmp_path / "a_seg.nii")
-    header = nib.load(tmp_path / "a_seg.nii").header
-    assert isinstance(header, nib.Nifti1Header)
+    header = load_nifti(tmp_path / "a_seg.nii").header
     assert (int(header["sform_code"]), int(header["qform_code"])) == (1, 1)
     assert header.get_xyzt_units() == ("mm", "sec")
     assert header.get_intent()[0] == "label"
@@ -136,7 +134,7 @@ def test_smallest_type_and_sources(tmp_path: Path) -> None:
         write_labels(labels, grid, path, force_uint16=force)
         found, _ = read_labels(path)
         np.testing.assert_array_equal(found, np.asarray(labels))
-        assert nib.load(path).get_data_dtype() == expected
+        assert load_nifti(path).get_data_dtype() == expected
 
 
 def test_equal_labels_give_equal_bytes(tmp_path: Path) -> None:

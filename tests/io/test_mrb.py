@@ -116,6 +116,18 @@ def test_refusals(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def words_for(parameters: list[ET.Element], values: dict[str, str]) -> list[str]:
+    """The command line that Slicer makes of a module's parameters: flags first, then what has an index."""
+    words, positions = [], {}
+    for item in parameters:
+        value, flag, index = values[item.findtext("name", "")], item.findtext("longflag"), item.findtext("index")
+        if flag is not None:
+            words += [flag, value]
+        if index is not None:
+            positions[int(index)] = value
+    return [*words, *(positions[index] for index in sorted(positions))]
+
+
 def test_the_module_as_slicer_calls_it(tmp_path, model_folder, phantom_scans):
     """The description's flags and positions, through the script of docs/slicer.md."""
     described = subprocess.run([sys.executable, "-m", "medseg", "--xml"], capture_output=True, check=True)
@@ -128,11 +140,7 @@ def test_the_module_as_slicer_calls_it(tmp_path, model_folder, phantom_scans):
               "labels": str(tmp_path / "out.nii.gz")}  # fmt: skip
     parameters = [item for item in group if item.find("name") is not None]
     assert {item.findtext("name") for item in parameters} == set(values)
-    words = [w for item in parameters if item.find("longflag") is not None
-             for w in (item.findtext("longflag"), values[item.findtext("name")])]  # fmt: skip
-    words += [values[item.findtext("name")] for item in sorted(
-        (item for item in parameters if item.find("index") is not None), key=lambda item: int(item.findtext("index"))
-    )]  # fmt: skip
+    words = words_for(parameters, values)
     text = (ROOT / "docs" / "slicer.md").read_text()
     (script,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     program = tmp_path / "medseg"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from medseg.labels.cleanup import clean, fill_holes, remove_components
+from medseg.labels.cleanup import Connectivity, clean, fill_holes, remove_components
 
 Labels = npt.NDArray[np.unsignedinteger]
 SPACING_MM = (0.7, 1.1, 5.0)
 MAPS = arrays(np.uint8, array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=7), elements=st.integers(0, 3))
+CONNECTIVITIES: tuple[Connectivity, ...] = (6, 18, 26)
 STRUCTURE = {6: 1, 18: 2, 26: 3}
 
 
@@ -114,15 +116,13 @@ def test_equals_plain_reference_on_larger_speckle(connectivity: int) -> None:
 
 
 @settings(max_examples=80, deadline=None)
-@given(MAPS, st.sampled_from([6, 18, 26]), st.floats(0, 60), st.floats(0, 100))
-def test_invariants(labels: Labels, connectivity: int, volume: float, hole: float) -> None:
-    options = {
-        "min_volume_mm3": volume, "max_hole_mm3": hole, "keep_largest": (1, 2), "connectivity": connectivity,
-    }  # fmt: skip
+@given(MAPS, st.sampled_from(CONNECTIVITIES), st.floats(0, 60), st.floats(0, 100))
+def test_invariants(labels: Labels, connectivity: Connectivity, volume: float, hole: float) -> None:
+    cleaned = partial(clean, min_volume_mm3=volume, max_hole_mm3=hole, keep_largest=(1, 2), connectivity=connectivity)
     before = labels.copy()
-    once = clean(labels, SPACING_MM, **options)
+    once = cleaned(labels, SPACING_MM)
     np.testing.assert_array_equal(labels, before)
-    np.testing.assert_array_equal(clean(once, SPACING_MM, **options), once)
+    np.testing.assert_array_equal(cleaned(once, SPACING_MM), once)
     assert once.dtype == labels.dtype
     assert set(np.unique(once)) <= set(np.unique(labels)) | {0}
     components = components_of(once, connectivity)
@@ -176,10 +176,10 @@ def test_memory_layout_does_not_matter() -> None:
     labels = np.random.default_rng(0).integers(0, 3, (12, 13, 14)).astype(np.uint8)
     frozen = labels.copy()
     frozen.setflags(write=False)
-    options = {"min_volume_mm3": 6.0, "max_hole_mm3": 3.0}
-    expected = clean(labels, (1.0, 1.0, 1.0), **options)
+    cleaned = partial(clean, spacing_mm=(1.0, 1.0, 1.0), min_volume_mm3=6.0, max_hole_mm3=3.0)
+    expected = cleaned(labels)
     for same in (np.asfortranarray(labels), labels[::-1].copy()[::-1], np.repeat(labels, 2, axis=2)[..., ::2], frozen):
-        np.testing.assert_array_equal(clean(same, (1.0, 1.0, 1.0), **options), expected)
+        np.testing.assert_array_equal(cleaned(same), expected)
 
 
 def test_slabs_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:

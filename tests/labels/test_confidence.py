@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -15,12 +14,13 @@ from medseg.cli.main import main
 from medseg.clustering.posteriors import Intervals, Posteriors
 from medseg.io.label_volumes import write_shares
 from medseg.labels import confidence as certainty
-from medseg.labels.confidence import ONE, Fractions, coarse_confidence, confidence_on
+from medseg.labels.confidence import ONE, Fractions, Groups, coarse_confidence, confidence_on
 from medseg.preprocessing.histogram import Histogram
 from medseg.spatial.geometry import Geometry
 from medseg.tissues.partial_volume import fraction_table
 from sample_data.phantom import phantom
 from tests.support.cohorts import manifest, small_grid, write_cohort
+from tests.support.scans import load_nifti
 
 SHAPE = (24, 25, 26)
 GRID = Geometry(SHAPE, np.diag([2.0, 2.0, 2.0, 1.0]))
@@ -91,7 +91,7 @@ def test_fractions_and_probabilities_sum_to_one_on_any_grid(evidence):
 def test_slabs_do_not_show(monkeypatch):
     evidence, _ = intervals()
     labels = np.where(np.random.default_rng(1).random(SHAPE) > 0.2, 2, 0).astype(np.uint8)
-    groups = {n: (n,) for n in (1, 2, 3)}
+    groups: Groups = {n: (n,) for n in (1, 2, 3)}
     before = confidence_on(GRID, evidence, labels, groups), Fractions(GRID, evidence, INSIDE, groups)[2]
     monkeypatch.setattr("medseg.labels.confidence.SLAB_VALUES", 1)
     after = confidence_on(GRID, evidence, labels, groups), Fractions(GRID, evidence, INSIDE, groups)[2]
@@ -144,7 +144,7 @@ def test_labels_do_not_notice_and_unsure_ones_go(model):
 def test_bytes_read_as_shares_in_any_reader(tmp_path):
     values = np.arange(np.prod(SHAPE), dtype=np.int64).reshape(SHAPE).astype(np.uint8)
     write_shares(values, GRID, tmp_path / "a_confidence.nii.gz")
-    image = nib.load(tmp_path / "a_confidence.nii.gz")
+    image = load_nifti(tmp_path / "a_confidence.nii.gz")
     assert image.get_data_dtype() == np.uint8
     assert np.allclose(image.get_fdata(), values / 255, atol=1e-6)
     assert np.allclose(read_scan(tmp_path / "a_confidence.nii.gz")[0].numpy(), values / 255, atol=1e-6)
@@ -168,7 +168,8 @@ def test_files_appear_and_the_labels_are_the_same_bytes(written):
                      *(f"good000_fraction{n}.nii.gz" for n in (1, 2, 3))}  # fmt: skip
     first, second = ((folder / out / "good000_seg.nii.gz").read_bytes() for out in ("plain", "all"))
     assert first == second
-    total = sum(nib.load(folder / "all" / f"good000_fraction{n}.nii.gz").get_fdata() for n in (1, 2, 3))
+    images = [load_nifti(folder / "all" / f"good000_fraction{n}.nii.gz") for n in (1, 2, 3)]
+    total = np.sum([image.get_fdata() for image in images], axis=0)
     assert np.allclose(total[total > 0], 1, atol=1e-5)
 
 
@@ -215,14 +216,16 @@ def test_the_coarse_confidence_is_the_confidence_on_fewer_voxels(spacing, monkey
     labels = (evidence.scores.as_tensor().argmax(0).numpy() + 1).astype(np.uint8)
     labels[:3] = 0
     labels[:, :, -2:] = 0
-    groups = {n: (n,) for n in (1, 2, 3)}
+    groups: Groups = {n: (n,) for n in (1, 2, 3)}
     whole = coarse_confidence(GRID, evidence, labels, groups)
+    assert whole is not None
     expected = confidence_on(GRID, evidence, labels, groups)[3:, :, :-2]
     assert np.array_equal(whole.as_tensor()[0].numpy(), np.maximum(expected, 1))
     assert Geometry.of(whole).is_close(GRID.crop((3, 0, 0), expected.shape))
     monkeypatch.setattr(certainty, "COARSE_VOXELS", 1500)
     native = Geometry(SHAPE, np.diag([*spacing, 1.0]))
     small = coarse_confidence(native, evidence, labels, groups)
+    assert small is not None
     assert small[0].numel() <= 1800
     steps = np.asarray(Geometry.of(small).spacing_mm)
     assert steps.min() >= min(spacing)

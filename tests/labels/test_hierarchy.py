@@ -142,6 +142,8 @@ def test_outputs_follow_a_cut_without_a_scan_and_nest(outputs, capsys):
     again = np.asarray(Image.open(out / "report" / "good000.png"))
     # Back at three labels, the picture is the first one, without the confidence: of the other cuts it was not known.
     before, after = tiles_of(picture), tiles_of(again)
+    assert before is not None
+    assert after is not None
     assert (before.shape[2], after.shape[2]) == (3, 2)
     assert np.array_equal(after, before[:, :, :2])
     assert np.array_equal(again[:HEADER, :600], picture[:HEADER, :600])

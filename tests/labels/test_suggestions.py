@@ -91,10 +91,10 @@ def test_what_is_saved_changes_nothing_when_it_is_read_back(model, tmp_path):
     assert (fresh.table[1].name, fresh.table[1].color, fresh.scheme.merged) == ('a "b": é', (1, 2, 3), {3: 2})
 
 
-def test_the_table_shows_labels_and_suggestions(model, tmp_path):
-    for width, colors in ((160, None), (160, "truecolor")):
-        console = Console(width=width, record=True, force_terminal=colors is not None, color_system=colors,
-                          file=(tmp_path / "text").open("w"))  # fmt: skip
+@pytest.mark.parametrize("colors", [None, "truecolor"])
+def test_the_table_shows_labels_and_suggestions(model, tmp_path, colors):
+    with (tmp_path / "text").open("w") as file:
+        console = Console(width=160, record=True, force_terminal=colors is not None, color_system=colors, file=file)
         print_labels(model, tmp_path / "model", console)
         text = console.export_text()
         assert "label 2" in text
@@ -147,7 +147,8 @@ def test_a_redrawn_picture_is_the_one_that_would_have_been_drawn(tmp_path):
     write_mosaic(image, Segmentation(labels, grid, table()), tmp_path / "a.png", title="a")
     write_mosaic(image, Segmentation(merged, grid, other), tmp_path / "b.png", title="a")
     assert redraw_mosaic(tmp_path / "a.png", Segmentation(merged, grid, other), title="a")
-    assert np.array_equal(*(np.asarray(Image.open(tmp_path / name)) for name in ("a.png", "b.png")))
+    redrawn, drawn = (np.asarray(Image.open(tmp_path / name)) for name in ("a.png", "b.png"))
+    assert np.array_equal(redrawn, drawn)
 
 
 def test_a_picture_of_another_layout_is_left(tmp_path):

@@ -9,21 +9,21 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser
+from monai.bundle.config_parser import ConfigParser
 from monai.bundle.scripts import verify_net_in_out
 from monai.data.meta_tensor import MetaTensor
-from monai.transforms import SaveImage
+from monai.transforms.io.array import SaveImage
 
 import medseg
 from medseg.cli.main import main
-from medseg.model import bundle
 from medseg.network.tiled_inference import embed
 from sample_data.phantom import phantom
-from tests.support.scans import GRIDS
+from tests.support.scans import GRIDS, load_nifti
 
 FILES = [
     "LICENSE",
@@ -147,10 +147,8 @@ def test_monai_runs_the_bundle(folder, seen, model, tmp_path):
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    import nibabel
-
     (path,) = (home / "latents").glob("*.nii.gz")
-    found = nibabel.load(path)
+    found = load_nifti(path)
     np.testing.assert_allclose(found.affine, np.asarray(image.affine), atol=1e-4)
     assert_the_same(found.get_fdata(dtype=np.float32).transpose(3, 0, 1, 2)[None], seen)
 
@@ -183,13 +181,14 @@ def test_a_folder_of_something_else_is_refused(model_folder, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_the_readme_says_how_intensities_were_scaled(model, monkeypatch):
-    size = medseg.network.autoencoder.EncoderSize(3, 4)
+def test_the_readme_says_how_intensities_were_scaled(model, folder, tmp_path):
     ct = replace(model, plan=model.plan.model_copy(update={"modality": "CT", "window_hu": (-1000.0, 400.0)}))
-    assert "Hounsfield units from -1000 to 400 become 0 to 1" in bundle._readme(ct, size)
-    assert "percentile 99.5" in bundle._readme(model, size)
+    medseg.write_bundle(ct, tmp_path / "ct")
+    assert "Hounsfield units from -1000 to 400 become 0 to 1" in (tmp_path / "ct" / "docs" / "README.md").read_text()
+    assert "percentile 99.5" in (folder / "docs" / "README.md").read_text()
 
 
-def test_without_an_installation_the_licence_is_named(monkeypatch):
-    monkeypatch.setattr(bundle.metadata, "distributions", lambda **_: [])
-    assert "Apache-2.0" in bundle._licence()
+def test_without_an_installation_the_licence_is_named(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(metadata, "distributions", lambda **_: [])
+    medseg.write_bundle(model, tmp_path / "bundle")
+    assert "Apache-2.0" in (tmp_path / "bundle" / "LICENSE").read_text()

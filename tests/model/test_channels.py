@@ -38,7 +38,7 @@ def dice(labels: np.ndarray, truth: np.ndarray, n: int = 3) -> np.ndarray:
     table = np.array([[2 * ((labels == a) & (truth == b)).sum() / ((labels == a).sum() + (truth == b).sum() or 1)
                        for b in range(1, n + 1)] for a in range(1, n + 1)])  # fmt: skip
     rows, columns = linear_sum_assignment(-table)
-    return table[rows, columns][np.argsort(columns)]
+    return np.asarray(table[rows, columns][np.argsort(columns)])
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,7 @@ def test_the_network_sees_neither_channel_of_a_voxel():
     x = torch.rand(1, 3, 16, 16, 16, requires_grad=True)
     place = (5 * 16 + 6) * 16 + 7
     network(x)[place].sum().backward()
+    assert x.grad is not None
     assert float(x.grad[0, :2, 5, 6, 7].abs().max()) == 0
     assert float(x.grad[0, 0].abs().max()) > 0
     assert float(x.grad[0, 1].abs().max()) > 0

@@ -76,7 +76,7 @@ def out_with_examples(tmp_path):
     original = np.zeros((24, 24), np.float32)
     original[:, 12:] = 1.0  # front
     original[:6, 12:] = 0.5  # left
-    write_examples(out, CREATED, [Example(original, original / 2)] * 3)
+    write_examples(out, CREATED, [Example(original, original / np.float32(2))] * 3)
     facts = json.loads((out / "run.json").read_text())
     training = {"losses": [2.0, 1.0], "n_steps": 20, "ended_early": False}
     (out / "run.json").write_text(json.dumps({**facts, "created": CREATED, "training": training}))

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from medseg.config import AutoencoderConfig
 from medseg.network.autoencoder import Autoencoder, by_voxel, halved
-from medseg.network.loss import _MixtureSurprise, loss
+from medseg.network.loss import loss
 from medseg.network.training import autocast
 
 CPU = torch.device("cpu")
@@ -76,15 +76,34 @@ def test_half_the_digits_give_nearly_the_same_gradients_every_time():
         assert float((first - exact).norm()) <= 0.05 * float(exact.norm()) + 1e-4, name
 
 
+class Given(Autoencoder):
+    """A network whose logits and likelihoods, both (K, V), are given."""
+
+    def __init__(self, given: torch.Tensor, likelihood: torch.Tensor) -> None:
+        super().__init__(AutoencoderConfig(channels=4, n_components=3), 4)
+        self.given, self.likelihood = given, likelihood
+
+    def features(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x, x
+
+    def logits(self, fine: torch.Tensor, around: torch.Tensor) -> torch.Tensor:
+        return self.given
+
+    def log_likelihood(self, intensity: torch.Tensor) -> torch.Tensor:
+        return self.likelihood
+
+
 def test_scaled_gradients_of_half_precision_keep_their_digits():
     """fp16 loses what is small: the scale of `GradScaler` must come before it."""
     randomness, scale = torch.Generator().manual_seed(2), 65536.0
     logits, likelihood = (torch.randn(3, 50_000, generator=randomness) for _ in range(2))
-    weights = torch.full((50_000,), 1 / 50_000)
     half = logits.half().requires_grad_()
-    (found,) = torch.autograd.grad(_MixtureSurprise.apply(half, likelihood, weights) * scale, half)
+    everywhere = torch.ones(1, 1, 50, 40, 25)
+    (found,) = torch.autograd.grad(
+        loss(Given(half, likelihood), everywhere, everywhere, torch.Generator()) * scale, half
+    )
     whole = half.detach().float().requires_grad_()
     value = torch.logsumexp(whole, dim=0) - torch.logsumexp(whole + likelihood, dim=0)
-    (expected,) = torch.autograd.grad((value * weights).sum() * scale, whole)
+    (expected,) = torch.autograd.grad(value.mean() * scale, whole)
     assert found.dtype == torch.float16
     torch.testing.assert_close(found.float(), expected, rtol=2e-3, atol=1e-4)

@@ -29,7 +29,9 @@ LOSS_OF_DICE = 0.002
 @torch.no_grad()
 def plain_embed(network: Autoencoder, image: MetaTensor, foreground: MetaTensor, **_options) -> Embedding:
     """Posterior mean and standard deviation of the noise-free intensity, as the formulas have them."""
-    plain = copy.deepcopy(network).double().to(memory_format=torch.contiguous_format)
+    plain = copy.deepcopy(network).double()
+    for parameter in plain.parameters():
+        parameter.data = parameter.data.contiguous()
     noise = max(white_noise(image, foreground), 0.01 * float(network.scale)) / float(network.scale)
     both = [part.as_tensor()[None].double() for part in (image, foreground)]
     shape = both[0].shape[2:]

@@ -12,7 +12,7 @@ from medseg.network.autoencoder import Autoencoder
 from medseg.network.checkpoint import TrainingState
 from medseg.network.loss import loss
 from medseg.network.patches import PatchSampler, seed_of
-from medseg.network.training import _advance, _told, train
+from medseg.network.training import _told, train
 from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.prepare import Prepared
 from medseg.runtime.cache import Store
@@ -172,12 +172,17 @@ def test_volumes_beyond_the_room_of_a_device_stay_on_the_cpu(prepared):
     assert all(part.device == device for step in range(4) for part in patches.draw(step))
 
 
-def test_losses_are_told_without_waiting_but_kept_exactly():
-    """Losses of a device that must not be asked are told a check late, and their means are the same."""
-    config = TrainingConfig(check_steps=2)
-    state = TrainingState()
-    for step in (3.0, 5.0, 8.0):
-        _advance(state, torch.tensor(step), config)
-    assert state.losses == [4.0]
-    assert _told(state, torch.tensor(8.0)) == 8.0
-    assert _told(state, torch.empty((), device="meta")) == 4.0
+def test_losses_are_told_step_by_step_and_kept_as_means(prepared):
+    values, told = iter((3.0, 5.0, 8.0)), []
+
+    def given(network, _patches, _inside, _generator):
+        return 0.0 * network.first.weight.sum() + next(values)
+
+    config = TrainingConfig(max_steps=3, check_steps=2)
+    record = train(fresh(), sampler(prepared), given, config=config, on_step=lambda *a: told.append(a[2]))
+    assert record.losses == (4.0,)
+    assert told == [3.0, 5.0, 8.0]
+
+
+def test_losses_of_a_device_that_must_not_be_asked_are_told_a_check_late():
+    assert _told(TrainingState(3, [4.0]), torch.empty((), device="meta")) == 4.0

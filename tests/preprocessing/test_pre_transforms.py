@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from monai.data.meta_tensor import MetaTensor
-from monai.transforms import Compose, GaussianSmooth, MedianSmooth, Rotate90, ScaleIntensity
+from monai.transforms.compose import Compose
+from monai.transforms.intensity.array import GaussianSmooth, MedianSmooth, ScaleIntensity
+from monai.transforms.spatial.array import Rotate90
 
 from medseg import ConfigError, InputError, Model, load_config, network_input
 from medseg.cli.main import main

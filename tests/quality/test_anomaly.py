@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -16,7 +15,7 @@ from medseg.io.maps import STEP, write_map
 from medseg.quality.anomaly import UNIT, scales_of
 from medseg.spatial.geometry import Geometry
 from sample_data.faults import person
-from tests.support.scans import write_nifti
+from tests.support.scans import load_nifti, nifti_grid, write_nifti
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +37,11 @@ def segmented(tmp_path_factory):
 
 def test_the_map_lies_on_the_scan_and_names_its_unit(segmented):
     out, geometry = segmented
-    found = nib.load(out / "a_anomaly.nii.gz")
-    assert Geometry(found.shape, found.affine).is_close(geometry)
+    found = load_nifti(out / "a_anomaly.nii.gz")
+    assert nifti_grid(found).is_close(geometry)
     assert found.get_data_dtype() == np.int16
     assert bytes(found.header["descrip"]).rstrip(b"\0").decode() == UNIT
-    labels = np.asarray(nib.load(out / "a_seg.nii.gz").dataobj)
+    labels = np.asarray(load_nifti(out / "a_seg.nii.gz").dataobj)
     values = found.get_fdata()
     assert values[labels == 0].max() == 0
     assert values.min() >= 0
@@ -69,7 +68,7 @@ def test_a_map_keeps_its_values_to_half_a_step(tmp_path):
     image = MetaTensor(torch.from_numpy(values[None]), affine=torch.as_tensor(affine))
     write_map(image, tmp_path / "a.nii.gz", unit="sd")
     write_map(image, tmp_path / "b.nii.gz", unit="sd")
-    found = nib.load(tmp_path / "a.nii.gz")
+    found = load_nifti(tmp_path / "a.nii.gz")
     expected = np.minimum(values, 32767 * STEP)
     assert np.abs(found.get_fdata() - expected).max() <= STEP / 2 + 1e-4
     assert np.allclose(found.affine, affine)

@@ -7,13 +7,14 @@ from math import log
 import numpy as np
 import pytest
 import torch
+from monai.data.meta_tensor import MetaTensor
 from scipy import stats
 
 from medseg import Model, load_config
+from medseg.clustering.posteriors import Posteriors
 from medseg.preprocessing.prepare import Prepared
-from medseg.quality.metrics import _below_surfaces, edge_strength, measure, reconstruction_error
+from medseg.quality.metrics import edge_strength, measure, reconstruction_error
 from medseg.quality.reference import FALSE_FLAGS, KINDS, Kind, QualityReference, Usual
-from medseg.spatial.geometry import Geometry
 from sample_data.faults import FAULTS, another_body_part, ghosting, person
 
 N_TRAINING = 8
@@ -130,7 +131,7 @@ def test_a_scan_smaller_than_a_patch_is_measured(cohort_model):
     image = person(3)
     small = type(image)(image.as_tensor()[:, 10:28, 10:30, 12:26].clone(), affine=image.affine)
     foreground = type(image)(torch.ones(small.shape), affine=image.affine)
-    prepared = Prepared(small / 1000, foreground)
+    prepared = Prepared(type(image)(small.as_tensor() / 1000, affine=image.affine), foreground)
     assert np.isfinite(reconstruction_error(cohort_model.network, prepared))
     evidence = cohort_model.clusters.evidence(cohort_model.network, prepared, prepared)
     values = measure(cohort_model.network, prepared, prepared, evidence)
@@ -138,31 +139,39 @@ def test_a_scan_smaller_than_a_patch_is_measured(cohort_model):
     assert all(np.isfinite(value) for value in values.values())
 
 
-def test_motion_darkens_what_lies_below_the_surfaces_along_it():
+def below_surfaces(network, values, inside, affine):
+    """Brightness below the surfaces along each axis, by its name."""
+    image, foreground = (MetaTensor(torch.from_numpy(x[None]).float(), affine=affine) for x in (values, inside))
+    prepared = Prepared(image, foreground)
+    found = measure(network, prepared, prepared, Posteriors(foreground, lambda: np.zeros((1, 1))))
+    return {name: value for name, value in found.items() if name.startswith("brightness below the surface")}
+
+
+def test_motion_darkens_what_lies_below_the_surfaces_along_it(cohort_model):
     """By numbers: a cube whose two faces towards back and front are half as bright as the rest."""
     inside = np.zeros((60, 60, 60), dtype=bool)
     inside[5:55, 5:55, 5:55] = True
     values = np.where(inside, 1.0, 0.0).astype(np.float32)
     values[:, 5:15] *= 0.5
     values[:, 45:55] *= 0.5
-    found = _below_surfaces(values, inside, Geometry((60, 60, 60), np.eye(4)))
+    found = below_surfaces(cohort_model.network, values, inside, torch.eye(4))
     share = 1 - 0.5 * 20 / 50  # mean below the other faces
     expected = 4.5 * 0.5 / (0.5 + 2 * share) - 1.5
     assert found["brightness below the surface back to front"] == pytest.approx(expected, abs=0.01)
     assert sum(found.values()) == pytest.approx(0, abs=1e-6)
-    assert _below_surfaces(values, inside, Geometry((60, 60, 60), np.diag([0.5, 0.5, 0.5, 1]))) == {}
+    assert below_surfaces(cohort_model.network, values, inside, torch.diag(torch.tensor([0.5, 0.5, 0.5, 1]))) == {}
 
 
-def test_motion_is_seen_from_its_own_axis():
+def test_motion_is_seen_from_its_own_axis(cohort_model):
     moved = []
     for seed in range(4):
-        found = [_brightness(image) for image in (person(seed), ghosting(person(seed), seed))]
+        found = [brightness(cohort_model.network, image) for image in (person(seed), ghosting(person(seed), seed))]
         moved.append([after - before for before, after in zip(*found, strict=True)])
     along = np.abs(np.median(moved, axis=0))
     assert along.argmax() == 1  # back to front, where the phantom's motion is planted
     assert along[1] > 0.04
 
 
-def _brightness(image):
+def brightness(network, image):
     values = image.as_tensor()[0].numpy()
-    return list(_below_surfaces(values, values != values[0, 0, 0], Geometry.of(image)).values())
+    return list(below_surfaces(network, values, values != values[0, 0, 0], image.affine).values())

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ MODULES = Path(os.environ.get("MEDSEG_NODE_MODULES", "node_modules"))
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-def drive(page: Path, folder: Path, *words: str) -> dict:
+def drive(page: Path, folder: Path, *words: str) -> dict[str, Any]:
     if not (MODULES / "playwright-core").is_dir() or not (MODULES / "axe-core").is_dir():
         pytest.skip("MEDSEG_NODE_MODULES names no folder with playwright-core and axe-core")
     if CHROMIUM is None or shutil.which("node") is None:
@@ -36,10 +37,11 @@ def drive(page: Path, folder: Path, *words: str) -> dict:
         capture_output=True, text=True, timeout=500, check=False, env={**os.environ, "CHROMIUM": CHROMIUM},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
-def check(found: dict) -> None:
+def check(found: dict[str, Any]) -> None:
     assert found["requests"] == []
     assert found["errors"] == []
     assert {name: broken for name, broken in found["axe"].items() if broken} == {}
@@ -55,7 +57,7 @@ def check_naming(folder: Path) -> None:
     assert changes.colors[3] == (10, 20, 30)
 
 
-def check_viewer(found: dict) -> None:
+def check_viewer(found: dict[str, Any]) -> None:
     assert found["state"] == "shown"
     assert found["focus_inside"]
     assert found["closed"]

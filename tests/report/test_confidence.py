@@ -47,25 +47,37 @@ def scan(shape=(20, 24, 16)):
     labels = np.zeros(shape, np.uint8)
     labels[4:16, 4:20, 3:13] = 2
     native = Geometry(shape, np.diag([2.0, 2.0, 3.0, 1.0]))
-    sure = np.where(labels > 0, 255, 0)
-    sure[:10][labels[:10] > 0] = 51
-    known = torch.from_numpy(sure[None, ::2, ::2, ::2].astype(np.uint8))
+    values = np.where(labels > 0, 255, 0).astype(np.uint8)
+    values[:10][labels[:10] > 0] = 51
+    known = torch.from_numpy(values[None, ::2, ::2, ::2].copy())
     sure = MetaTensor(known, affine=torch.tensor(native.every(2).affine))
     image = MetaTensor(torch.rand(1, *shape), affine=torch.tensor(native.affine))
     return image, Segmentation(labels, native, LabelTable.default(2), coarse_confidence=sure)
 
 
+def found_at(result, inside):
+    known = known_confidence(result)
+    assert known is not None
+    return confidence_at(result.geometry, known, inside)
+
+
+def tiles_in(path):
+    found = tiles_of(np.asarray(Image.open(path)))
+    assert found is not None
+    return found
+
+
 def test_voxels_without_label_do_not_make_their_neighbours_unsure():
     _, result = scan()
     inside = result.labels > 0
-    found = confidence_at(result.geometry, known_confidence(result), inside)
+    found = found_at(result, inside)
     assert (found[~inside] == 0).all()
     assert set(np.unique(found[:8][inside[:8]])) == {51}
     assert set(np.unique(found[11:][inside[11:]])) <= {0, 255}
     assert (found[inside] == 0).mean() < 0.2  # where no coarse voxel is near: the outermost plane
     seventy = np.where(inside, 70, 0).astype(np.uint8)
     whole = Segmentation(result.labels, result.geometry, result.table, confidence=seventy)
-    assert np.array_equal(confidence_at(whole.geometry, known_confidence(whole), inside), whole.confidence)
+    assert np.array_equal(found_at(whole, inside), seventy)
     unknown = Segmentation(whole.labels, whole.geometry, whole.table)
     assert known_confidence(unknown) is None
 
@@ -73,19 +85,18 @@ def test_voxels_without_label_do_not_make_their_neighbours_unsure():
 def test_the_mosaic_shows_the_confidence_beside_the_labels(tmp_path):
     image, result = scan()
     write_mosaic(image, result, tmp_path / "a.png", title="a")
-    pixels = np.asarray(Image.open(tmp_path / "a.png"))
-    assert kinds_of(pixels) == 3
-    axial = tiles_of(pixels)[0, 1, 2].reshape(-1, 3)
+    first = tiles_in(tmp_path / "a.png")
+    assert first.shape[2] == 3
+    axial = first[0, 1, 2].reshape(-1, 3)
     for value in (51, 255):
-        assert (axial == painted(np.uint8(value))).all(axis=-1).sum() > 100
+        assert (axial == painted(np.array(value, dtype=np.uint8))).all(axis=-1).sum() > 100
     write_mosaic(image, Segmentation(result.labels, result.geometry, result.table), tmp_path / "b.png", title="a")
-    plain = np.asarray(Image.open(tmp_path / "b.png"))
-    assert np.array_equal(tiles_of(plain), tiles_of(pixels)[:, :, :2])
+    assert np.array_equal(tiles_in(tmp_path / "b.png"), first[:, :, :2])
     other = Segmentation(result.labels, result.geometry, result.table.replace(2, color=(1, 2, 3)))
     assert redraw_mosaic(tmp_path / "a.png", other, title="a")
-    again = tiles_of(np.asarray(Image.open(tmp_path / "a.png")))
-    assert np.array_equal(again[:, :, [0, 2]], tiles_of(pixels)[:, :, [0, 2]])
-    assert not np.array_equal(again[:, :, 1], tiles_of(pixels)[:, :, 1])
+    again = tiles_in(tmp_path / "a.png")
+    assert np.array_equal(again[:, :, [0, 2]], first[:, :, [0, 2]])
+    assert not np.array_equal(again[:, :, 1], first[:, :, 1])
     assert redraw_mosaic(tmp_path / "a.png", other, title="a", same_labels=False)
     assert kinds_of(np.asarray(Image.open(tmp_path / "a.png"))) == 2
 

@@ -153,7 +153,8 @@ def test_planes_of_many_voxels_are_thinned():
     geometry = Geometry((500, 4, 30), np.diag([0.5, 1.0, 1.0, 1.0]))
     planes = middle_planes(MetaTensor(torch.rand(1, 500, 4, 30), affine=torch.from_numpy(geometry.affine.copy())))
     assert [plane.axis for plane in planes] == [2, 1, 0]
-    assert [plane.grey.shape for plane in planes] == [(192, 4), (192, 30), (4, 30)]
+    greys = [plane.grey for plane in planes if plane.grey is not None]
+    assert [grey.shape for grey in greys] == [(192, 4), (192, 30), (4, 30)]
 
 
 def test_everything_from_outside_is_escaped():

@@ -90,7 +90,8 @@ def test_voxels_that_lie_on_the_grid_are_taken_as_they_are(source, data):
     onto[:3, :3] = np.diag(steps)[:, order]
     onto[:3, 3] = [part[0] for part in taken]
     image = torch.arange(np.prod(source.shape)).reshape(1, *source.shape).to(torch.uint16)
-    grid = Geometry(tuple(len(taken[axis]) for axis in order), source.affine @ onto)
+    i, j, k = (len(taken[axis]) for axis in order)
+    grid = Geometry((i, j, k), source.affine @ onto)
     found = resample(MetaTensor(image, affine=torch.from_numpy(source.affine.copy())), grid)
     expected = image[0].numpy()[np.ix_(*taken)].transpose(order)
     assert np.array_equal(found.as_tensor()[0].numpy(), expected)

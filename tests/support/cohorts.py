@@ -7,6 +7,7 @@ import gzip
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -23,7 +24,7 @@ KINDS = ("corrupt", "truncated", "nan", "lying", "flat", "segfault", "eater", "s
 
 
 def small_grid(spacing_mm: float = 4.0) -> Geometry:
-    shape = tuple(int(n / spacing_mm) for n in (140.0, 156.0, 132.0))
+    shape = int(140.0 / spacing_mm), int(156.0 / spacing_mm), int(132.0 / spacing_mm)
     affine = np.diag([spacing_mm] * 3 + [1.0])
     affine[:3, 3] = -spacing_mm * (np.asarray(shape) - 1) / 2
     return Geometry(shape, affine)
@@ -35,7 +36,7 @@ def write_cohort(folder: Path, n_scans: int) -> Path:
     return folder
 
 
-def write_poison(folder: Path, kinds: list[str]) -> list[str]:
+def write_poison(folder: Path, kinds: Sequence[str]) -> list[str]:
     """One bad scan for each of `kinds`; returns their ids."""
     sound, _ = phantom(small_grid(), noise=8.0, seed=999)
     names = []

@@ -78,7 +78,8 @@ def loader() -> LoadImage:
     return LoadImage(reader=DicomReader(), image_only=True, ensure_channel_first=True)
 
 
-def edit(path: Path, **elements: Any) -> None:
+def edit(path: Path, **elements: Any) -> Path:
+    """Set elements of a file, remove those that are None; returns the file."""
     found = pydicom.dcmread(path)
     for keyword, value in elements.items():
         if value is None:
@@ -86,18 +87,19 @@ def edit(path: Path, **elements: Any) -> None:
         else:
             setattr(found, keyword, value)
     found.save_as(path)
+    return path
 
 
-def move(path: Path, offset_mm: npt.ArrayLike) -> None:
-    position = np.asarray(pydicom.dcmread(path).ImagePositionPatient, dtype=np.float64) + offset_mm
-    edit(path, ImagePositionPatient=[f"{x:.9g}" for x in position])
+def move(path: Path, offset_mm: npt.ArrayLike) -> Path:
+    offset = np.asarray(offset_mm, dtype=np.float64)
+    position = np.asarray(pydicom.dcmread(path).ImagePositionPatient, dtype=np.float64) + offset
+    return edit(path, ImagePositionPatient=[f"{x:.9g}" for x in position])
 
 
 def copy(path: Path, name: str, **elements: Any) -> Path:
     target = path.with_name(name)
     shutil.copy(path, target)
-    edit(target, SOPInstanceUID=uid.generate_uid(entropy_srcs=[name]), **elements)
-    return target
+    return edit(target, SOPInstanceUID=uid.generate_uid(entropy_srcs=[name]), **elements)
 
 
 def read(paths: Sequence[Path]) -> tuple[npt.NDArray[np.float32], Geometry]:
@@ -123,5 +125,12 @@ def assert_same_world(paths: Sequence[Path], voxels: FloatArray, affine: FloatAr
     assert np.abs(voxels[tuple(at.T)] - found[tuple(indices.T)]).max() <= quantum * 0.5 + 1e-4
 
 
-def cut(path: Path, n_bytes: int) -> None:
+def cut(path: Path, n_bytes: int) -> Path:
     path.write_bytes(path.read_bytes()[:-n_bytes])
+    return path
+
+
+def remove(*paths: Path) -> list[Path]:
+    for path in paths:
+        path.unlink()
+    return list(paths)

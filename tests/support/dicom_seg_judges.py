@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from medseg.spatial.geometry import Geometry
+from tests.support.scans import load_nifti, nifti_grid
+
+Labels = npt.NDArray[np.integer]
 
 
 def tool(name: str) -> str:
@@ -28,7 +31,7 @@ def errors_of(path: Path) -> list[str]:
     return [line for line in lines if line.startswith("Error")]
 
 
-def read_by_dcmqi(path: Path, folder: Path):
+def read_by_dcmqi(path: Path, folder: Path) -> tuple[Labels, Geometry]:
     """(I, J, K) segment numbers and their grid, as dcmqi and so 3D Slicer reads them."""
     folder.mkdir()
     subprocess.run(
@@ -36,12 +39,11 @@ def read_by_dcmqi(path: Path, folder: Path):
          "--mergeSegments"], capture_output=True, check=True,
     )  # fmt: skip
     (file,) = folder.glob("*.nii.gz")
-    image = nib.load(file)
-    voxels = np.asarray(image.dataobj).astype(int)
-    return voxels, Geometry(voxels.shape, image.affine)
+    image = load_nifti(file)
+    return np.asarray(image.dataobj).astype(int), nifti_grid(image)
 
 
-def same_places(first, grid, second, other, tolerance_mm=1e-3) -> bool:
+def same_places(first: Labels, grid: Geometry, second: Labels, other: Geometry, tolerance_mm: float = 1e-3) -> bool:
     """Whether two label maps have the same labels at the same places, whatever lies around them."""
     if (
         np.unique(first[first > 0], return_counts=True)[1].tolist()

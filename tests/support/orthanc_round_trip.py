@@ -27,7 +27,7 @@ SERVERS = {
 def rest(path: str, data: bytes | None = None, method: str | None = None) -> bytes:
     request = urllib.request.Request(f"{REST}{path}", data=data, method=method)
     with urllib.request.urlopen(request) as answer:
-        return answer.read()
+        return bytes(answer.read())
 
 
 def stored() -> dict[str, pydicom.Dataset]:

@@ -105,6 +105,7 @@ def test_the_slope_is_the_derivative_of_the_map():
     fields = [mean + 0.3 * torch.randn(values.shape, generator=randomness) for mean in MEANS]
     straight, slope = _piecewise(values, fields, MEANS)
     straight.sum().backward()
+    assert values.grad is not None
     assert torch.allclose(slope, values.grad)
     assert slope.max() > 1.3
     assert 0 < slope.min() < 0.8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from typing import Any
 
 import pydicom
 import pytest
@@ -25,14 +26,13 @@ def hospital(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export") / "DOE^JANE" / "STUDY 1"
     image = phantom(GRIDS["RAS"], noise=8.0, seed=5)[0]
     write_dicom_series(image, folder / "T1", modality="MR")
-    for number, (name, changes) in enumerate(
-        {
-            "localiser": {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
-            "screenshot": {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "ImagePositionPatient": None},
-            "report": {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.11", "Rows": None, "PixelData": None},
-            "x-ray": {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1", "ImagePositionPatient": None},
-        }.items()
-    ):
+    odd: dict[str, dict[str, Any]] = {
+        "localiser": {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
+        "screenshot": {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "ImagePositionPatient": None},
+        "report": {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.11", "Rows": None, "PixelData": None},
+        "x-ray": {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1", "ImagePositionPatient": None},
+    }
+    for number, (name, changes) in enumerate(odd.items()):
         found = pydicom.dcmread(folder / "T1" / "IM0001.dcm")
         found.SeriesInstanceUID, found.SOPInstanceUID = f"1.2.3.{number}", f"1.2.4.{number}"
         for keyword, value in changes.items():

@@ -102,7 +102,7 @@ def dicomdir(folder: Path, names: list[list[str]]) -> Path:
         content.DirectoryRecordSequence.append(record)
     content.file_meta = pydicom.dataset.FileMetaDataset()
     content.file_meta.MediaStorageSOPClassUID = uid.MediaStorageDirectoryStorage
-    content.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    content.file_meta.MediaStorageSOPInstanceUID = uid.UID("1.2.3")
     content.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
     content.save_as(folder / "DICOMDIR", enforce_file_format=True)
     return folder / "DICOMDIR"

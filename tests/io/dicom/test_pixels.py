@@ -71,6 +71,7 @@ STACKABLE = ("JPEG-lossy", "JPEG2000", "MR_small_jp2klossless", "MR_small_jpeg_l
 @pytest.mark.parametrize("name", STACKABLE)
 def test_a_stack_of_compressed_slices_equals_another_decoder(tmp_path, name):
     source = get_testdata_file(f"{name}.dcm")
+    assert isinstance(source, str)
     for k in range(3):
         target = tmp_path / f"{k}"
         shutil.copy(source, target)

@@ -12,8 +12,8 @@ from medseg.io.read import read_scan
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.resample import resample
 from sample_data.dicom_series import write_dicom_series
-from tests.support.dicom_files import ALONG, IN_PLANE, edit, move, write_axial
-from tests.support.scans import shared
+from tests.support.dicom_files import ALONG, IN_PLANE, FloatArray, edit, move, remove, write_axial
+from tests.support.scans import grid_of, shared
 
 SHAPE = (24, 20, 16)
 AXES = {
@@ -23,9 +23,9 @@ AXES = {
 }
 
 
-def world(points_mm: np.ndarray) -> np.ndarray:
+def world(points_mm: FloatArray) -> FloatArray:
     """A smooth function of RAS+ mm, linear so that linear interpolation is exact."""
-    return 500 + 20 * points_mm[:, 0] - 9 * points_mm[:, 1] + 14 * points_mm[:, 2]
+    return np.asarray(500 + points_mm @ np.array([20.0, -9.0, 14.0]))
 
 
 def write_moved(folder, axes: np.ndarray, offsets_mm: np.ndarray):
@@ -61,12 +61,12 @@ def test_the_image_lies_where_the_headers_say(tmp_path, case, axes):
     assert refused.verdict == ("gantry_tilt" if "tilt" in case else "nonuniform_spacing")
     (scan,) = find_scans(tmp_path, regrid=True)
     assert scan.is_ok, scan.reason
-    assert not scan.geometry.is_sheared
+    assert not grid_of(scan).is_sheared
     image = read_scan(scan)
-    assert Geometry.of(image).is_close(scan.geometry, 1e-6)
+    assert Geometry.of(image).is_close(grid_of(scan), 1e-6)
     voxels = image.as_tensor()[0].numpy()
     indices = np.argwhere(np.ones(voxels.shape, bool))
-    expected = world(scan.geometry.to_world(indices)).reshape(voxels.shape)
+    expected = world(grid_of(scan).to_world(indices)).reshape(voxels.shape)
     inside = voxels > voxels.min()
     assert inside.mean() > 0.6
     # Rounded to whole numbers when written; at the rim the border value continues for half a voxel.
@@ -83,14 +83,14 @@ def test_the_report_says_what_was_done_and_how_far(tmp_path):
         "regridded: 16 slices that lean by 9.98 degrees, 2.5 to 2.5 mm apart, became 16 of 2.5 mm at right angles; "
         "taken for a regular stack the worst slice would lie 6.6 mm off"
     )
-    assert scan.geometry.shape == (24, 25, 16)
+    assert grid_of(scan).shape == (24, 25, 16)
 
 
 @pytest.mark.parametrize(
     ("damage", "code", "message"),
     [
-        (lambda p: p[3].unlink(), "missing_slices", r"gap of 5 mm"),
-        (lambda p: [move(x, 0.3 * k * IN_PLANE) for k, x in enumerate(p)] + [p[3].unlink()], "missing_slices", "gap"),
+        (lambda p: remove(p[3]), "missing_slices", r"gap of 5 mm"),
+        (lambda p: [move(x, 0.3 * k * IN_PLANE) for k, x in enumerate(p)] + remove(p[3]), "missing_slices", "gap"),
         (lambda p: [move(x, 6.1 * ALONG) for x in p[5:]], "nonuniform_spacing", "too wide to regrid"),
         (lambda p: [move(x, 4.0 * k * IN_PLANE) for k, x in enumerate(p)], "gantry_tilt", "expected at most 45"),
         (lambda p: move(p[4], 3 * IN_PLANE), "nonuniform_spacing", "beside the line"),
@@ -123,14 +123,15 @@ def test_slices_at_unequal_distances_are_sampled_where_they_lie():
 
 def test_the_real_tilted_ct_covers_what_dcm2niix_covers():
     (scan,) = find_scans(shared("data/dicom/ct_ge_tilt/In"), regrid=True)
-    assert (scan.verdict, scan.geometry.shape) == ("ok", (512, 611, 37))
+    grid = grid_of(scan)
+    assert (scan.verdict, grid.shape) == ("ok", (512, 611, 37))
     assert "lean by 18.5 degrees, 1.081 to 6.999 mm apart" in scan.regrid
     assert "48.2 mm off" in scan.regrid
     image = read_scan(scan)
     reference = Geometry((512, 611, 56), np.array([[-0.488281, 0, 0, 125], [0, 0.463049, -0.831271, -113.07737],
                          [0, 0.154934, 2.484406, -73.335167], [0, 0, 0, 1]]))  # fmt: skip
     corners = np.array([[a, b, c] for a in (0, 511) for b in (0, 610) for c in (0, 55)])
-    there = scan.geometry.to_index(reference.to_world(corners))
+    there = grid.to_index(reference.to_world(corners))
     assert (there > -1.5).all()
-    assert (there < np.array(scan.geometry.shape) + 0.5).all()
+    assert (there < np.array(grid.shape) + 0.5).all()
     assert abs(float(image.mean()) + 808.66) < 10

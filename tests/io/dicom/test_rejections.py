@@ -27,6 +27,7 @@ from tests.support.dicom_files import (
     move,
     phantom,
     read,
+    remove,
     the_scan,
     write_axial,
 )
@@ -38,7 +39,7 @@ def each(change: Callable[[Path, int], object]) -> Defect:
     return lambda paths: [change(path, k) for k, path in enumerate(paths)]
 
 
-def compressed(path: Path, syntax: uid.UID, **elements: Any) -> None:
+def compressed(path: Path, syntax: uid.UID, **elements: Any) -> Path:
     found = pydicom.dcmread(path)
     found.PixelData = encapsulate([found.PixelData])
     found["PixelData"].VR = "OB"
@@ -47,6 +48,7 @@ def compressed(path: Path, syntax: uid.UID, **elements: Any) -> None:
     for keyword, value in elements.items():
         setattr(found, keyword, value)
     found.save_as(path)
+    return path
 
 
 def sop_class(path: Path, name: uid.UID, **elements: Any) -> None:
@@ -64,11 +66,11 @@ def replace_bytes(path: Path, old: bytes, new: bytes) -> None:
 
 DEFECTS: dict[str, tuple[Defect, str, str]] = {
     "missing slice": (
-        lambda paths: paths[3].unlink(),
+        lambda paths: remove(paths[3]),
         "missing_slices",
         r"gap of 5 mm between slices 3 and 4, elsewhere 2.5 mm \(1 missing\)",
     ),
-    "two gaps": (lambda p: (p[2].unlink(), p[5].unlink()), "missing_slices", r"\(2 missing\)"),
+    "two gaps": (lambda p: remove(p[2], p[5]), "missing_slices", r"\(2 missing\)"),
     "duplicate, new UID": (
         lambda p: copy(p[4], "new"),
         "duplicate_positions",
@@ -85,7 +87,7 @@ DEFECTS: dict[str, tuple[Defect, str, str]] = {
         "lean by 10 degrees",
     ),
     "tilt and missing": (
-        lambda p: (p[2].unlink(), each(lambda path, k: k == 2 or move(path, k * 0.1 * IN_PLANE))(p)),
+        lambda p: (remove(p[2]), each(lambda path, k: k == 2 or move(path, k * 0.1 * IN_PLANE))(p)),
         "gantry_tilt",
         "lean by 2.29 degrees",
     ),
@@ -126,8 +128,8 @@ DEFECTS: dict[str, tuple[Defect, str, str]] = {
         "not_a_volume",
         "all 8 slices lie at one position",
     ),
-    "two slices": (lambda p: [x.unlink() for x in p[2:]], "not_a_volume", "found 2 slices"),
-    "one slice": (lambda p: [x.unlink() for x in p[1:]], "not_a_volume", "found one slice"),
+    "two slices": (lambda p: remove(*p[2:]), "not_a_volume", "found 2 slices"),
+    "one slice": (lambda p: remove(*p[1:]), "not_a_volume", "found one slice"),
     "localiser": (
         each(lambda path, _: edit(path, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])),
         "not_a_volume",
@@ -150,7 +152,7 @@ DEFECTS: dict[str, tuple[Defect, str, str]] = {
         r"8 slices of one series have 2 orientations \(4 \+ 4\)",
     ),
     "two sizes, neither a volume": (
-        lambda p: [edit(x, PixelSpacing=[1.1, 0.9]) for x in p[::2]] + [p[2].unlink(), p[5].unlink()],
+        lambda p: [edit(x, PixelSpacing=[1.1, 0.9]) for x in p[::2]] + remove(p[2], p[5]),
         "several_volumes",
         "2 image sizes, pixel spacings or frames of reference",
     ),

@@ -16,7 +16,7 @@ from medseg.io.discovery import find_scans
 from medseg.io.read import read_scan
 from medseg.io.scan import Scan
 from tests.support.paths import ROOT
-from tests.support.scans import shared
+from tests.support.scans import load_nifti, shared
 
 PAGE = ROOT / "docs/dicom.md"
 Reference = tuple[np.ndarray, np.ndarray]
@@ -25,7 +25,7 @@ ENHANCED = "mr_enhanced/Ref"
 
 def nifti(name: str, volume: int = 0) -> Callable[[Path, Scan], Reference]:
     def load(folder: Path, _: Scan) -> Reference:
-        image = nib.load(folder / name)
+        image = load_nifti(folder / name)
         voxels = np.asarray(image.dataobj, dtype=np.float64)
         return voxels[..., volume] if voxels.ndim == 4 else voxels, image.affine
 

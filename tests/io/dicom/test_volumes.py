@@ -16,6 +16,7 @@ from medseg.spatial.geometry import Geometry
 from sample_data.dicom_enhanced import Frames, write_enhanced
 from sample_data.dicom_series import write_dicom_series
 from tests.support.dicom_files import AXIAL, OBLIQUE, SHAPE, assert_same_world, copy, edit, move, phantom, write_axial
+from tests.support.scans import grid_of
 
 
 def second_volume(folder: Path, **elements) -> list[Path]:
@@ -116,7 +117,7 @@ def test_runs_over_different_lengths_are_both_kept(tmp_path):
     for path in second_volume(tmp_path, AcquisitionNumber=2)[5:]:
         path.unlink()
     assert names(tmp_path) == {"acquisition1": "ok", "acquisition2": "ok"}
-    assert sorted(scan.geometry.shape[2] for scan in find_scans(tmp_path)) == [5, 8]
+    assert sorted(grid_of(scan).shape[2] for scan in find_scans(tmp_path)) == [5, 8]
 
 
 def test_planes_and_sizes_are_named(tmp_path):
@@ -149,11 +150,12 @@ def test_enhanced_volumes_are_right(tmp_path, dialect, modality):
     for scan, volume in zip(scans, volumes, strict=True):
         assert (scan.paths, len(scan.frames), scan.verdict) == ((path,), SHAPE[2], "ok")
         image = read_scan(scan)
-        assert Geometry.of(image).is_close(scan.geometry, 1e-6)
+        grid = grid_of(scan)
+        assert Geometry.of(image).is_close(grid, 1e-6)
         source = Geometry(SHAPE, OBLIQUE)
         indices = np.argwhere(np.ones(SHAPE, bool))
-        at = np.round(source.to_index(scan.geometry.to_world(indices))).astype(int)
-        assert np.abs(source.to_world(at) - scan.geometry.to_world(indices)).max() < 1e-3
+        at = np.round(source.to_index(grid.to_world(indices))).astype(int)
+        assert np.abs(source.to_world(at) - grid.to_world(indices)).max() < 1e-3
         expected = volume.stored[tuple(at.T)] * volume.slope + volume.intercept
         assert np.abs(image.as_tensor()[0].numpy()[tuple(indices.T)] - expected).max() < 1e-3
 

@@ -19,7 +19,7 @@ from sample_data.dicom_series import write_dicom_series
 from sample_data.phantom import phantom
 from tests.support.cohorts import manifest
 from tests.support.dicom_seg_judges import errors_of, read_by_dcmqi, same_places
-from tests.support.scans import GRIDS, shared, write_nifti
+from tests.support.scans import GRIDS, grid_of, shared, write_nifti
 
 TABLE = LabelTable(
     labels=(
@@ -29,7 +29,7 @@ TABLE = LabelTable(
         Label(number=300, name="core", color=(255, 255, 255), code=Code(value="389079005", meaning="White matter")),
     )
 )
-KINDS = ("labelmap", "binary")
+KINDS: tuple[dicom_seg.Kind, ...] = ("labelmap", "binary")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def series(tmp_path_factory):
     folder = tmp_path_factory.mktemp("series")
     write_dicom_series(phantom(geometry)[0], folder, modality="MR", series_number=4)
     (scan,) = find_scans(folder)
-    return scan, np.array([0, 1, 3, 300], dtype=np.uint16)[phantom(scan.geometry)[1]]
+    return scan, np.array([0, 1, 3, 300], dtype=np.uint16)[phantom(grid_of(scan))[1]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -127,7 +127,14 @@ def test_the_wrong_slice_spacing_of_highdicom_is_noticed(series, tmp_path, monke
     write_dicom_seg(labels, onto, LabelTable.default(3), path, sources=sources)
     assert same_places(*read_dicom_seg(path), labels, onto)
     path.unlink()
-    monkeypatch.setattr(dicom_seg, "_set_spacing", lambda *_: None)
+    real = highdicom.seg.Segmentation.save_as
+
+    def save_with_the_spacing_of_the_source(built, *words, **options):
+        measures = built.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.SpacingBetweenSlices = measures.SliceThickness = spacing_mm
+        real(built, *words, **options)
+
+    monkeypatch.setattr(highdicom.seg.Segmentation, "save_as", save_with_the_spacing_of_the_source)
     with pytest.raises(InputError) as caught:
         write_dicom_seg(labels, onto, LabelTable.default(3), path, sources=sources)
     assert caught.value.code in {"dicomseg_failed", "corrupt_file"}
@@ -244,14 +251,15 @@ def test_enhanced_frames_on_different_grids_are_refused(tmp_path):
 @pytest.mark.parametrize("scan_name", ["study/34907-T1prereg-43695"])
 def test_real_series(tmp_path, scan_name):
     (scan,) = find_scans(shared("data/dicom") / scan_name)
-    labels = np.zeros(scan.geometry.shape, dtype=np.uint8)
+    grid = grid_of(scan)
+    labels = np.zeros(grid.shape, dtype=np.uint8)
     labels[100:180, 90:200, 4:20] = 1
     labels[120:140, 100:150, 10] = 2
     for kind in KINDS:
         path = tmp_path / f"{kind}.dcm"
-        write_dicom_seg(labels, scan.geometry, LabelTable.default(2), path, sources=scan.paths, kind=kind)
+        write_dicom_seg(labels, grid, LabelTable.default(2), path, sources=scan.paths, kind=kind)
         assert errors_of(path) == []
-        assert same_places(*read_by_dcmqi(path, tmp_path / kind), labels, scan.geometry)
+        assert same_places(*read_by_dcmqi(path, tmp_path / kind), labels, grid)
 
 
 def test_the_command_writes_it_and_refuses_nifti(series, model_folder, tmp_path, capsys):

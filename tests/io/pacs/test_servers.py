@@ -16,11 +16,12 @@ import pytest
 
 from medseg import ConfigError, find_scans
 from medseg.cli import pacs
-from medseg.io.dicom_seg.writer import LABELMAP_CLASS, write_dicom_seg
+from medseg.io.dicom_seg.writer import LABELMAP_CLASS, Kind, write_dicom_seg
 from medseg.io.pacs.base import Credentials, PacsError, Query, Series, StorageRefusedError, Tls
 from medseg.labels.table import LabelTable
 from sample_data.phantom import phantom
 from tests.support.cohorts import thick_series
+from tests.support.scans import grid_of
 
 SECRET = "s3cret-token"
 
@@ -30,11 +31,12 @@ def segmentation(tmp_path_factory):
     """Files of a DICOM segmentation, by kind."""
     (scan,) = find_scans(thick_series(tmp_path_factory.mktemp("series")))
     folder = tmp_path_factory.mktemp("seg")
-    labels = phantom(scan.geometry)[1]
-    for kind in ("labelmap", "binary"):
-        write_dicom_seg(labels, scan.geometry, LabelTable.default(3), folder / f"{kind}.dcm", sources=scan.paths,
+    labels = phantom(grid_of(scan))[1]
+    kinds: tuple[Kind, ...] = ("labelmap", "binary")
+    for kind in kinds:
+        write_dicom_seg(labels, grid_of(scan), LabelTable.default(3), folder / f"{kind}.dcm", sources=scan.paths,
                         kind=kind)  # fmt: skip
-    return {kind: folder / f"{kind}.dcm" for kind in ("labelmap", "binary")}
+    return {kind: folder / f"{kind}.dcm" for kind in kinds}
 
 
 @contextmanager

@@ -27,4 +27,4 @@ def _poisoned(self, *args, **kwargs):
     return _REAL(self, *args, **kwargs)
 
 
-nib.Nifti1Image.get_fdata = _poisoned
+nib.Nifti1Image.get_fdata = _poisoned  # type: ignore[method-assign]

@@ -1,0 +1,10 @@
+"""The ablations of `python -m benchmarks.general --ablation`: settings changed one piece at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+ABLATION: Mapping[str, tuple[str, ...]] = {
+    "without smoothing of posteriors": ("clustering.smoothness=0",),
+}
+"""Name of the variant -> ``a.b=value`` on top of the config of each cohort."""

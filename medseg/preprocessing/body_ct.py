@@ -1,0 +1,184 @@
+"""The body in a CT: everything that is not outside air, padding, table or clothes, on a coarse grid.
+
+The scan is looked at plane by plane, axially. There air around the body reaches the rim of the field of view and lung
+does not, unless the scan is cropped; lung at the rim is then told from air by its Hounsfield units, and gas that a crop
+cuts by its outline. Table and clothes are thin, or lie apart from the body. Arrays are (K, I, J) in this file: K axial
+planes, the other two axes lie in the plane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from medseg.preprocessing.padding_ct import padding_of
+
+BoolArray = npt.NDArray[np.bool_]
+HuArray = npt.NDArray[np.float32]
+FloatArray = npt.NDArray[np.float64]
+PartArray = npt.NDArray[np.int32]
+Spacing = tuple[float, float, float]
+
+_SKIN_HU = -500.0
+"""Half way between air (-1000 HU) and water (0 HU): what is denser is called solid, what is less dense dark."""
+_AIR_HU = -940.0
+"""Darker is air: lung has a median of -900 to -740 HU, foam of a table of -940 to -920 HU, air of -1000 HU."""
+_AIR_PART = 0.25
+"""Share of a dark part that must be air before the part is called air. Narrow gaps and gaps with foam or clothes in
+them have more, lung has less than a twentieth, or up to this in severe emphysema (LAA-950)."""
+_RIM_SHARE = 0.4
+"""Share of the outline of air, table and clothes left out, that must be the rim before the air is called outside. A
+convex body leaves more than half; one crop plane through the middle of a round gas bubble gives 2 / (2 + pi) = 0.39."""
+_NOISE_MM = 2.0
+"""Standard deviation of the smoothing before the thresholds: noise of 100 HU falls below 30, a wall of 6 mm holds."""
+_BALL_MM = 4.5
+"""Radius of the ball that erodes and dilates: sheets of less than twice this (table plates, clothes) do not hold it."""
+_LEAST_PART = 0.03
+"""Solid parts below this share of the largest are rails, cushions and head rests; an arm is about 0.06 of a trunk."""
+_LEAST_CORE = 0.05
+"""Where the solid parts are less than this share of all that is not outside, it is lung by itself."""
+_BODY_SHARE = 2 / 3
+"""A dark part lies in the body where more than this share of its surface does not border on air, table or clothes."""
+_IN_PLANE = np.stack([np.zeros((3, 3), bool), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3), bool)])
+"""The four neighbours in the axial plane."""
+
+
+def body_of_ct(sampled: HuArray, spacing_mm: Spacing) -> tuple[BoolArray, BoolArray]:
+    """Find body and padding in (K, I, J) Hounsfield units taken at distances of about 3 mm, not interpolated.
+
+    Returns:
+        (K, I, J) body and (K, I, J) padding. Without outside air all but the padding is body: a crop inside the abdomen
+        or inside a lung.
+    """
+    padding, padding_is_air = padding_of(sampled)
+    smooth = _smoothed(sampled, padding, spacing_mm)
+    solid = (smooth > _SKIN_HU) & ~padding
+    dark = ~solid & ~padding
+    core = _core(solid, padding & (not padding_is_air), spacing_mm)
+    air = _outside_air(dark, (smooth < _AIR_HU) & dark, core, padding, spacing_mm)
+    outside = air | padding if padding_is_air else air
+    everything = ~padding & ~air
+    if not outside.any() or core.sum() < _LEAST_CORE * everything.sum():
+        return everything, padding
+    sheets = _grown(outside, solid & ~core, spacing_mm, times=3)
+    rest = dark & ~air
+    if padding_is_air:  # what borders on it may be skin mixed with air
+        ball = _ball(spacing_mm)
+        rest &= ndimage.binary_opening(rest, ball) | ~ndimage.binary_dilation(padding, ball)
+    body = (solid & ~sheets) | _enclosed(rest, core, sheets | air, spacing_mm)
+    parts, n_parts = ndimage.label(body)
+    return _chosen(parts, np.bincount(parts[core], minlength=n_parts + 1) > 0), padding
+
+
+def _smoothed(hu: HuArray, padding: BoolArray, spacing_mm: Spacing) -> HuArray:
+    """Gaussian mean over what is not padding."""
+    sigma = [_NOISE_MM / s for s in spacing_mm]
+    known = (~padding).astype(np.float32)
+    total = ndimage.gaussian_filter(np.clip(hu, -1024, 1000) * known, sigma, mode="nearest")
+    if padding.any():
+        total /= np.maximum(ndimage.gaussian_filter(known, sigma, mode="nearest"), 1e-3)
+    return np.asarray(total, dtype=np.float32)
+
+
+def _core(solid: BoolArray, padding: BoolArray, spacing_mm: Spacing) -> BoolArray:
+    """Solid parts that hold a ball, in pieces that hold one of twice its radius: not table, clothes, lung vessels.
+
+    The field of view and the padding cut a body, so that what lies beyond them counts as solid.
+    """
+    ball = _ball(spacing_mm)
+    holds_one = _eroded(solid | padding, ball) & ~padding
+    holds_two = _eroded(holds_one | padding, ball) & ~padding
+    parts, n_parts = ndimage.label(ndimage.binary_dilation(holds_one, ball) & solid)
+    thick = np.bincount(parts[holds_two], minlength=n_parts + 1) > 0
+    sizes = np.bincount(parts.ravel(), minlength=n_parts + 1) * thick
+    sizes[0] = 0
+    core = _chosen(parts, thick & (sizes >= _LEAST_PART * sizes.max()))
+    return core | _grown(core, solid, spacing_mm, times=1)
+
+
+def _outside_air(
+    dark: BoolArray, airy: BoolArray, core: BoolArray, padding: BoolArray, spacing_mm: Spacing
+) -> BoolArray:
+    """Dark parts of a plane that are air and open to the rim; nostrils and folds narrower than a ball are closed."""
+    flat = _ball(spacing_mm)[_middle_plane(spacing_mm)]
+    closed = _eroded(ndimage.binary_dilation(core, flat), flat)
+    parts, n_parts = ndimage.label(dark & ~closed, _IN_PLANE)
+    sizes = np.bincount(parts.ravel(), minlength=n_parts + 1)
+    is_air = np.bincount(parts[airy], minlength=n_parts + 1) > _AIR_PART * sizes
+    rim = _rim(parts, n_parts, spacing_mm) + _contact(parts, n_parts, padding, spacing_mm, axes=(1, 2))
+    wall = _contact(parts, n_parts, core | closed, spacing_mm, axes=(1, 2))
+    air = _chosen(parts, is_air & (rim > _RIM_SHARE * (rim + wall)))
+    # Between arm and trunk, or between the legs, a plane may show air enclosed that is wide open above or below.
+    wide = _wide(airy, padding, spacing_mm) & dark
+    reached = ndimage.binary_propagation(air, mask=air | wide)
+    air |= _chosen(parts, np.bincount(parts[reached], minlength=n_parts + 1) > 0.5 * sizes)
+    return air | _grown(air, dark, spacing_mm, times=2)
+
+
+def _wide(airy: BoolArray, padding: BoolArray, spacing_mm: Spacing) -> BoolArray:
+    """Air that holds a ball of twice the radius: no windpipe, no throat."""
+    ball = _ball(spacing_mm)
+    holds = _eroded(_eroded(airy | padding, ball), ball) & ~padding
+    return np.asarray(ndimage.binary_dilation(holds, ball, iterations=2))
+
+
+def _enclosed(dark: BoolArray, core: BoolArray, outside: BoolArray, spacing_mm: Spacing) -> BoolArray:
+    """Dark parts that border on the body: lung and gas, not the foam of a table or the air under clothes."""
+    parts, n_parts = ndimage.label(dark)
+    inward, outward = (_contact(parts, n_parts, other, spacing_mm) for other in (core, outside))
+    return _chosen(parts, outward <= (1 - _BODY_SHARE) * (inward + outward))
+
+
+def _chosen(parts: PartArray, wanted: BoolArray) -> BoolArray:
+    """Voxels of the numbered parts that are wanted; number 0 is no part."""
+    wanted[0] = False
+    return np.asarray(wanted[parts])
+
+
+def _contact(
+    parts: PartArray, n_parts: int, other: BoolArray, spacing_mm: Spacing, axes: Sequence[int] = (0, 1, 2)
+) -> FloatArray:
+    """(n_parts + 1,) mm2 of voxel faces, across `axes`, between each numbered part and `other`."""
+    total = np.zeros(n_parts + 1)
+    for axis in axes:
+        numbers, there = np.moveaxis(parts, axis, 0), np.moveaxis(other, axis, 0)
+        faces = np.bincount(numbers[1:][there[:-1]], minlength=n_parts + 1)
+        faces += np.bincount(numbers[:-1][there[1:]], minlength=n_parts + 1)
+        total += faces * (np.prod(spacing_mm) / spacing_mm[axis])
+    return total
+
+
+def _rim(parts: PartArray, n_parts: int, spacing_mm: Spacing) -> FloatArray:
+    """(n_parts + 1,) mm2 of each numbered part on the sides of the field of view; its first and last plane are none."""
+    total = np.zeros(n_parts + 1)
+    for axis in (1, 2):
+        sides = parts.take((0, -1), axis).ravel()
+        total += np.bincount(sides, minlength=n_parts + 1) * (np.prod(spacing_mm) / spacing_mm[axis])
+    return total
+
+
+def _ball(spacing_mm: Spacing) -> BoolArray:
+    """Voxels whose centre lies no further than the radius from the middle one."""
+    k, i, j = np.ogrid[tuple(slice(-int(_BALL_MM / s), int(_BALL_MM / s) + 1) for s in spacing_mm)]
+    squared = (k * spacing_mm[0]) ** 2 + (i * spacing_mm[1]) ** 2 + (j * spacing_mm[2]) ** 2
+    return np.asarray(squared <= _BALL_MM**2)
+
+
+def _middle_plane(spacing_mm: Spacing) -> slice:
+    """Of a ball, its disc in the axial plane."""
+    middle = int(_BALL_MM / spacing_mm[0])
+    return slice(middle, middle + 1)
+
+
+def _eroded(mask: BoolArray, ball: BoolArray) -> BoolArray:
+    """Where the ball fits into the mask, which goes on beyond the field of view."""
+    return np.asarray(ndimage.binary_erosion(mask, ball, border_value=1))
+
+
+def _grown(seeds: BoolArray, into: BoolArray, spacing_mm: Spacing, times: int) -> BoolArray:
+    """What the seeds reach of `into`, within it, by so many radii of the ball."""
+    grown = ndimage.binary_dilation(seeds, _ball(spacing_mm), iterations=times, mask=into | seeds)
+    return np.asarray(grown & into)
