@@ -27,8 +27,7 @@ from medseg.batch import segment_scan as segmenting
 from medseg.batch.outputs import Job
 from medseg.batch.records import Record
 from medseg.batch.resources import peak_memory_mb
-from medseg.clustering import cohort as clustering
-from medseg.clustering import per_scan as scan_tissues
+from medseg.clustering import ct_cohort, mr_cohort, per_scan, zones
 from medseg.model import segment as labelling
 from medseg.network.tiled_inference import embed
 from medseg.preprocessing.plan import Plan
@@ -40,8 +39,7 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
     (Plan, "foreground_of", "foreground"),
     (Plan, "prepare", "to the working grid"),
     (labelling, "normalise", "shading and contrast"),
-    (clustering, "embed", "embedding"),
-    (scan_tissues, "embed", "embedding"),
+    *((kind, "embed", "embedding") for kind in (per_scan, ct_cohort, mr_cohort, zones)),
     (labelling, "labels_on", "labels on the native grid"),
     (labelling, "clean", "cleanup"),
     (Model, "segment", "tissues, scores, quality measures and the rest of segment"),

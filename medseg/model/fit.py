@@ -8,36 +8,28 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.clustering.cohort import Clusters, fit_clusters
 from medseg.clustering.ensemble import Ensemble
-from medseg.clustering.mixture import spread_centres
 from medseg.clustering.per_scan import normalise
 from medseg.config import Config
 from medseg.errors import InputError
 from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
-from medseg.labels.description import Description, Sample
-from medseg.labels.hierarchy import N_SAMPLES, Hierarchy
-from medseg.labels.scheme import LabelScheme
-from medseg.labels.table import LabelTable
+from medseg.model.describe import describe_labels
+from medseg.model.networks import new_network, noise_of
 from medseg.model.state import ModelState
 from medseg.network.autoencoder import Autoencoder
-from medseg.network.context import ContextEncoder
+from medseg.network.context_training import train_context
 from medseg.network.loss import loss
 from medseg.network.patches import PatchSampler
-from medseg.network.tiled_inference import white_noise
 from medseg.network.training import Group, Loss, TrainingRecord, train
 from medseg.preprocessing.fingerprint import ScanFingerprint
 from medseg.preprocessing.foreground import foreground_of
 from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.pre_transforms import OwnTransforms
 from medseg.preprocessing.prepare import Prepared, channels_of, check_channels
-from medseg.quality.metrics import measure
-from medseg.quality.reference import QualityReference
 from medseg.runtime.cache import Store
 from medseg.runtime.device import choose_device, memory_gb, seed_everything
 from medseg.spatial.geometry import Geometry
@@ -116,26 +108,18 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     store = Store(cache_bytes)
     _prepare(cohort, plan, reading, watch, store)
     normalised = [_kept(normalise(item, config.clustering), store) for item in cohort.prepared]
-    noise = _noise_of(normalised)
+    noise = noise_of(normalised)
 
     def fit_member(number: int) -> tuple[Autoencoder, Clusters, TrainingRecord]:
         chosen = _with_seed(config, number)
         seed = chosen.training.seed
         network = new_network(chosen, plan, normalised, noise).to(computing)
-        watch.on_stage("training")
         room = GPU_SHARE * 1e9 * memory_gb(computing)
         patches = PatchSampler(
-            normalised,
-            plan,
-            seed,
-            part=Group.current().rank,
-            store=store,
-            device=computing,
-            room_bytes=room,
-            flip=network.context is None,
+            normalised, plan, seed, part=Group.current().rank, store=store, device=computing, room_bytes=room
         )
         kept = None if checkpoint is None else checkpoint / _digest(chosen, cohort.fingerprints)
-        record = train(network, patches, objective, config=chosen.training, checkpoint=kept, on_step=watch.on_step)
+        record = _trained(network, patches, normalised, chosen, kept, watch, objective)
         watch.on_stage("clustering")
         return network, fit_clusters(network, cohort.prepared, config.clustering, plan, seed=seed, store=store), record
 
@@ -162,6 +146,25 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     return model
 
 
+def _trained(
+    network: Autoencoder,
+    patches: PatchSampler,
+    normalised: Sequence[Prepared],
+    config: Config,
+    checkpoint: Path | None,
+    watch: Watch,
+    objective: Loss,
+) -> TrainingRecord:
+    """Train both halves of a network in place."""
+    watch.on_stage("training")
+    record = train(network, patches, objective, config=config.training, checkpoint=checkpoint, on_step=watch.on_step)
+    if network.context is not None:
+        watch.on_stage("context")
+        n_steps, seed = config.autoencoder.context_steps, config.training.seed
+        train_context(network, normalised, n_steps=n_steps, seed=seed, on_step=watch.on_step)
+    return record
+
+
 def _with_seed(config: Config, member: int) -> Config:
     """The config of one member of an ensemble; the first one is drawn as if it were alone."""
     if member == 0:
@@ -169,25 +172,6 @@ def _with_seed(config: Config, member: int) -> Config:
     training = config.training.model_copy(update={"seed": config.training.seed + member})
     seed_everything(training)
     return config.model_copy(update={"training": training})
-
-
-def new_network(
-    config: Config, plan: Plan, normalised: Sequence[Prepared], noise: float | Sequence[float]
-) -> Autoencoder:
-    """An untrained network that starts from the cohort's intensities."""
-    network = Autoencoder(config.autoencoder, plan.channels, config.channels.n_channels, context_of(config, plan))
-    k, intensities = config.autoencoder.n_components, sample_intensities(normalised)
-    start = None if network.n_inputs == 1 else (lambda rows: spread_centres(rows, k))
-    network.start_from(intensities, noise, start)
-    if isinstance(network.context, ContextEncoder):
-        network.context.start_from(intensities, plan.spacing_mm)
-    return network
-
-
-def context_of(config: Config, plan: Plan) -> ContextEncoder | None:
-    """The context encoder of a network, where labels make use of it: regions of CT cohorts."""
-    wanted = config.autoencoder.context and config.clustering.tissues == "cohort" and plan.window_hu is not None
-    return ContextEncoder(config.channels.n_channels) if wanted else None
 
 
 def _read_fingerprints(scans: Sequence[Source], config: Config, reading: Reading, watch: Watch) -> _Cohort:
@@ -222,64 +206,7 @@ def _kept(prepared: Prepared, store: Store) -> Prepared:
     return Prepared(store.image(prepared.image), store.image(prepared.foreground))
 
 
-def sample_intensities(prepared: Sequence[Prepared], n_values: int = 200_000) -> torch.Tensor:
-    """(V,) foreground intensities, (V, C) of several channels; the same number of every scan."""
-    parts = []
-    for item in prepared:
-        values = item.image.as_tensor()[:, item.foreground.as_tensor()[0] > 0].T
-        parts.append(values[:: max(1, len(values) * len(prepared) // n_values)])
-    rows = torch.cat(parts)
-    return rows[:, 0] if rows.shape[1] == 1 else rows
-
-
-def _noise_of(normalised: Sequence[Prepared]) -> float | list[float]:
-    """Median white noise of the scans, in each channel."""
-    found = np.median([[white_noise(x, item.foreground) for x in channels_of(item.image)] for item in normalised], 0)
-    return float(found[0]) if len(found) == 1 else [float(noise) for noise in found]
-
-
 def _digest(config: Config, fingerprints: Sequence[ScanFingerprint]) -> str:
     """Name of the checkpoint that belongs to these scans and settings."""
     text = config.model_dump_json() + "".join(f.model_dump_json() for f in fingerprints)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def describe_labels(
-    config: Config,
-    plan: Plan,
-    network: Autoencoder,
-    clusters: Clusters,
-    prepared: Sequence[Prepared],
-    normalised: Sequence[Prepared],
-) -> tuple[LabelScheme, QualityReference]:
-    """Each label's mean intensity and median volume, the tree over the labels, and what is usual in these scans.
-
-    Args:
-        prepared: the training scans on the working grid.
-        normalised: the same as the network sees them.
-    """
-    chosen, seed, n_labels = config.clustering, config.training.seed, config.clustering.n_clusters
-    volumes, totals, counts = [], torch.zeros(n_labels), torch.zeros(n_labels)
-    samples, measures = [], []
-    for item, seen in zip(prepared, normalised, strict=True):
-        evidence = clusters.evidence(network, item, seen)
-        scores = evidence.scores
-        measures.append(measure(network, item, seen, evidence))
-        best = scores.as_tensor().argmax(dim=0)
-        if clusters.tree is None:
-            description = Description.of(evidence, item, chosen.surroundings_mm)
-            samples.append(Sample.of(description, best, item, max(1, N_SAMPLES // len(prepared)), seed))
-        inside = item.foreground.as_tensor()[0] > 0
-        found = torch.bincount(best[inside], minlength=n_labels).float()
-        totals += torch.bincount(best[inside], weights=item.image.as_tensor()[0][inside], minlength=n_labels)
-        counts += found
-        volumes.append(found * Geometry.of(item.image).voxel_volume_mm3 / 1000)
-    table = LabelTable.default(n_labels)
-    low, high = plan.window_hu or (0.0, 1.0)
-    for number, volume in enumerate(torch.stack(volumes).median(dim=0).values, start=1):
-        mean = low + (high - low) * float(totals[number - 1] / counts[number - 1].clamp_min(1))
-        table = table.replace(number, mean_intensity=round(mean, 4), volume_ml=round(float(volume), 3))
-    grown = clusters.tree
-    tree = Hierarchy.fit(samples, n_labels, seed=seed) if grown is None else Hierarchy.of_leaves(grown, n_labels)
-    tree = tree.described([x.mean_intensity or 0.0 for x in table], [x.volume_ml or 0.0 for x in table])
-    return LabelScheme(table, tree), QualityReference.fit(measures, n_labels)

@@ -21,7 +21,7 @@ from medseg.io.label_volumes import write_color_table
 from medseg.labels.hierarchy import Hierarchy
 from medseg.labels.scheme import LabelScheme
 from medseg.labels.table import LabelTable
-from medseg.model.fit import context_of
+from medseg.model.networks import context_of
 from medseg.model.state import ModelState
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.training import TrainingRecord

@@ -32,7 +32,7 @@ SIGMAS = (0.7, 2.0, 4.0)
 POSITION_MM = 50.0
 """Unit of the three numbers that tell the place."""
 POSITION_WEIGHT = 0.5
-N_PAIRS = 512
+N_PAIRS = 1024
 
 
 class ContextEncoder(nn.Module):
@@ -111,12 +111,15 @@ class ContextEncoder(nn.Module):
         return torch.cat([latent, place * POSITION_MM], dim=1)[0].float().cpu()
 
 
-def context_loss(context: ContextEncoder, patches: Tensor, inside: Tensor, generator: torch.Generator) -> Tensor:
+def context_loss(
+    context: ContextEncoder, patches: Tensor, inside: Tensor, starts: Tensor, generator: torch.Generator
+) -> Tensor:
     """Cross entropy of the shares of intensities in hidden blocks, in nats, and the misplacement of voxel pairs.
 
     Args:
-        patches: (N, C, I, J, K) intensities; sizes are multiples of `BLOCK`.
+        patches: (N, C, I, J, K) intensities of one scan; sizes are multiples of `BLOCK`.
         inside: (N, 1, I, J, K) of 0 and 1.
+        starts: (N, 3) first voxel of each patch in the scan.
     """
     blocks = [n // BLOCK for n in patches.shape[2:]]
     drawn = torch.rand((len(patches), 1, *blocks), generator=generator, device=patches.device) < HIDDEN_SHARE
@@ -128,7 +131,7 @@ def context_loss(context: ContextEncoder, patches: Tensor, inside: Tensor, gener
     entropy = -(target * context.log_shares(latent)).sum(dim=3).mean(dim=(1, 2))[:, None]
     weight = SEEN_WEIGHT + (1 - SEEN_WEIGHT) * cells
     found = (entropy * weight).sum() / weight.sum()
-    return found + POSITION_WEIGHT * _misplacement(place, inside, context.spacing_mm, generator)
+    return found + POSITION_WEIGHT * _misplacement(place, inside, starts, context.spacing_mm, generator)
 
 
 def shares_around(patches: Tensor, inside: Tensor, levels: Tensor) -> Tensor:
@@ -158,20 +161,19 @@ def _smoothed(x: Tensor, sigma: float) -> Tensor:
     return x
 
 
-def _misplacement(place: Tensor, inside: Tensor, spacing_mm: Tensor, generator: torch.Generator) -> Tensor:
-    """Smooth L1 distance between differences of the three numbers and distances, over pairs of cells of each patch."""
-    total = place.sum() * 0
-    cells = functional.avg_pool3d(inside, 2)[:, 0] > 0.5
-    for found, known in zip(place.float(), cells, strict=True):
-        where = known.nonzero()
-        if len(where) < 2:
-            continue
-        pairs = torch.randint(len(where), (2, N_PAIRS), generator=generator, device=where.device)
-        a, b = where[pairs[0]], where[pairs[1]]
-        wanted = (a - b) * 2 * spacing_mm / POSITION_MM
-        differ = found[:, a[:, 0], a[:, 1], a[:, 2]] - found[:, b[:, 0], b[:, 1], b[:, 2]]
-        total = total + functional.smooth_l1_loss(differ.T, wanted.to(differ.dtype)) / len(place)
-    return total
+def _misplacement(
+    place: Tensor, inside: Tensor, starts: Tensor, spacing_mm: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Smooth L1 distance between differences of the three numbers and distances, over pairs of cells of all patches."""
+    where = (functional.avg_pool3d(inside, 2)[:, 0] > 0.5).nonzero()
+    if len(where) < 2:
+        return place.sum() * 0
+    chosen = torch.randint(len(where), (2, N_PAIRS), generator=generator, device=where.device)
+    pairs = where[chosen]
+    voxels = starts.to(pairs.device)[pairs[..., 0]] + 2 * pairs[..., 1:]
+    wanted = (voxels[0] - voxels[1]) * spacing_mm / POSITION_MM
+    found = place.permute(0, 2, 3, 4, 1)[tuple(pairs.unbind(dim=-1))]
+    return functional.smooth_l1_loss(found[0] - found[1], wanted.to(found.dtype))
 
 
 def _apart(values: Tensor) -> Tensor:

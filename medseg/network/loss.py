@@ -1,4 +1,4 @@
-"""What training minimises: the surprise of every voxel given its surroundings, and what its context must tell."""
+"""What training minimises: the negative log likelihood of every voxel given its surroundings."""
 
 from __future__ import annotations
 
@@ -9,18 +9,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from medseg.network.autoencoder import Autoencoder, by_voxel
-from medseg.network.context import ContextEncoder, context_loss
 
 
-def loss(network: Autoencoder, patches: Tensor, inside: Tensor, generator: torch.Generator) -> Tensor:
-    """What training minimises: `likelihood_loss`, and `context_loss` where the network has a context encoder."""
-    found = likelihood_loss(network, patches, inside)
-    if isinstance(network.context, ContextEncoder):
-        found = found + context_loss(network.context, patches, inside, generator)
-    return found
-
-
-def likelihood_loss(network: Autoencoder, patches: Tensor, inside: Tensor) -> Tensor:
+def loss(network: Autoencoder, patches: Tensor, inside: Tensor, _generator: torch.Generator) -> Tensor:
     """Mean negative log likelihood of the foreground voxels given their surroundings, in nats a voxel.
 
     Args:

@@ -29,10 +29,9 @@ class PatchSampler:
         device: where the volumes lie as long as there is room, and patches are cut and flipped; the rest is cut on
             the CPU and sent there.
         room_bytes: of `device` for the volumes.
-        flip: whether patches are mirrored at random; not where left and right are to be learned.
     """
 
-    def __init__(  # noqa: PLR0913, where patches come from and lie
+    def __init__(
         self,
         prepared: Sequence[Prepared],
         plan: Plan,
@@ -42,12 +41,10 @@ class PatchSampler:
         store: Store | None = None,
         device: torch.device | None = None,
         room_bytes: float = 0.0,
-        flip: bool = True,
     ) -> None:
         store = store or Store()
         self.device = device or torch.device("cpu")
         self.seed = seed
-        self.flip = flip
         self.part = [part] if part else []  # the first of several processes draws what a single one draws
         self.batch_size = plan.batch_size
         self.size = size = plan.patch_size
@@ -71,7 +68,7 @@ class PatchSampler:
             volume = self.volumes[index]
             self.crop.randomize(volume[-1:], self.indices[index], self.indices[index])
             patch = volume[(slice(None), *self._around(cast(Any, self.crop.centers)[0]))]
-            flips = [axis + 1 for axis in range(3) if randomness.random() < 0.5 and self.flip]
+            flips = [axis + 1 for axis in range(3) if randomness.random() < 0.5]
             patches.append(torch.flip(patch.to(self.device, non_blocking=True), flips))
         batch = torch.stack(patches)
         return batch[:, :-1].contiguous(), batch[:, -1:].contiguous()

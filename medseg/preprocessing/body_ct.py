@@ -65,9 +65,10 @@ def body_of_ct(sampled: HuArray, spacing_mm: Spacing) -> tuple[BoolArray, BoolAr
         return everything, padding
     sheets = _grown(outside, solid & ~core, spacing_mm, times=3)
     rest = dark & ~air
-    if padding_is_air:  # what borders on it may be skin mixed with air
+    if padding_is_air:  # what borders on it may be air between clothes and skin, or mixed with them
         ball = _ball(spacing_mm)
-        rest &= ndimage.binary_opening(rest, ball) | ~ndimage.binary_dilation(padding, ball)
+        thick = ndimage.binary_opening(rest, ball, iterations=2)
+        rest &= thick | ~ndimage.binary_dilation(padding, ball, iterations=4)
     body = (solid & ~sheets) | _enclosed(rest, core, sheets | air, spacing_mm)
     parts, n_parts = ndimage.label(body)
     return _chosen(parts, np.bincount(parts[core], minlength=n_parts + 1) > 0), padding

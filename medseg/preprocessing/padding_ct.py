@@ -29,14 +29,18 @@ def padding_of(hu: HuArray) -> tuple[BoolArray, bool]:
     tissue may have is padding only where it fills everything outside a disc in every plane.
 
     Returns:
-        (K, I, J) padding, and whether there is some of a number that outside air may have.
+        (K, I, J) padding, and whether it may be outside air: of such a number, and not everything outside a disc.
     """
     number = float(np.median([hu[:, i, j] for i in (0, -1) for j in (0, -1)]))
     filled = np.abs(hu - number) < _SAME_HU
-    if number > _ABOVE_AIR_HU and not _is_disc(~filled.all(axis=0)):
+    in_every_plane = filled.all(axis=0)
+    is_disc = _is_disc(~in_every_plane)
+    if is_disc:
+        filled[:] = in_every_plane
+    elif number > _ABOVE_AIR_HU:
         filled[:] = False
     padding = _without_specks(filled | (hu < _BELOW_AIR_HU))
-    return padding, bool(padding.any()) and _BELOW_AIR_HU <= number <= _ABOVE_AIR_HU
+    return padding, bool(padding.any()) and not is_disc and _BELOW_AIR_HU <= number <= _ABOVE_AIR_HU
 
 
 def _without_specks(mask: BoolArray) -> BoolArray:

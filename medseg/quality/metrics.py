@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from medseg.clustering.posteriors import Evidence
 from medseg.network.autoencoder import Autoencoder
-from medseg.network.loss import likelihood_loss
+from medseg.network.loss import loss
 from medseg.network.tiled_inference import white_noise
 from medseg.preprocessing.prepare import Prepared, channels_of
 from medseg.quality.reference import label_measure
@@ -190,4 +190,4 @@ def reconstruction_error(network: Autoencoder, normalised: Prepared, *, seed: in
     starts = np.clip(centres - _PATCH // 2, 0, np.asarray(both.shape[1:]) - _PATCH).tolist()
     places = [(slice(None), *(slice(s, s + _PATCH) for s in start)) for start in starts]
     patches = torch.stack([both[place] for place in places]).to(device)
-    return float(likelihood_loss(network, patches[:, :-1], patches[:, -1:]))
+    return float(loss(network, patches[:, :-1], patches[:, -1:], torch.Generator()))

@@ -47,7 +47,7 @@ def folder(model_folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def seen(model):
     """What the network sees of a scan, (1, 2, I, J, K), and the model's own latents of it, (K, V) inside."""
-    image = bundle.network_input(model, phantom(GRIDS["thick"], noise=5.0)[0])
+    image = medseg.network_input(model, phantom(GRIDS["thick"], noise=5.0)[0])
     found = []
 
     def only(voxels):
@@ -139,7 +139,7 @@ def test_monai_runs_the_bundle(folder, seen, model, tmp_path):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"MONAI runs bundles with {package}, which is not here")
     home = shutil.copytree(folder, tmp_path / "bundle")
-    image = bundle.network_input(model, phantom(GRIDS["thick"], noise=5.0)[0])
+    image = medseg.network_input(model, phantom(GRIDS["thick"], noise=5.0)[0])
     SaveImage(home / "images", output_postfix="", separate_folder=False, resample=False)(
         image, meta_data={"filename_or_obj": "a.nii.gz"}
     )

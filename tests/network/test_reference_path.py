@@ -59,8 +59,8 @@ def plain_embed(network: Autoencoder, image: MetaTensor, foreground: MetaTensor,
 
 def dice_of_paths(monkeypatch, model: Model, image: MetaTensor, mask: MetaTensor | None, tile: int) -> dict[int, float]:
     """Dice of each label between the fast path, in tiles of `tile` voxels, and the plain one."""
-    from medseg.clustering import cohort as clustering
     from medseg.clustering import per_scan as scan_tissues
+    from medseg.clustering import zones as clustering
     from medseg.network import tiled_inference as embedding
 
     with monkeypatch.context() as patch:

@@ -38,8 +38,10 @@ class Trunk:
     Anterior is up the second axis: the plate lies 10 mm below the back.
     """
 
-    def __init__(self, *, lung=LUNG, table=True, clothes=True, arms=False):
-        x, y, z = np.meshgrid(np.arange(-220, 220, MM), np.arange(-170, 170, MM), np.arange(0, 60, MM), indexing="ij")
+    def __init__(self, *, lung=LUNG, table=True, clothes=True, arms=False, depth=60):
+        x, y, z = np.meshgrid(
+            np.arange(-220, 220, MM), np.arange(-170, 170, MM), np.arange(0, depth, MM), indexing="ij"
+        )
         self.body = ellipse((x, y), (0, 0), (160, 110))
         muscle, heart = ellipse((x, y), (0, 0), (145, 95)), ellipse((x, y), (10, 20), (50, 50))
         self.lung = (ellipse((x, y), (75, 5), (55, 75)) | ellipse((x, y), (-75, 5), (55, 75))) & ~heart
@@ -52,8 +54,8 @@ class Trunk:
         hu = np.select([spine, self.lung, muscle, self.body], [BONE, lung, SOFT, FAT], AIR)
         hu[self.table], hu[self.clothes] = PLATE, CLOTH
         if arms:
-            arm = ellipse((x, y), (185, -10), (30, 30)) | ellipse((x, y), (-185, -10), (30, 30))
-            joined = (np.abs(x) > 150) & (np.abs(x) < 190) & ((np.abs(y - 25) < 8) | (np.abs(y + 45) < 8)) & (z < 40)
+            arm = ellipse((np.abs(x), y), (200, -10), (13, 70))
+            joined = (np.abs(x) > 110) & (np.abs(x) < 205) & ((np.abs(y - 50) < 8) | (np.abs(y + 65) < 8)) & (z < 80)
             hu[(arm | joined) & ~self.body] = SOFT
             self.body |= arm | joined
         self.hu = noisy(hu)
@@ -115,7 +117,8 @@ def test_padding_outside_the_circle_is_not_body(value, radius):
 def test_air_of_one_number_is_air(number):
     """Clipped and denoised scans have the number of padding in the air around the body, table and clothes."""
     trunk = Trunk()
-    trunk.hu[ndimage.median_filter(trunk.hu, 3) < -960] = number
+    trunk.hu = ndimage.gaussian_filter(trunk.hu, 0.8)
+    trunk.hu[trunk.hu < -960] = number
     check(trunk, found_in(image_of(trunk.hu.clip(number))))
 
 
@@ -154,9 +157,20 @@ def test_a_hollow_table_with_foam_is_not_body():
     check(trunk, found_in(image_of(trunk.hu)))
 
 
+@pytest.mark.parametrize("side_mm", [15, 25])
+def test_rails_beside_the_body_are_not_body(side_mm):
+    trunk = Trunk(clothes=False)
+    rail = np.zeros(trunk.hu.shape, bool)
+    rail[4 : 4 + int(side_mm / MM), 40 : 40 + int(side_mm / MM)] = True
+    trunk.hu[rail] = PLATE
+    found = found_in(image_of(trunk.hu))
+    assert not (found & rail).any()
+    check(trunk, found)
+
+
 def test_air_between_arms_and_trunk_is_outside():
     """Closed in the planes where arm and trunk touch twice, open above."""
-    trunk = Trunk(arms=True, clothes=False)
+    trunk = Trunk(arms=True, clothes=False, depth=120)
     check(trunk, found_in(image_of(trunk.hu)))
 
 

@@ -1,0 +1,84 @@
+"""Training of the context encoder: crops of one scan a step, drawn so that rare intensities are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from medseg.network.autoencoder import Autoencoder
+from medseg.network.context import ContextEncoder, context_loss
+from medseg.preprocessing.prepare import Prepared
+from medseg.runtime.memory import freed_memory_kept
+
+CROP = 48
+N_CROPS = 3
+JITTER = 8
+"""Voxels by which a crop is moved at random, so that what it was drawn for is not always in its middle."""
+RATE = 2e-3
+MOST_GRADIENT = 1.0
+_THIN = 3
+"""Every n-th foreground voxel may be the centre of a crop."""
+
+
+@freed_memory_kept()
+def train_context(
+    network: Autoencoder,
+    prepared: Sequence[Prepared],
+    *,
+    n_steps: int,
+    seed: int,
+    on_step: Callable[[int, int, float], None] = lambda _done, _most, _loss: None,
+) -> None:
+    """Train the context encoder of `network` in place; nothing is done for a network without one.
+
+    Args:
+        prepared: the scans as the network sees them; each is drawn equally often.
+        n_steps: of three crops each; the learning rate rises and falls once (Smith and Topin, 2017).
+    """
+    context = network.context
+    if not isinstance(context, ContextEncoder) or n_steps == 0:
+        return
+    device = context.knots.device
+    scans = [_Crops(item, context) for item in prepared]
+    optimiser = torch.optim.AdamW(context.parameters(), RATE, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=n_steps)
+    context.train()
+    for step in range(n_steps):
+        randomness = np.random.default_rng((seed, step, 7))
+        image, inside, starts = (part.to(device) for part in scans[step % len(scans)].draw(randomness))
+        generator = torch.Generator(device=device).manual_seed(int(randomness.integers(1 << 31)))
+        value = context_loss(context, image, inside, starts, generator)
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(context.parameters(), MOST_GRADIENT)
+        optimiser.step()
+        schedule.step()
+        on_step(step + 1, n_steps, float(value.detach()))
+    context.eval()
+
+
+class _Crops:
+    """Crops of one scan whose centres are drawn by one over the root of how common their intensity is."""
+
+    def __init__(self, item: Prepared, context: ContextEncoder) -> None:
+        volume = torch.cat([item.image.as_tensor(), item.foreground.as_tensor()])
+        short = [p for n in reversed(volume.shape[1:]) for p in (0, max(0, CROP - n))]
+        self.volume = functional.pad(volume, short)
+        self.centres = (self.volume[-1] > 0).nonzero().numpy()[::_THIN]
+        values = self.volume[0].numpy()[tuple(self.centres.T)]
+        levels = np.digitize(values, context.levels[0].cpu().numpy())
+        weights = 1 / np.sqrt(np.bincount(levels)[levels])
+        self.weights = weights / weights.sum()
+
+    def draw(self, randomness: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, C, I, J, K) intensities, (N, 1, I, J, K) foreground, (N, 3) first voxels, which are even."""
+        last = np.asarray(self.volume.shape[1:]) - CROP
+        chosen = self.centres[randomness.choice(len(self.centres), N_CROPS, p=self.weights)]
+        moved = chosen - CROP // 2 + randomness.integers(-JITTER, JITTER + 1, chosen.shape)
+        starts = np.clip(moved, 0, last) // 2 * 2
+        crops = torch.stack([self.volume[:, i : i + CROP, j : j + CROP, k : k + CROP] for i, j, k in starts])
+        return crops[:, :-1], crops[:, -1:], torch.from_numpy(starts)
