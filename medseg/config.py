@@ -60,7 +60,7 @@ class AutoencoderConfig(_Section):
     """Feature channels at full resolution; null: planned."""
     n_components: int = Field(12, ge=2, le=64)
     """Size of the categorical latent: Gaussians of intensity that the decoder mixes."""
-    context_steps: int = Field(400, ge=0)
+    context_steps: int = Field(250, ge=0)
     """Steps in which a second latent learns what is around a voxel and where it lies (cohorts of CT); 0: left out."""
 
 

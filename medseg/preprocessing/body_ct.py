@@ -50,36 +50,32 @@ def body_of_ct(sampled: HuArray, spacing_mm: Spacing) -> tuple[BoolArray, BoolAr
     """Find body and padding in (K, I, J) Hounsfield units taken at distances of about 3 mm, not interpolated.
 
     Returns:
-        (K, I, J) body and (K, I, J) padding. Without outside air all but the padding is body: a crop inside the abdomen
-        or inside a lung.
+        (K, I, J) body and (K, I, J) voxels filled with one number. Without outside air all but the padding is body: a
+        crop inside the abdomen or inside a lung.
     """
-    padding, padding_is_air = padding_of(sampled)
-    smooth = _smoothed(sampled, padding, spacing_mm)
-    solid = (smooth > _SKIN_HU) & ~padding
+    padding, filled = padding_of(sampled)
+    smooth = _smoothed(sampled, padding | filled, spacing_mm)
+    solid = (smooth > _SKIN_HU) & ~padding & ~filled
     dark = ~solid & ~padding
-    core = _core(solid, padding & (not padding_is_air), spacing_mm)
-    air = _outside_air(dark, (smooth < _AIR_HU) & dark, core, padding, spacing_mm)
-    outside = air | padding if padding_is_air else air
+    airy = ((smooth < _AIR_HU) & dark) | filled
+    core = _core(solid, padding, spacing_mm)
+    lung = _lung_beside(filled, dark, airy, spacing_mm)
+    air = _outside_air(dark & ~lung, airy, core, padding, spacing_mm)
     everything = ~padding & ~air
-    if not outside.any() or core.sum() < _LEAST_CORE * everything.sum():
-        return everything, padding
-    sheets = _grown(outside, solid & ~core, spacing_mm, times=3)
-    rest = dark & ~air
-    if padding_is_air:  # what borders on it may be air between clothes and skin, or mixed with them
-        ball = _ball(spacing_mm)
-        thick = ndimage.binary_opening(rest, ball, iterations=2)
-        rest &= thick | ~ndimage.binary_dilation(padding, ball, iterations=4)
-    body = (solid & ~sheets) | _enclosed(rest, core, sheets | air, spacing_mm)
+    if not air.any() or core.sum() < _LEAST_CORE * everything.sum():
+        return everything, padding | filled
+    sheets = _grown(air, solid & ~core, spacing_mm, times=3)
+    body = (solid & ~sheets) | _enclosed(dark & ~air, core, sheets | (air & ~filled), spacing_mm)
     parts, n_parts = ndimage.label(body)
-    return _chosen(parts, np.bincount(parts[core], minlength=n_parts + 1) > 0), padding
+    return _chosen(parts, np.bincount(parts[core], minlength=n_parts + 1) > 0), padding | filled
 
 
-def _smoothed(hu: HuArray, padding: BoolArray, spacing_mm: Spacing) -> HuArray:
-    """Gaussian mean over what is not padding."""
+def _smoothed(hu: HuArray, filled: BoolArray, spacing_mm: Spacing) -> HuArray:
+    """Gaussian mean over what is not filled."""
     sigma = [_NOISE_MM / s for s in spacing_mm]
-    known = (~padding).astype(np.float32)
+    known = (~filled).astype(np.float32)
     total = ndimage.gaussian_filter(np.clip(hu, -1024, 1000) * known, sigma, mode="nearest")
-    if padding.any():
+    if filled.any():
         total /= np.maximum(ndimage.gaussian_filter(known, sigma, mode="nearest"), 1e-3)
     return np.asarray(total, dtype=np.float32)
 
@@ -98,6 +94,15 @@ def _core(solid: BoolArray, padding: BoolArray, spacing_mm: Spacing) -> BoolArra
     sizes[0] = 0
     core = _chosen(parts, thick & (sizes >= _LEAST_PART * sizes.max()))
     return core | _grown(core, solid, spacing_mm, times=1)
+
+
+def _lung_beside(filled: BoolArray, dark: BoolArray, airy: BoolArray, spacing_mm: Spacing) -> BoolArray:
+    """Dark parts beside filled places that are no air themselves, and too thick for the air under clothes."""
+    if not filled.any():
+        return filled
+    parts, n_parts = ndimage.label(ndimage.binary_opening(dark & ~filled, _ball(spacing_mm), iterations=2))
+    sizes = np.bincount(parts.ravel(), minlength=n_parts + 1)
+    return _chosen(parts, np.bincount(parts[airy], minlength=n_parts + 1) <= _AIR_PART * sizes)
 
 
 def _outside_air(

@@ -29,7 +29,7 @@ _COARSE_MM = 3.0
 _MASKED_SHARE = 0.2
 """Share of voxels that must hold exactly the border value before the background counts as masked out."""
 _ONLY_BODY_SHARE = 0.98
-"""Share of a CT's voxels outside the padding that are body when the padding is a mask and not a field of view."""
+"""Share of a CT's voxels of other numbers that are body when one number fills what was masked out around it."""
 
 
 def find_foreground(image: MetaTensor) -> MetaTensor:
@@ -56,8 +56,8 @@ def _found_in_ct(image: MetaTensor) -> MetaTensor:
     order = np.argsort([axis != geometry.ras_axes.index(2) for axis in range(3)], kind="stable")
     spacing = np.asarray(geometry.spacing_mm)[order]
     hu = np.ascontiguousarray(sampled.as_tensor()[0].cpu().numpy().transpose(order))
-    body, padding = body_of_ct(hu, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
-    if padding.mean() > _MASKED_SHARE and body.sum() > _ONLY_BODY_SHARE * (~padding).sum():
+    body, filled = body_of_ct(hu, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
+    if filled.mean() > _MASKED_SHARE and body.sum() > _ONLY_BODY_SHARE * (~filled).sum():
         masked = _masked_background(image)
         if masked is not None:
             return masked

@@ -15,32 +15,31 @@ HuArray = npt.NDArray[np.float32]
 _BELOW_AIR_HU = -1200.0
 """Air is -1000 HU; four times the noise of a usual scan (50 HU) below it nothing is measured."""
 _ABOVE_AIR_HU = -900.0
-"""One number from here down to `_BELOW_AIR_HU` may be air of a scan that was clipped or denoised: it counts as air."""
+"""One number from here down to `_BELOW_AIR_HU` may be the air of a scan that was clipped or denoised."""
 _SAME_HU = 0.5
 """Stored numbers are whole; interpolation of one number with itself errs by less."""
 _LEAST_OVERLAP = 0.95
 """Shared by union of what is not filled and the nearest disc: at 3 mm, a true circle of 400 mm reaches 0.98."""
 
 
-def padding_of(hu: HuArray) -> tuple[BoolArray, bool]:
+def padding_of(hu: HuArray) -> tuple[BoolArray, BoolArray]:
     """Find the padding in (K, I, J) Hounsfield units, not interpolated.
 
-    It reaches the rim of its plane, is no speck, and lies far below air or has the number of the corners. A number that
-    tissue may have is padding only where it fills everything outside a disc in every plane.
+    It reaches the rim of its plane, is no speck, and lies far below air, or has the number of the corners and fills
+    everything outside a disc in every plane. Other places of the number of the corners may be padding as well as air.
 
     Returns:
-        (K, I, J) padding, and whether it may be outside air: of such a number, and not everything outside a disc.
+        (K, I, J) padding, and (K, I, J) places filled with a number of air that may be padding.
     """
     number = float(np.median([hu[:, i, j] for i in (0, -1) for j in (0, -1)]))
     filled = np.abs(hu - number) < _SAME_HU
     in_every_plane = filled.all(axis=0)
-    is_disc = _is_disc(~in_every_plane)
-    if is_disc:
-        filled[:] = in_every_plane
-    elif number > _ABOVE_AIR_HU:
+    below_air = hu < _BELOW_AIR_HU
+    if _is_disc(~in_every_plane):
+        return _without_specks(below_air | in_every_plane), np.zeros_like(below_air)
+    if not _BELOW_AIR_HU <= number <= _ABOVE_AIR_HU:
         filled[:] = False
-    padding = _without_specks(filled | (hu < _BELOW_AIR_HU))
-    return padding, bool(padding.any()) and not is_disc and _BELOW_AIR_HU <= number <= _ABOVE_AIR_HU
+    return _without_specks(below_air), _without_specks(filled)
 
 
 def _without_specks(mask: BoolArray) -> BoolArray:

@@ -40,7 +40,7 @@ def ct_model() -> Model:
 
 
 def shares_of(labels: np.ndarray, where: np.ndarray) -> np.ndarray:
-    return np.bincount(labels[where], minlength=33) / where.sum()
+    return np.asarray(np.bincount(labels[where], minlength=33) / where.sum())
 
 
 def test_ct_tissues_get_the_same_label_in_a_new_scan(ct_model):
@@ -72,8 +72,9 @@ def test_cuts_of_ct_labels_are_nested_and_survive_saving(ct_model, tmp_path):
 
 def test_ct_without_soft_tissue_is_refused():
     image, truth = ct(0)
-    air = MetaTensor(torch.where(torch.from_numpy(truth[None] > 0), -850.0, -1000.0), affine=image.affine)
-    air = air + torch.randn(air.shape, generator=torch.Generator().manual_seed(0)) * 5
+    hu = torch.where(torch.from_numpy(truth[None] > 0), -850.0, -1000.0)
+    noise = 5 * torch.randn(hu.shape, generator=torch.Generator().manual_seed(0))
+    air = MetaTensor(hu + noise, affine=image.affine)
     config = load_config("body_ct", [*QUICK, "preprocessing.foreground=all"])
     with pytest.raises(InputError, match="found no soft tissue in any CT"):
         Model.fit([air], config, device="cpu")

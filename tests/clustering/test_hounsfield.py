@@ -13,7 +13,7 @@ from medseg.clustering.ward import ward
 def histogram(**peaks: float) -> np.ndarray:
     """Shares of a cohort with a peak of 12 HU at each of these."""
     centres = BINS_HU[:-1] + 2.5
-    total = sum(np.exp(-0.5 * ((centres - hu) / 12) ** 2) for hu in peaks.values())
+    total = np.sum([np.exp(-0.5 * ((centres - hu) / 12) ** 2) for hu in peaks.values()], axis=0)
     return np.asarray(total / total.sum())
 
 

@@ -21,7 +21,7 @@ def test_regions_follow_the_edge_and_stay_inside_the_mask():
     image, left = halves()
     mask = np.ones(left.shape, dtype=bool)
     mask[:, :4] = False
-    regions = supervoxels(image / np.float32(60), mask, SPACING)
+    regions = supervoxels((image / 60).astype(np.float32), mask, SPACING)
     assert ((regions > 0) == mask).all()
     assert set(np.unique(regions)) == set(range(int(regions.max()) + 1))
     share = region_means(regions, left.astype(np.float32))
@@ -31,7 +31,7 @@ def test_regions_follow_the_edge_and_stay_inside_the_mask():
 
 def test_features_flow_inside_a_half_and_not_across():
     image, left = halves()
-    regions = supervoxels(image / np.float32(60), np.ones(left.shape, dtype=bool), SPACING)
+    regions = supervoxels((image / 60).astype(np.float32), np.ones(left.shape, dtype=bool), SPACING)
     means, side = region_means(regions, image), region_means(regions, left.astype(np.float32)) > 0.5
     graph = contacts(regions, means, 8.0)
     rows = np.asarray(graph.sum(axis=1)).ravel()

@@ -37,7 +37,7 @@ def test_cuts_are_nested_and_the_hierarchy_agrees(seed, n_leaves, data):
 def test_an_agglomeration_becomes_divisions():
     points = np.array([[0.0], [0.1], [5.0], [5.2], [9.0]])
     shares = np.array([0.3, 0.1, 0.2, 0.1, 0.3])
-    merges = [tuple(map(int, pair)) for pair in ward(points, shares).joins]
+    merges = [(int(a), int(b)) for a, b in ward(points, shares).joins]
     leaf_at, parents = parents_of_merges(merges, shares)
     tree = LeafTree(parents, points[leaf_at, 0], shares[leaf_at])
     for n_labels, groups in ((2, 2), (3, 3), (4, 4)):

@@ -113,6 +113,19 @@ def test_padding_outside_the_circle_is_not_body(value, radius):
     check(trunk, found_in(image), lost=0.02)
 
 
+@pytest.mark.parametrize("value", [-1024, -2000])
+def test_what_a_rotation_filled_is_not_body(value):
+    """A corner of every plane, through one lung."""
+    trunk = Trunk()
+    i, j, k = np.indices(trunk.hu.shape)
+    seen = i + j + k > 105
+    trunk.hu[~seen] = value
+    for inside in (trunk.body, trunk.lung, trunk.clothes):
+        inside &= seen
+    assert trunk.lung.sum() < 0.9 * Trunk().lung.sum()
+    check(trunk, found_in(image_of(trunk.hu)), lost=0.02)
+
+
 @pytest.mark.parametrize("number", [-1000, -1024])
 def test_air_of_one_number_is_air(number):
     """Clipped and denoised scans have the number of padding in the air around the body, table and clothes."""
