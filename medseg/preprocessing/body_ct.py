@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from medseg.preprocessing.morphology import Spacing, ball_of, dilated, eroded, grown, opened
 from medseg.preprocessing.padding_ct import padding_of
 
 BoolArray = npt.NDArray[np.bool_]
 HuArray = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
 PartArray = npt.NDArray[np.int32]
-Spacing = tuple[float, float, float]
 
 _SKIN_HU = -500.0
 """Half way between air (-1000 HU) and water (0 HU): what is denser is called solid, what is less dense dark."""
@@ -30,18 +30,21 @@ _AIR_PART = 0.25
 """Share of a dark part that must be air before the part is called air. Narrow gaps and gaps with foam or clothes in
 them have more, lung has less than a twentieth, or up to this in severe emphysema (LAA-950)."""
 _RIM_SHARE = 0.4
-"""Share of the outline of air, table and clothes left out, that must be the rim before the air is called outside. A
+"""Share of the outline of air, table and clothes left out, that must be the rim before the air is called outside. One
 convex body leaves more than half; one crop plane through the middle of a round gas bubble gives 2 / (2 + pi) = 0.39."""
+_RIM_MM = 150.0
+"""Length of rim from which on a part that is mostly air is outside whatever its outline, as beside arms and legs. It
+is longer than a crop plane through gas in stomach or bowel."""
 _NOISE_MM = 2.0
 """Standard deviation of the smoothing before the thresholds: noise of 100 HU falls below 30, a wall of 6 mm holds."""
-_BALL_MM = 4.5
-"""Radius of the ball that erodes and dilates: sheets of less than twice this (table plates, clothes) do not hold it."""
 _LEAST_PART = 0.03
 """Solid parts below this share of the largest are rails, cushions and head rests; an arm is about 0.06 of a trunk."""
 _LEAST_CORE = 0.05
 """Where the solid parts are less than this share of all that is not outside, it is lung by itself."""
 _BODY_SHARE = 2 / 3
 """A dark part lies in the body where more than this share of its surface does not border on air, table or clothes."""
+_LUNG_SHARE = 1 / 4
+"""The same of a part that is no air: the chest wall of a child is as thin as a table."""
 _IN_PLANE = np.stack([np.zeros((3, 3), bool), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3), bool)])
 """The four neighbours in the axial plane."""
 
@@ -58,14 +61,15 @@ def body_of_ct(sampled: HuArray, spacing_mm: Spacing) -> tuple[BoolArray, BoolAr
     solid = (smooth > _SKIN_HU) & ~padding & ~filled
     dark = ~solid & ~padding
     airy = ((smooth < _AIR_HU) & dark) | filled
-    core = _core(solid, padding, spacing_mm)
+    core = _core(solid, spacing_mm)
     lung = _lung_beside(filled, dark, airy, spacing_mm)
     air = _outside_air(dark & ~lung, airy, core, padding, spacing_mm)
     everything = ~padding & ~air
     if not air.any() or core.sum() < _LEAST_CORE * everything.sum():
         return everything, padding | filled
-    sheets = _grown(air, solid & ~core, spacing_mm, times=3)
-    body = (solid & ~sheets) | _enclosed(dark & ~air, core, sheets | (air & ~filled), spacing_mm)
+    sheets = grown(air, solid & ~core, spacing_mm, times=3)
+    lung = _enclosed(dark & ~air, airy, core, sheets | air, spacing_mm)
+    body = lung | (solid & ~sheets) | (opened(solid | lung, spacing_mm, times=1) & solid)
     parts, n_parts = ndimage.label(body)
     return _chosen(parts, np.bincount(parts[core], minlength=n_parts + 1) > 0), padding | filled
 
@@ -80,27 +84,23 @@ def _smoothed(hu: HuArray, filled: BoolArray, spacing_mm: Spacing) -> HuArray:
     return np.asarray(total, dtype=np.float32)
 
 
-def _core(solid: BoolArray, padding: BoolArray, spacing_mm: Spacing) -> BoolArray:
-    """Solid parts that hold a ball, in pieces that hold one of twice its radius: not table, clothes, lung vessels.
-
-    The field of view and the padding cut a body, so that what lies beyond them counts as solid.
-    """
-    ball = _ball(spacing_mm)
-    holds_one = _eroded(solid | padding, ball) & ~padding
-    holds_two = _eroded(holds_one | padding, ball) & ~padding
-    parts, n_parts = ndimage.label(ndimage.binary_dilation(holds_one, ball) & solid)
-    thick = np.bincount(parts[holds_two], minlength=n_parts + 1) > 0
+def _core(solid: BoolArray, spacing_mm: Spacing) -> BoolArray:
+    """Solid parts that hold a ball, in pieces that hold one of twice its radius: not table, clothes, lung vessels."""
+    ball = ball_of(spacing_mm)
+    holding = eroded(solid, ball)
+    parts, n_parts = ndimage.label(dilated(holding, ball) & solid)
+    thick = np.bincount(parts[eroded(holding, ball)], minlength=n_parts + 1) > 0
     sizes = np.bincount(parts.ravel(), minlength=n_parts + 1) * thick
     sizes[0] = 0
     core = _chosen(parts, thick & (sizes >= _LEAST_PART * sizes.max()))
-    return core | _grown(core, solid, spacing_mm, times=1)
+    return core | grown(core, solid, spacing_mm, times=1)
 
 
 def _lung_beside(filled: BoolArray, dark: BoolArray, airy: BoolArray, spacing_mm: Spacing) -> BoolArray:
     """Dark parts beside filled places that are no air themselves, and too thick for the air under clothes."""
     if not filled.any():
         return filled
-    parts, n_parts = ndimage.label(ndimage.binary_opening(dark & ~filled, _ball(spacing_mm), iterations=2))
+    parts, n_parts = ndimage.label(opened(dark & ~filled, spacing_mm, times=2))
     sizes = np.bincount(parts.ravel(), minlength=n_parts + 1)
     return _chosen(parts, np.bincount(parts[airy], minlength=n_parts + 1) <= _AIR_PART * sizes)
 
@@ -109,33 +109,30 @@ def _outside_air(
     dark: BoolArray, airy: BoolArray, core: BoolArray, padding: BoolArray, spacing_mm: Spacing
 ) -> BoolArray:
     """Dark parts of a plane that are air and open to the rim; nostrils and folds narrower than a ball are closed."""
-    flat = _ball(spacing_mm)[_middle_plane(spacing_mm)]
-    closed = _eroded(ndimage.binary_dilation(core, flat), flat)
+    disc = ball_of(spacing_mm, flat=True)
+    closed = eroded(dilated(core, disc), disc)
     parts, n_parts = ndimage.label(dark & ~closed, _IN_PLANE)
     sizes = np.bincount(parts.ravel(), minlength=n_parts + 1)
-    is_air = np.bincount(parts[airy], minlength=n_parts + 1) > _AIR_PART * sizes
+    shares = np.bincount(parts[airy], minlength=n_parts + 1) / np.maximum(sizes, 1)
     rim = _rim(parts, n_parts, spacing_mm) + _contact(parts, n_parts, padding, spacing_mm, axes=(1, 2))
     wall = _contact(parts, n_parts, core | closed, spacing_mm, axes=(1, 2))
-    air = _chosen(parts, is_air & (rim > _RIM_SHARE * (rim + wall)))
-    # Between arm and trunk, or between the legs, a plane may show air enclosed that is wide open above or below.
-    wide = _wide(airy, padding, spacing_mm) & dark
-    reached = ndimage.binary_propagation(air, mask=air | wide)
+    is_open = (shares > _AIR_PART) & (rim > _RIM_SHARE * (rim + wall))
+    is_long = (shares > 0.5) & (rim > _RIM_MM * spacing_mm[0])
+    air = _chosen(parts, is_open | is_long)
+    # Between arm and trunk, or between the legs, a plane may show air enclosed that is wide open above or below; a
+    # windpipe is not wide.
+    reached = ndimage.binary_propagation(air, mask=air | (opened(airy, spacing_mm, times=2) & dark))
     air |= _chosen(parts, np.bincount(parts[reached], minlength=n_parts + 1) > 0.5 * sizes)
-    return air | _grown(air, dark, spacing_mm, times=2)
+    return air | grown(air, dark, spacing_mm, times=2)
 
 
-def _wide(airy: BoolArray, padding: BoolArray, spacing_mm: Spacing) -> BoolArray:
-    """Air that holds a ball of twice the radius: no windpipe, no throat."""
-    ball = _ball(spacing_mm)
-    holds = _eroded(_eroded(airy | padding, ball), ball) & ~padding
-    return np.asarray(ndimage.binary_dilation(holds, ball, iterations=2))
-
-
-def _enclosed(dark: BoolArray, core: BoolArray, outside: BoolArray, spacing_mm: Spacing) -> BoolArray:
+def _enclosed(dark: BoolArray, airy: BoolArray, core: BoolArray, outside: BoolArray, spacing_mm: Spacing) -> BoolArray:
     """Dark parts that border on the body: lung and gas, not the foam of a table or the air under clothes."""
     parts, n_parts = ndimage.label(dark)
     inward, outward = (_contact(parts, n_parts, other, spacing_mm) for other in (core, outside))
-    return _chosen(parts, outward <= (1 - _BODY_SHARE) * (inward + outward))
+    shares = np.bincount(parts[airy], minlength=n_parts + 1) / np.maximum(np.bincount(parts.ravel()), 1)
+    least = np.where(shares > _AIR_PART, _BODY_SHARE, _LUNG_SHARE)
+    return _chosen(parts, outward <= (1 - least) * (inward + outward))
 
 
 def _chosen(parts: PartArray, wanted: BoolArray) -> BoolArray:
@@ -148,11 +145,11 @@ def _contact(
     parts: PartArray, n_parts: int, other: BoolArray, spacing_mm: Spacing, axes: Sequence[int] = (0, 1, 2)
 ) -> FloatArray:
     """(n_parts + 1,) mm2 of voxel faces, across `axes`, between each numbered part and `other`."""
-    total = np.zeros(n_parts + 1)
+    total, numbered = np.zeros(n_parts + 1), parts > 0
     for axis in axes:
-        numbers, there = np.moveaxis(parts, axis, 0), np.moveaxis(other, axis, 0)
-        faces = np.bincount(numbers[1:][there[:-1]], minlength=n_parts + 1)
-        faces += np.bincount(numbers[:-1][there[1:]], minlength=n_parts + 1)
+        numbers, here, there = (np.moveaxis(a, axis, 0) for a in (parts, numbered, other))
+        faces = np.bincount(numbers[1:][here[1:] & there[:-1]], minlength=n_parts + 1)
+        faces += np.bincount(numbers[:-1][here[:-1] & there[1:]], minlength=n_parts + 1)
         total += faces * (np.prod(spacing_mm) / spacing_mm[axis])
     return total
 
@@ -164,27 +161,3 @@ def _rim(parts: PartArray, n_parts: int, spacing_mm: Spacing) -> FloatArray:
         sides = parts.take((0, -1), axis).ravel()
         total += np.bincount(sides, minlength=n_parts + 1) * (np.prod(spacing_mm) / spacing_mm[axis])
     return total
-
-
-def _ball(spacing_mm: Spacing) -> BoolArray:
-    """Voxels whose centre lies no further than the radius from the middle one."""
-    k, i, j = np.ogrid[tuple(slice(-int(_BALL_MM / s), int(_BALL_MM / s) + 1) for s in spacing_mm)]
-    squared = (k * spacing_mm[0]) ** 2 + (i * spacing_mm[1]) ** 2 + (j * spacing_mm[2]) ** 2
-    return np.asarray(squared <= _BALL_MM**2)
-
-
-def _middle_plane(spacing_mm: Spacing) -> slice:
-    """Of a ball, its disc in the axial plane."""
-    middle = int(_BALL_MM / spacing_mm[0])
-    return slice(middle, middle + 1)
-
-
-def _eroded(mask: BoolArray, ball: BoolArray) -> BoolArray:
-    """Where the ball fits into the mask, which goes on beyond the field of view."""
-    return np.asarray(ndimage.binary_erosion(mask, ball, border_value=1))
-
-
-def _grown(seeds: BoolArray, into: BoolArray, spacing_mm: Spacing, times: int) -> BoolArray:
-    """What the seeds reach of `into`, within it, by so many radii of the ball."""
-    grown = ndimage.binary_dilation(seeds, _ball(spacing_mm), iterations=times, mask=into | seeds)
-    return np.asarray(grown & into)

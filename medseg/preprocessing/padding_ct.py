@@ -25,13 +25,14 @@ _LEAST_OVERLAP = 0.95
 def padding_of(hu: HuArray) -> tuple[BoolArray, BoolArray]:
     """Find the padding in (K, I, J) Hounsfield units, not interpolated.
 
-    It reaches the rim of its plane, is no speck, and lies far below air, or has the number of the corners and fills
-    everything outside a disc in every plane. Other places of the number of the corners may be padding as well as air.
+    It reaches the rim of its plane, is no speck, and lies far below air, or has the most frequent number of the rim and
+    fills everything outside a disc in every plane. Other places of that number may be padding as well as air.
 
     Returns:
         (K, I, J) padding, and (K, I, J) places filled with a number of air that may be padding.
     """
-    number = float(np.median([hu[:, i, j] for i in (0, -1) for j in (0, -1)]))
+    numbers, counts = np.unique(np.concatenate([hu[:, [0, -1]].ravel(), hu[:, :, [0, -1]].ravel()]), return_counts=True)
+    number = float(numbers[counts.argmax()])
     filled = np.abs(hu - number) < _SAME_HU
     in_every_plane = filled.all(axis=0)
     below_air = hu < _BELOW_AIR_HU
@@ -44,6 +45,8 @@ def padding_of(hu: HuArray) -> tuple[BoolArray, BoolArray]:
 
 def _without_specks(mask: BoolArray) -> BoolArray:
     """What holds a square of 3 x 3 voxels in its plane and reaches the rim of the plane."""
+    if not mask.any():
+        return mask
     square = np.ones((1, 3, 3), dtype=bool)
     opened = ndimage.binary_erosion(mask, square, border_value=1)
     opened = ndimage.binary_dilation(opened, square, mask=mask)

@@ -38,12 +38,23 @@ def test_a_scan_that_is_all_lung_is_all_foreground(lung):
     assert found_in(image).all()
 
 
-def test_a_windpipe_that_the_crop_cuts_leaves_the_lung():
-    i, j, _ = np.indices((50, 50, 40)) * MM
-    hu = np.where(np.hypot(i % 25 - 12, j % 25 - 12) < 4, SOFT, LUNG)
-    windpipe = np.hypot(i + 6, j - 62) < 12
-    hu[windpipe] = AIR
-    assert found_in(image_of(noisy(hu)))[~windpipe].mean() > 0.98
+def test_lung_behind_a_thin_wall_is_body_where_nothing_else_is():
+    i, j, _ = np.indices((60, 60, 40)) * MM
+    vessels = np.hypot(i % 25 - 12, j % 25 - 12) < 3
+    wall = (i >= 100) & (i < 106)
+    found = found_in(image_of(noisy(np.select([i >= 106, wall | vessels], [AIR, SOFT], LUNG))))
+    assert found[i < 100].all()
+    assert not found[i > 115].any()
+
+
+def test_a_narrow_opening_does_not_empty_the_windpipe():
+    """A neck of 120 mm with a windpipe of 16 mm, from which 8 mm lead to the front through half of the planes."""
+    i, j, k = np.meshgrid(np.arange(-100, 100, 2), np.arange(-100, 100, 2), np.arange(0, 80, 2), indexing="ij")
+    body, windpipe = np.hypot(i, j) < 60, np.hypot(i, j - 20) < 8
+    opening = (np.abs(i) < 4) & (j > 20) & (k > 20) & (k < 60)
+    found = found_in(image_of(noisy(np.where(body & ~windpipe & ~opening, SOFT, AIR)), (2, 2, 2)))
+    assert found[windpipe].mean() > 0.99
+    assert found[~body].mean() < 0.01
 
 
 def head():
