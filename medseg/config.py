@@ -25,7 +25,7 @@ class PreprocessingConfig(_Section):
     min_spacing_mm: float = Field(0.5, gt=0)
     """A planned size is never finer than this."""
     max_spacing_mm: float = Field(4.0, gt=0)
-    """And never coarser than this."""
+    """A planned size is never coarser than this."""
     window_hu: tuple[float, float] = (-1000.0, 1000.0)
     """Hounsfield units that become 0 and 1 (CT)."""
     percentiles: tuple[float, float] = (0.5, 99.5)

@@ -56,13 +56,14 @@ def fit_clusters(
     Raises:
         InputError: CT without soft tissue.
     """
+    store = store or Store()
     if config.tissues == "scan":
         return ScanTissues(config)
     if config.tissues == "zones":
-        return CohortTissues.fit(network, prepared, config, seed=seed, store=store or Store())
+        return CohortTissues.fit(network, prepared, config, seed=seed, store=store)
     if plan.window_hu is not None:
-        return CtCohort.fit(network, prepared, config, plan.window_hu)
-    return MrCohort.fit(network, prepared, config)
+        return CtCohort.fit(network, prepared, config, plan.window_hu, store)
+    return MrCohort.fit(network, prepared, config, store)
 
 
 def load_clusters(tensors: dict[str, Tensor], config: ClusteringConfig) -> Clusters:

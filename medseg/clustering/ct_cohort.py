@@ -8,7 +8,7 @@ is around it and by where it lies. K is a cut of one tree of divisions, and a ne
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,17 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from medseg.clustering.divisions import Cohort, Divisions, Part
-from medseg.clustering.hounsfield import BINS_HU, HounsfieldTissues, evenness, histogram_of, sharpened
+from medseg.clustering.hounsfield import (
+    BINS_HU,
+    BONE,
+    FAT,
+    LUNG,
+    SOFT,
+    HounsfieldTissues,
+    evenness,
+    histogram_of,
+    sharpened,
+)
 from medseg.clustering.posteriors import Posteriors
 from medseg.clustering.region_features import RegionFeatures, ScanRegions
 from medseg.clustering.tree import MOST_LEAVES, LeafTree
@@ -28,6 +38,7 @@ from medseg.errors import InputError
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.tiled_inference import embed
 from medseg.preprocessing.prepare import Prepared, arrays
+from medseg.runtime.cache import Store
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.smoothing import pool
 
@@ -62,14 +73,18 @@ class CtCohort:
 
     @classmethod
     def fit(
-        cls, network: Autoencoder, prepared: Sequence[Prepared], config: ClusteringConfig, window_hu: Window
+        cls,
+        network: Autoencoder,
+        prepared: Sequence[Prepared],
+        config: ClusteringConfig,
+        window_hu: Window,
+        store: Store,
     ) -> CtCohort:
         """Tissues from the cohort's histogram, a tree over its regions, divisions in the order that scans agree on."""
-        scans = [_Scan.of(network, item, config, window_hu) for item in prepared]
+        scans = [_Scan.of(network, item, config, window_hu).kept(store) for item in prepared]
         tissues = HounsfieldTissues.fit(np.mean([scan.histogram(BINS_HU) for scan in scans], axis=0))
         regions = [
-            ScanRegions.of(network, item, scan.hu, scan.where(tissues, tissues.soft), tissues.bounds(tissues.soft))
-            for item, scan in zip(prepared, scans, strict=True)
+            scan.soft_regions(network, item, tissues).kept(store) for item, scan in zip(prepared, scans, strict=True)
         ]
         if not any(len(scan.shares) for scan in regions):
             raise InputError("found no soft tissue in any CT, expected bodies; check the scans, or set "
@@ -80,11 +95,11 @@ class CtCohort:
         tree = ward(points, weights)
         n_groups = min(MOST_LEAVES - len(tissues) + 1, len(points))
         features = features.with_centres(points, weights, tree.cut(n_groups), n_groups)
-        cohort = Cohort(tissues.soft, tree, _masses(drawn), _histograms(scans, tissues), DIVISION_BINS_HU[1:], n_groups)
-        divisions = _divisions(tissues, cohort, config.n_clusters)
+        cohort = Cohort(tree, _masses(drawn), _histograms(scans, tissues), DIVISION_BINS_HU[1:], n_groups)
+        divisions = _divisions(cohort, config.n_clusters)
         leaf_tree, leaves, group_leaf = _leaves(divisions, tissues, cohort)
         found = cls(config, window_hu, tissues, leaf_tree, leaves, group_leaf, features)
-        return found._measured(network, prepared)
+        return found._measured(prepared, scans, regions)
 
     def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
         """(K, I, J, K) posteriors, continued a little beyond the foreground."""
@@ -93,42 +108,42 @@ class CtCohort:
     def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Posteriors:  # noqa: ARG002
         """The posteriors of the leaves, and their sums over the labels of the fit."""
         scan = _Scan.of(network, prepared, self.config, self.window_hu)
-        leaves = self._leaf_posteriors(network, prepared, scan)
+        leaves = self._leaf_posteriors(scan, scan.soft_regions(network, prepared, self.tissues))
         rows = scan.hu[scan.inside][:, None].astype(np.float32)
         return Posteriors.of_leaves(leaves, prepared, self.tree.owners(self.config.n_clusters), lambda: rows)
 
-    def _leaf_posteriors(self, network: Autoencoder, prepared: Prepared, scan: _Scan) -> npt.NDArray[np.float16]:
+    def _leaf_posteriors(self, scan: _Scan, regions: ScanRegions) -> npt.NDArray[np.float16]:
         """(L, I, J, K) in the order of their numbers, 0 outside the foreground."""
         place = np.empty(len(self.tree), dtype=np.int64)
         place[self.tree.order(self.config.n_clusters)] = np.arange(len(self.tree))
         found = np.zeros((len(self.tree), *scan.hu.shape), dtype=np.float16)
         sd = np.float32(max(scan.noise_hu, LEAST_NOISE_HU))
         for leaf, (tissue, low, high) in enumerate(self.leaves):
-            if int(tissue) != self.tissues.soft:
+            if int(tissue) != SOFT:
                 found[place[leaf]][scan.inside] = _between(scan.sharp[scan.inside], low, high, sd)
-        low, high = self.tissues.bounds(self.tissues.soft)
-        soft = _between(scan.sharp[scan.inside], low, high, sd)
-        regions = ScanRegions.of(network, prepared, scan.hu, scan.where(self.tissues, self.tissues.soft), (low, high))
+        soft = _between(scan.sharp[scan.inside], *self.tissues.bounds(SOFT), sd)
+        shares, softened = self.features.shares(regions), regions.softened()
         for leaf in np.unique(self.group_leaf):
-            share = self.features.share_of(regions, self.group_leaf == leaf)
+            share = softened(shares[:, self.group_leaf == leaf].sum(axis=1))
             found[place[leaf]][scan.inside] = soft * share[scan.inside]
         return found
 
-    def _measured(self, network: Autoencoder, prepared: Sequence[Prepared]) -> CtCohort:
+    def _measured(
+        self, prepared: Sequence[Prepared], scans: Sequence[_Scan], regions: Sequence[ScanRegions]
+    ) -> CtCohort:
         """The same with the mean intensity and the share of each leaf in the cohort."""
         n_leaves = len(self.tree)
         masses, sums = np.zeros((len(prepared), n_leaves)), np.zeros((len(prepared), n_leaves))
         order = self.tree.order(self.config.n_clusters)
-        for number, item in enumerate(prepared):
+        for number, (item, scan, parts) in enumerate(zip(prepared, scans, regions, strict=True)):
             voxels, inside = arrays(item)
-            scan = _Scan.of(network, item, self.config, self.window_hu)
-            best = self._leaf_posteriors(network, item, scan)[:, inside].argmax(axis=0)
+            best = self._leaf_posteriors(scan, parts)[:, inside].argmax(axis=0)
             masses[number][order] = np.bincount(best, minlength=n_leaves)
             sums[number][order] = np.bincount(best, voxels[inside], n_leaves)
         means = sums.sum(axis=0) / np.maximum(masses.sum(axis=0), 1)
         shares = (masses / masses.sum(axis=1, keepdims=True)).mean(axis=0)
         tree = self.tree.with_means(means, shares)
-        return CtCohort(self.config, self.window_hu, self.tissues, tree, self.leaves, self.group_leaf, self.features)
+        return replace(self, tree=tree)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything learned, flat."""
@@ -153,7 +168,7 @@ class CtCohort:
         low, high = found["ct.window_hu"]
         tree = LeafTree(*(found[f"ct.tree.{name}"] for name in ("parents", "means", "shares")))
         features = RegionFeatures(*(found[f"ct.features.{name}"] for name in RegionFeatures.names()))
-        tissues = HounsfieldTissues(found["ct.cuts"], 2)
+        tissues = HounsfieldTissues(found["ct.cuts"])
         return cls(
             config, (float(low), float(high)), tissues, tree, found["ct.leaves"], found["ct.group_leaf"], features
         )
@@ -176,11 +191,18 @@ class _Scan:
         denoised = embed(network, prepared.image, prepared.foreground)
         low, high = window_hu
         mean = low + (high - low) * denoised.mean.as_tensor()[0].numpy()
-        hu = np.where(inside, pool(mean.astype(np.float32), inside, config.intensity_mm, spacing), low).astype(
-            np.float32
-        )
+        smooth = pool(mean.astype(np.float32), inside, config.intensity_mm, spacing)
+        hu = np.where(inside, smooth, low).astype(np.float32)
         noise = 0.5 * denoised.noise[0] * (high - low)  # half: denoised and smoothed
         return cls(hu, sharpened(hu, inside), evenness(hu, spacing), inside, noise)
+
+    def kept(self, store: Store) -> _Scan:
+        """The same, kept where there is room."""
+        return replace(self, hu=store.array(self.hu), sharp=store.array(self.sharp), even=store.array(self.even))
+
+    def soft_regions(self, network: Autoencoder, prepared: Prepared, tissues: HounsfieldTissues) -> ScanRegions:
+        """The regions of soft tissue."""
+        return ScanRegions.of(network, prepared, self.hu, self.where(tissues, SOFT), tissues.bounds(SOFT))
 
     def histogram(self, bins: Array) -> Array:
         """Shares of the even voxels of the foreground."""
@@ -219,19 +241,15 @@ def _histograms(scans: Sequence[_Scan], tissues: HounsfieldTissues) -> Array:
     ])  # fmt: skip
 
 
-def _divisions(tissues: HounsfieldTissues, cohort: Cohort, n_labels: int) -> Divisions:
-    """The tissues first, the largest first, each divided off the neighbour that is nearest in HU; then the rest."""
+def _divisions(cohort: Cohort, n_labels: int) -> Divisions:
+    """Lung, fat and bone are divided off soft tissue one after the other; then as the scans agree."""
     n_bins = len(cohort.values)
-    whole = [
-        Part(t, groups=frozenset(range(cohort.n_groups))) if t == tissues.soft else Part(t, low=0, high=n_bins)
-        for t in range(len(tissues))
-    ]
-    order = [tissues.soft, 0, 1, 3]  # soft tissue; lung off it, then fat, then bone
-    parents = [0, 0, 0, 0]
-    divisions = Divisions(cohort, [whole[t] for t in order], parents)
+    soft = Part(SOFT, groups=frozenset(range(cohort.n_groups)))
+    others = [Part(tissue, low=0, high=n_bins) for tissue in (LUNG, FAT, BONE)]
+    divisions = Divisions(cohort, [soft, *others], [0, 0, 0, 0])
     divisions.grow(MOST_LEAVES)
     while len(divisions.parts) < n_labels:  # nothing is left to divide: labels that no voxel has
-        divisions.parts.append(Part(0, low=n_bins, high=n_bins))
+        divisions.parts.append(Part(LUNG, low=n_bins, high=n_bins))
         divisions.parents.append(1)
     return divisions
 

@@ -44,14 +44,12 @@ class Cohort:
     """What divisions are judged by.
 
     Attributes:
-        soft: the tissue that regions divide.
         tree: over the regions of all scans.
         masses: (S, R) share of each region in the soft tissue of each scan.
         histograms: (S, T, B) even voxels of each tissue by HU.
         values: (B,) upper border of each bin, HU.
     """
 
-    soft: int
     tree: WardTree
     masses: Array
     histograms: Array

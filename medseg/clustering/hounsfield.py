@@ -18,6 +18,8 @@ from scipy.signal import find_peaks
 Array = npt.NDArray[np.float64]
 Volume = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+LUNG, FAT, SOFT, BONE = range(4)
+"""Enhanced blood and organs are soft tissue; regions tell them apart."""
 STEP_HU = 5.0
 BINS_HU = np.arange(-1025.0, 1500.0, STEP_HU)
 EDGE_HU_PER_MM = 10.0
@@ -40,15 +42,13 @@ JUMP_HU = 300.0
 
 @dataclass(frozen=True)
 class HounsfieldTissues:
-    """Tissue k lies between cuts k - 1 and k.
+    """Tissue k lies between cuts k - 1 and k; `LUNG`, `FAT`, `SOFT` and `BONE` are their numbers.
 
     Attributes:
-        cuts: (T - 1,) ascending HU.
-        soft: number of soft tissue, from 0; enhanced blood and organs belong to it, regions tell them apart.
+        cuts: (3,) ascending HU.
     """
 
     cuts: Array
-    soft: int
 
     @classmethod
     def fit(cls, histogram: Array) -> HounsfieldTissues:
@@ -60,7 +60,7 @@ class HounsfieldTissues:
         brighter = [float(centres[p]) for p in peaks if soft < centres[p] < ENHANCED_HU]
         last = max([soft, *brighter])
         bone = max(last + 3 * _width(shares, centres, last), soft + LEAST_ABOVE_HU)
-        return cls(np.array([(lung + fat) / 2, (fat + soft) / 2, bone]), 2)
+        return cls(np.array([(lung + fat) / 2, (fat + soft) / 2, bone]))
 
     def __len__(self) -> int:
         return len(self.cuts) + 1

@@ -28,6 +28,7 @@ from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.tiled_inference import embed
 from medseg.preprocessing.prepare import Prepared, arrays
+from medseg.runtime.cache import Store
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.smoothing import pool
 
@@ -61,16 +62,17 @@ class MrCohort:
     tree: LeafTree
 
     @classmethod
-    def fit(cls, network: Autoencoder, prepared: Sequence[Prepared], config: ClusteringConfig) -> MrCohort:
+    def fit(
+        cls, network: Autoencoder, prepared: Sequence[Prepared], config: ClusteringConfig, store: Store
+    ) -> MrCohort:
         """The mixture on the same number of voxels of every scan, then the tree on all of them."""
-        rows = [features_of(network, item, config) for item in prepared]
+        rows = [store.array(features_of(network, item, config)) for item in prepared]
         each = max(1, config.max_samples // len(rows))
         drawn = np.concatenate([part[:: max(1, len(part) // each)][:each] for part in rows]).astype(np.float64)
-        n_components = N_COMPONENTS
         mixture = Mixture.fit_from_ward(
-            drawn, n_components, shared_covariance=config.shared_covariance, n_rounds=N_EM_ROUNDS
+            drawn, N_COMPONENTS, shared_covariance=config.shared_covariance, n_rounds=N_EM_ROUNDS
         )
-        shares, contexts = np.zeros(n_components), np.zeros((n_components, n_components))
+        shares, contexts = np.zeros(N_COMPONENTS), np.zeros((N_COMPONENTS, N_COMPONENTS))
         for part, item in zip(rows, prepared, strict=True):
             posteriors = mixture.responsibilities(part)
             around = shares_around(posteriors, item, AROUND_MM)

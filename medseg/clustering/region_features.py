@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+from scipy.special import softmax
 
 from medseg.clustering.regions import (
     Regions,
@@ -22,7 +22,9 @@ from medseg.clustering.regions import (
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.context import N_LATENTS, ContextEncoder
 from medseg.preprocessing.prepare import Prepared
+from medseg.runtime.cache import Store
 from medseg.spatial.geometry import Geometry
+from medseg.spatial.smoothing import pooling
 
 Array = npt.NDArray[np.float64]
 Volume = npt.NDArray[np.float32]
@@ -73,6 +75,15 @@ class ScanRegions:
         rows = diffused(np.stack(columns, axis=1), contacts(regions, columns[0], ALIKE_HU))
         sizes = region_sizes(regions)
         return cls(regions, sizes / sizes.sum(), rows)
+
+    def kept(self, store: Store) -> ScanRegions:
+        """The same, kept where there is room."""
+        return replace(self, regions=store.array(self.regions))
+
+    def softened(self) -> Callable[[Array], Volume]:
+        """From (R,) values of the regions to (I, J, K): smoothed by a voxel, so that a border is no step."""
+        smooth = pooling(self.regions > 0, SOFTENING_VOXELS, (1.0, 1.0, 1.0))
+        return lambda values: smooth(np.r_[0.0, values].astype(np.float32)[self.regions])
 
     def drawn(self, most: int) -> ScanRegions:
         """At most so many of the regions, every n-th by size."""
@@ -140,19 +151,12 @@ class RegionFeatures:
         spread = np.average(((points - centres[groups]) ** 2).sum(axis=1), weights=weights)
         return replace(self, centres=centres, spread=np.array([max(float(spread), 1e-6)]))
 
-    def share_of(self, scan: ScanRegions, chosen: Mask) -> Volume:
-        """(I, J, K) share of the chosen groups (G,) at each voxel of the regions and a little around, 0 to 1."""
+    def shares(self, scan: ScanRegions) -> Array:
+        """(R, G) share of each group in each region; rows sum to one."""
         if not len(scan.rows):
-            return np.zeros(scan.regions.shape, dtype=np.float32)
+            return np.zeros((0, len(self.centres)))
         distance = ((self.points([scan])[:, None] - self.centres[None]) ** 2).sum(axis=2)
-        weights = np.exp(-(distance - distance.min(axis=1, keepdims=True)) / (2 * self.spread[0]))
-        share = weights[:, chosen].sum(axis=1) / weights.sum(axis=1)
-        volume = np.r_[0.0, share].astype(np.float32)[scan.regions]
-        here = (scan.regions > 0).astype(np.float32)
-        blurred = ndimage.gaussian_filter(volume, SOFTENING_VOXELS) / np.maximum(
-            ndimage.gaussian_filter(here, SOFTENING_VOXELS), 1e-3
-        )
-        return np.asarray(np.clip(blurred, 0, 1), dtype=np.float32)
+        return np.asarray(softmax(-distance / (2 * self.spread[0]), axis=1))
 
 
 def context_of(network: Autoencoder, prepared: Prepared) -> Volume:

@@ -18,7 +18,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from medseg.clustering.tree import LeafTree
+from medseg.clustering.tree import MOST_LEAVES, LeafTree
 from medseg.errors import ConfigError, ModelError
 from medseg.labels.description import Description, LeafPosteriors, Sample
 from medseg.spatial.chunks import filled_slabs
@@ -27,7 +27,7 @@ from medseg.spatial.geometry import Geometry
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.unsignedinteger]
-FINEST = 32
+FINEST = MOST_LEAVES
 N_SAMPLES = 20_000
 """Voxels of the whole cohort that the tree is fitted on."""
 SLAB_VALUES = 40_000_000

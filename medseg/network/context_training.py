@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from medseg.network.autoencoder import Autoencoder
-from medseg.network.context import ContextEncoder, context_loss
+from medseg.network.context import BLOCK, ContextEncoder, context_loss
 from medseg.preprocessing.prepare import Prepared
 from medseg.runtime.memory import freed_memory_kept
 
 CROP = 48
+"""Voxels along an axis of a crop; fewer, but whole blocks, along axes on which a scan is shorter."""
 N_CROPS = 3
 JITTER = 8
 """Voxels by which a crop is moved at random, so that what it was drawn for is not always in its middle."""
@@ -66,7 +67,8 @@ class _Crops:
 
     def __init__(self, item: Prepared, context: ContextEncoder) -> None:
         volume = torch.cat([item.image.as_tensor(), item.foreground.as_tensor()])
-        short = [p for n in reversed(volume.shape[1:]) for p in (0, max(0, CROP - n))]
+        self.size = tuple(min(CROP, -(-n // BLOCK) * BLOCK) for n in volume.shape[1:])
+        short = [p for n, size in zip(volume.shape[:0:-1], self.size[::-1], strict=True) for p in (0, max(0, size - n))]
         self.volume = functional.pad(volume, short)
         self.centres = (self.volume[-1] > 0).nonzero().numpy()[::_THIN]
         values = self.volume[0].numpy()[tuple(self.centres.T)]
@@ -76,9 +78,10 @@ class _Crops:
 
     def draw(self, randomness: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """(N, C, I, J, K) intensities, (N, 1, I, J, K) foreground, (N, 3) first voxels, which are even."""
-        last = np.asarray(self.volume.shape[1:]) - CROP
+        last = np.asarray(self.volume.shape[1:]) - self.size
         chosen = self.centres[randomness.choice(len(self.centres), N_CROPS, p=self.weights)]
-        moved = chosen - CROP // 2 + randomness.integers(-JITTER, JITTER + 1, chosen.shape)
+        moved = chosen - np.asarray(self.size) // 2 + randomness.integers(-JITTER, JITTER + 1, chosen.shape)
         starts = np.clip(moved, 0, last) // 2 * 2
-        crops = torch.stack([self.volume[:, i : i + CROP, j : j + CROP, k : k + CROP] for i, j, k in starts])
+        a, b, c = self.size
+        crops = torch.stack([self.volume[:, i : i + a, j : j + b, k : k + c] for i, j, k in starts])
         return crops[:, :-1], crops[:, -1:], torch.from_numpy(starts)

@@ -31,8 +31,8 @@ from tests.support.scans import load_nifti, nifti_grid, write_nifti
 
 GRID = centred_grid()
 TINY = ["training.max_steps=12", "training.patch_size=24", "autoencoder.channels=4", "clustering.n_clusters=3",
-        "clustering.max_samples=6000", "clustering.texture=0", "clustering.smoothness=0", "clustering.intensity_mm=0",
-        "clustering.tissues=zones", "training.ensemble=2"]  # fmt: skip
+        "clustering.texture=0", "clustering.smoothness=0", "clustering.intensity_mm=0",
+        "training.ensemble=2"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

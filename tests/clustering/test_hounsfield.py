@@ -72,7 +72,7 @@ def cohort_of(one: list[float], two: list[float]) -> Cohort:
     points = np.array([[0.0], [1.0], [10.0]])
     tree = ward(points, np.ones(3))
     masses = np.array([one, two])
-    return Cohort(2, tree, masses, np.zeros((2, 3, 4)), np.arange(4.0), 3)
+    return Cohort(tree, masses, np.zeros((2, 3, 4)), np.arange(4.0), 3)
 
 
 def test_divisions_that_the_scans_agree_on_come_first():

@@ -115,5 +115,18 @@ def test_places_are_learned_in_mm_across_crops():
     assert 0.3 < slope < 1.5
 
 
+def test_a_scan_of_few_slices_is_learned_from_without_padding_it_to_a_cube():
+    image = torch.rand(1, 20, 16, 5)
+    affine = torch.diag(torch.tensor([1.0, 1.0, 5.0, 1.0]))
+    item = Prepared(MetaTensor(image, affine=affine), MetaTensor(torch.ones_like(image), affine=affine))
+    context = encoder()
+    before = context.latent.weight.detach().clone()
+    seen = []
+    network = Autoencoder(Encoder(4, 8).size, 8, context=context)
+    train_context(network, [item], n_steps=2, seed=0, on_step=lambda *words: seen.append(words))
+    assert [done for done, _, _ in seen] == [1, 2]
+    assert not torch.equal(before, context.latent.weight)
+
+
 def test_a_network_without_context_is_left_alone():
     train_context(Autoencoder(Encoder(4, 8).size, 8), [], n_steps=5, seed=0)
