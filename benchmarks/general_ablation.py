@@ -6,5 +6,8 @@ from collections.abc import Mapping
 
 ABLATION: Mapping[str, tuple[str, ...]] = {
     "without smoothing of posteriors": ("clustering.smoothness=0",),
+    "without context latent and place": ("autoencoder.context_steps=0",),
+    "context encoder after one step": ("autoencoder.context_steps=1",),
+    "zones instead of regions": ("clustering.tissues=zones",),
 }
 """Name of the variant -> ``a.b=value`` on top of the config of each cohort."""
