@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 ABLATION: Mapping[str, tuple[str, ...]] = {
-    "without smoothing of posteriors": ("clustering.smoothness=0",),
+    "without smoothing of posteriors": ("clustering.mrf_weight=0",),
     "without context latent and place": ("autoencoder.context_steps=0",),
     "context encoder after one step": ("autoencoder.context_steps=1",),
-    "zones instead of regions": ("clustering.tissues=zones",),
+    "zones instead of regions": ("clustering.method=zones",),
 }
 """Name of the variant -> ``a.b=value`` on top of the config of each cohort."""

@@ -26,9 +26,9 @@ SHELL_MM = 15.0
 WIDTHS_MM = (6.0, 20.0, None)
 
 
-def with_width(model: Model, local_mm: float | None) -> Model:
+def with_width(model: Model, local_sigma_mm: float | None) -> Model:
     """The same network with local means of another width."""
-    clustering = model.config.clustering.model_copy(update={"local_mm": local_mm})
+    clustering = model.config.clustering.model_copy(update={"local_sigma_mm": local_sigma_mm})
     config = model.config.model_copy(update={"clustering": clustering})
     return replace(model, config=config, clusters=ScanTissues(clustering))
 
@@ -51,7 +51,7 @@ def main() -> None:
     image, truth = coarse(files[1][0]), coarse(files[1][1]).as_tensor()[0].numpy().astype(np.uint8)
     spacing = abs(float(np.asarray(image.affine)[0, 0]))
     models = {width: with_width(fitted, width) for width in WIDTHS_MM}
-    print("| lesion | radius | " + " | ".join(f"local_mm {width}: without, with" for width in WIDTHS_MM) + " |")
+    print("| lesion | radius | " + " | ".join(f"local_sigma_mm {width}: without, with" for width in WIDTHS_MM) + " |")
     print("|---" * (2 + len(models)) + "|")
     for name, value in LESIONS.items():
         for radius in RADII_MM:

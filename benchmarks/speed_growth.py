@@ -60,7 +60,7 @@ def main() -> None:
         for n_scans in args.scans:
             write_scans(folder / f"in{n_scans}", n_scans)
             if n_scans == args.scans[0]:
-                changes = ["training.max_steps=4", "clustering.tissues=cohort", "clustering.bias_mm=null"]
+                changes = ["training.max_steps=4", "clustering.method=cohort", "clustering.bias_sigma_mm=null"]
                 paths = sorted((folder / f"in{n_scans}").iterdir())[:2]
                 Model.fit([read_scan(path) for path in paths], load_config("smoke", changes)).save(folder / "model")
             print(measure(folder / "model", folder / f"in{n_scans}", folder / f"out{n_scans}"), flush=True)

@@ -32,7 +32,7 @@ class PreprocessingConfig(_Section):
     """Intensity percentiles inside the foreground that become 0 and 1 (MR)."""
     foreground: Literal["auto", "nonzero", "all"] = "auto"
     """auto: the body is found; nonzero: voxels that are not 0; all: every voxel."""
-    range_of: Literal["mask", "scan"] = "mask"
+    percentile_region: Literal["mask", "scan"] = "mask"
     """mask: percentiles inside the mask where there is one; scan: in the whole scan's foreground."""
 
     @model_validator(mode="before")
@@ -71,9 +71,9 @@ class TrainingConfig(_Section):
     """All randomness comes from it."""
     max_steps: int = Field(400, ge=1)
     """Optimiser steps at most."""
-    check_steps: int = Field(25, ge=1)
+    eval_interval: int = Field(25, ge=1)
     """Steps between two looks at the loss."""
-    patience_checks: int = Field(6, ge=1)
+    patience: int = Field(6, ge=1)
     """Looks without improvement after which training ends early."""
     patch_size: int | None = Field(None, ge=8, le=256)
     """Voxels along each axis of a patch; null: planned."""
@@ -94,39 +94,39 @@ class ClusteringConfig(_Section):
 
     n_clusters: int = Field(6, ge=2, le=32)
     """Number of labels."""
-    tissues: Literal["scan", "cohort", "zones"] = "cohort"
-    """scan: tissues by intensity, adapted to each scan; cohort: one tree over the whole cohort; zones: a mixture over
-    intensity and texture, some of it divided by its surroundings."""
-    bias_mm: float | None = Field(None, gt=0)
-    """Width of the smooth shading estimated with the tissues (tissues: scan); null: none."""
-    local_mm: float | None = Field(6.0, gt=0)
-    """Width in which each tissue has a mean of its own (tissues: scan); null: one for the scan."""
+    method: Literal["per_scan", "cohort", "zones"] = "cohort"
+    """per_scan: tissues by intensity, adapted to each scan; cohort: one tree over the whole cohort; zones: a mixture
+    over intensity and texture, some of it divided by its surroundings."""
+    bias_sigma_mm: float | None = Field(None, gt=0)
+    """Standard deviation of the smooth shading estimated with the tissues (per_scan); null: none."""
+    local_sigma_mm: float | None = Field(6.0, gt=0)
+    """Standard deviation of the window in which a tissue has a mean of its own (per_scan); null: one for the scan."""
     n_tissues: int | None = Field(None, ge=2, le=32)
     """Clusters by intensity and texture; the other labels divide them; null: n_clusters."""
     divide_range: tuple[float, float] = (0.0, 1.0)
     """Mean intensities (0 to 1) of the tissues that their surroundings divide."""
-    surroundings_mm: float = Field(24.0, gt=0)
-    """Size of the surroundings whose composition divides a tissue."""
-    bulk_share: float = Field(0.0, ge=0, le=1)
+    surroundings_sigma_mm: float = Field(24.0, gt=0)
+    """Standard deviation of the surroundings whose composition divides a tissue."""
+    min_component_fraction: float = Field(0.0, ge=0, le=1)
     """Parts of a divided tissue below this share of its largest go to the next best; 0: none."""
     texture: float = Field(0.0, ge=0)
     """Weight of local texture against intensity."""
-    intensity_mm: float = Field(0.0, ge=0)
-    """Smoothing of the intensity before clustering."""
-    texture_mm: float = Field(3.0, ge=0)
-    """Pooling of the texture energies."""
-    shared_covariance: float = Field(0.1, ge=0, le=1)
+    intensity_sigma_mm: float = Field(0.0, ge=0)
+    """Standard deviation of the smoothing of the intensity before clustering."""
+    texture_sigma_mm: float = Field(3.0, ge=0)
+    """Standard deviation of the pooling of the texture energies."""
+    covariance_shrinkage: float = Field(0.1, ge=0, le=1)
     """Share of the covariance that all tissues have in common."""
-    smoothness: float = Field(0.0, ge=0)
+    mrf_weight: float = Field(0.0, ge=0)
     """Strength with which a voxel follows its neighbours."""
     max_samples: int = Field(60_000, ge=1000)
     """Voxels of the whole cohort that the clusters are fitted on."""
 
     @model_validator(mode="after")
-    def _tissues_fit_labels(self) -> ClusteringConfig:
+    def _method_fits_labels(self) -> ClusteringConfig:
         if self.n_tissues is not None and self.n_tissues > self.n_clusters:
             raise ValueError(f"n_tissues must not exceed n_clusters, found {self.n_tissues} > {self.n_clusters}")
-        if self.tissues == "scan" and self.n_clusters > 8:
+        if self.method == "per_scan" and self.n_clusters > 8:
             raise ValueError(f"tissues by intensity alone go up to 8 labels, found {self.n_clusters}; use cohort")
         return self
 

@@ -25,7 +25,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def quick_model(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Labels by intensity of the whole cohort: half a second a scan."""
-    changes = ["training.max_steps=4", "clustering.tissues=cohort", "clustering.bias_mm=null"]
+    changes = ["training.max_steps=4", "clustering.method=cohort", "clustering.bias_sigma_mm=null"]
     scans = [read_scan(path) for path in sorted(cohort.glob("*"))[:2]]
     folder = tmp_path_factory.mktemp("quick") / "model"
     Model.fit(scans, load_config("smoke", changes), device="cpu").save(folder)

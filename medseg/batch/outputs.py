@@ -22,14 +22,14 @@ class Job:
 
     Attributes:
         bids: ``desc`` of the names of a BIDS derivative, such as ``k6``; empty for the plain layout.
-        unsure: least confidence of a label; 0: any.
+        min_confidence: least confidence of a label; 0: any.
     """
 
     out: Path
     formats: tuple[str, ...] = DEFAULT_FORMATS
     masks: Path | None = None
     bids: str = ""
-    unsure: float = 0.0
+    min_confidence: float = 0.0
 
     def path(self, scan_id: str, name: str) -> Path:
         """Where the output of a scan in the format `name` lies."""

@@ -21,7 +21,7 @@ def model_key(model: Model) -> str:
 
 def settings_key(model: Model, job: Job) -> str:
     """The part of a key that is the same for all scans of a run."""
-    chosen = [value for value in (job.bids, job.unsure) if value]
+    chosen = [value for value in (job.bids, job.min_confidence) if value]
     settings = [sorted(job.formats), job.masks is not None, *chosen]
     return f"{model_key(model)}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]}"
 

@@ -97,7 +97,7 @@ def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[
     path = mask_path(job.masks, scan)
     mask = read_mask(path, Geometry.of(image)) if path else None
     wanted = {name: name in job.formats for name in EXTRAS}
-    result = model.segment(image, mask, **wanted, unsure=job.unsure)
+    result = model.segment(image, mask, **wanted, min_confidence=job.min_confidence)
     first = channels_of(image)[0]
     if "anomaly" in job.formats:
         write_map(anomaly_of(model, image, mask), job.path(scan.id, "anomaly"), unit=UNIT)

@@ -54,7 +54,7 @@ def segment(args: argparse.Namespace) -> int:
     formats = parse_formats(args.write)
     model = Model.load(args.model, device=args.device)
     scans = _scans(args, model.config)
-    job = Job(args.out, formats, args.masks, bids_desc(args, model.config), args.unsure)
+    job = Job(args.out, formats, args.masks, bids_desc(args, model.config), args.min_confidence)
     check_habitats(model.config, job)
     return _segment_and_report(model, scans, job, args)
 
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
     formats = parse_formats(args.write)
     config = _config(args)
-    job = Job(args.out, formats, args.masks, bids_desc(args, config), args.unsure)
+    job = Job(args.out, formats, args.masks, bids_desc(args, config), args.min_confidence)
     check_habitats(config, job)
     scans = _scans(args, config)
     check_writable(args.out)
@@ -159,7 +159,7 @@ def pacs(args: argparse.Namespace) -> int:
         raise ConfigError("medseg pacs works on one series at a time, found a model of several channels; fetch the "
                           "studies and use medseg segment")  # fmt: skip
     model.check(**{name: name in formats for name in ("fractions", "finest", "disagreement")})
-    outcome = segment_pacs(server, query, model, Job(args.out, formats, unsure=args.unsure))
+    outcome = segment_pacs(server, query, model, Job(args.out, formats, min_confidence=args.min_confidence))
     finish(args.out, model, _quotable(args))
     write_report(args.out)
     say_summary(outcome)
@@ -222,7 +222,7 @@ def _options(args: argparse.Namespace) -> Options:
 def _quotable(args: argparse.Namespace) -> list[str]:
     """The command without the paths of the scans, for run.json."""
     words = ["medseg", str(args.command)]
-    for name in ("config", "write", "layout", "unsure", "device"):
+    for name in ("config", "write", "layout", "min_confidence", "device"):
         if hasattr(args, name):
             words += [f"--{name}", str(getattr(args, name))]
     words += [f"--{name.replace('_', '-')}" for name in ("keep_names", "regrid") if getattr(args, name, False)]

@@ -42,7 +42,7 @@ def print_labels(model: Model, folder: Path, console: Console | None = None) -> 
 def suggested(model: Model) -> dict[int, str]:
     """Suggestions for the labels that have no name yet."""
     clustering = model.config.clustering
-    found = suggest_names(list(model.table), modality=model.plan.modality, tissues=clustering.tissues,
+    found = suggest_names(list(model.table), modality=model.plan.modality, method=clustering.method,
                           n_clusters=clustering.n_clusters)  # fmt: skip
     return {n: name for n, name in found.items() if model.table[n].name == f"label {n}"}
 

@@ -90,8 +90,8 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write", default="nifti,seg.nrrd", metavar="FORMATS",
                         help="some of nifti,seg.nrrd,mrb,dicomseg,dicomseg-binary,confidence,fractions,"
                         "finest,anomaly,disagreement (default: two)")  # fmt: skip
-    unsure = "voxels whose label is less probable than P, such as 0.6, get no label (default: 0)"
-    parser.add_argument("--unsure", type=_share, default=0.0, metavar="P", help=unsure)
+    told = "voxels whose label is less probable than P, such as 0.6, get no label (default: 0)"
+    parser.add_argument("--min-confidence", type=_share, default=0.0, metavar="P", help=told)
 
 
 def _add_batch(parser: argparse.ArgumentParser) -> None:

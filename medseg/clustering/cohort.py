@@ -57,9 +57,9 @@ def fit_clusters(
         InputError: CT without soft tissue.
     """
     store = store or Store()
-    if config.tissues == "scan":
+    if config.method == "per_scan":
         return ScanTissues(config)
-    if config.tissues == "zones":
+    if config.method == "zones":
         return CohortTissues.fit(network, prepared, config, seed=seed, store=store)
     if plan.window_hu is not None:
         return CtCohort.fit(network, prepared, config, plan.window_hu, store)
@@ -72,8 +72,8 @@ def load_clusters(tensors: dict[str, Tensor], config: ClusteringConfig) -> Clust
     Raises:
         KeyError: a tensor is missing.
     """
-    if config.tissues == "scan":
+    if config.method == "per_scan":
         return ScanTissues(config)
-    if config.tissues == "zones":
+    if config.method == "zones":
         return CohortTissues.from_tensors(tensors, config)
     return (CtCohort if "ct.cuts" in tensors else MrCohort).from_tensors(tensors, config)

@@ -191,7 +191,7 @@ class _Scan:
         denoised = embed(network, prepared.image, prepared.foreground)
         low, high = window_hu
         mean = low + (high - low) * denoised.mean.as_tensor()[0].numpy()
-        smooth = pool(mean.astype(np.float32), inside, config.intensity_mm, spacing)
+        smooth = pool(mean.astype(np.float32), inside, config.intensity_sigma_mm, spacing)
         hu = np.where(inside, smooth, low).astype(np.float32)
         noise = 0.5 * denoised.noise[0] * (high - low)  # half: denoised and smoothed
         return cls(hu, sharpened(hu, inside), evenness(hu, spacing), inside, noise)

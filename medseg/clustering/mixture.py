@@ -30,38 +30,38 @@ class Mixture:
     covariances: Array
 
     @classmethod
-    def fit(cls, rows: Array, n_components: int, *, shared_covariance: float, seed: int) -> Mixture:
+    def fit(cls, rows: Array, n_components: int, *, covariance_shrinkage: float, seed: int) -> Mixture:
         """EM from k-means (5 starts) on (N, F) `rows`.
 
         Args:
-            shared_covariance: share of the covariance that all components have in common, 0 to 1.
+            covariance_shrinkage: share of the covariance that all components have in common, 0 to 1.
         """
         labels = KMeans(n_components, n_init=5, random_state=seed).fit_predict(rows)
-        return cls._fit(rows, np.eye(n_components)[labels], shared_covariance, N_ROUNDS)
+        return cls._fit(rows, np.eye(n_components)[labels], covariance_shrinkage, N_ROUNDS)
 
     @classmethod
     def fit_from_ward(
-        cls, rows: Array, n_components: int, *, shared_covariance: float, n_rounds: int = N_ROUNDS
+        cls, rows: Array, n_components: int, *, covariance_shrinkage: float, n_rounds: int = N_ROUNDS
     ) -> Mixture:
         """EM from Ward's tree of a regular sample: nothing is drawn, so the same rows give the same mixture."""
         some = rows[:: max(1, len(rows) // _WARD_ROWS)][:_WARD_ROWS]
         parts = AgglomerativeClustering(n_components).fit_predict(some)
         centres = np.stack([some[parts == part].mean(axis=0) for part in range(n_components)])
         nearest = ((centres**2).sum(axis=1) - 2 * rows @ centres.T).argmin(axis=1)
-        return cls._fit(rows, np.eye(n_components)[nearest], shared_covariance, n_rounds)
+        return cls._fit(rows, np.eye(n_components)[nearest], covariance_shrinkage, n_rounds)
 
     @classmethod
-    def _fit(cls, rows: Array, weights: Features, shared_covariance: float, n_rounds: int) -> Mixture:
+    def _fit(cls, rows: Array, weights: Features, covariance_shrinkage: float, n_rounds: int) -> Mixture:
         """EM from (N, K) responsibilities."""
         floor = _FLOOR * np.diag(rows.var(axis=0) + 1e-9)
         for _ in range(n_rounds):
-            mixture = cls._maximise(rows, weights, shared_covariance, floor)
+            mixture = cls._maximise(rows, weights, covariance_shrinkage, floor)
             weights = mixture.responsibilities(rows)
         order = np.argsort(mixture.means[:, 0])
         return cls(mixture.shares[order], mixture.means[order], mixture.covariances[order])
 
     @classmethod
-    def _maximise(cls, rows: Array, weights: Features, shared_covariance: float, floor: Array) -> Mixture:
+    def _maximise(cls, rows: Array, weights: Features, covariance_shrinkage: float, floor: Array) -> Mixture:
         mass = weights.sum(axis=0) + 1e-6
         shares, means = mass / mass.sum(), (weights.T @ rows) / mass[:, None]
         own = []
@@ -70,7 +70,7 @@ class Mixture:
             own.append((centred * weight[:, None]).T @ centred / total)
         covariances = np.stack(own)
         shared = np.tensordot(shares, covariances, 1)
-        return cls(shares, means, (1 - shared_covariance) * covariances + shared_covariance * shared + floor)
+        return cls(shares, means, (1 - covariance_shrinkage) * covariances + covariance_shrinkage * shared + floor)
 
     def reordered(self, order: npt.NDArray[np.int64]) -> Mixture:
         """The same components in another order."""

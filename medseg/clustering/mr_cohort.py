@@ -70,7 +70,7 @@ class MrCohort:
         each = max(1, config.max_samples // len(rows))
         drawn = np.concatenate([part[:: max(1, len(part) // each)][:each] for part in rows]).astype(np.float64)
         mixture = Mixture.fit_from_ward(
-            drawn, N_COMPONENTS, shared_covariance=config.shared_covariance, n_rounds=N_EM_ROUNDS
+            drawn, N_COMPONENTS, covariance_shrinkage=config.covariance_shrinkage, n_rounds=N_EM_ROUNDS
         )
         shares, contexts = np.zeros(N_COMPONENTS), np.zeros((N_COMPONENTS, N_COMPONENTS))
         for part, item in zip(rows, prepared, strict=True):
@@ -109,7 +109,7 @@ class MrCohort:
         n_base = min(N_BASE, len(self.tree))
         owner = np.eye(n_base, dtype=found.dtype)[self.tree.cut(n_base)]
         base = found @ owner
-        smooth = under_own_shares(base, self.tree.shares @ owner, prepared, self.config.smoothness)
+        smooth = under_own_shares(base, self.tree.shares @ owner, prepared, self.config.mrf_weight)
         return np.asarray(found * ((smooth / np.maximum(base, 1e-12)) @ owner.T))
 
     def tensors(self) -> dict[str, Tensor]:
@@ -141,7 +141,7 @@ def features_of(network: Autoencoder, prepared: Prepared, config: ClusteringConf
         low, middle, high = np.percentile(mean[inside], LANDMARKS)
         middle, high = max(middle, low + 1e-6), max(high, middle + 1e-6, low + 2e-6)
         scaled = np.interp(mean, [low, middle, high], [0, 0.5, 1]).astype(np.float32)
-        columns.append(pool(scaled, inside, config.intensity_mm, spacing)[inside])
+        columns.append(pool(scaled, inside, config.intensity_sigma_mm, spacing)[inside])
     return np.stack(columns, axis=1)
 
 

@@ -23,10 +23,12 @@ from medseg.tissues.pure_tissues import pure_tissue_means
 
 def normalise(prepared: Prepared, config: ClusteringConfig) -> Prepared:
     """The scan as the network sees it: with tissues per scan, shading removed and contrast made common."""
-    if config.tissues != "scan":
+    if config.method != "per_scan":
         return prepared
     parts = [
-        to_contrast_units(Prepared(channel, prepared.foreground), n_tissues=config.n_clusters, bias_mm=config.bias_mm)
+        to_contrast_units(
+            Prepared(channel, prepared.foreground), n_tissues=config.n_clusters, bias_sigma_mm=config.bias_sigma_mm
+        )
         for channel in channels_of(prepared.image)
     ]
     if len(parts) == 1:
@@ -66,8 +68,8 @@ class ScanTissues:
             sd: standard deviation of what they are wrong by once they are smoothed.
         """
         (mean, inside), n_tissues, means = denoised, self.config.n_clusters, None
-        if self.config.local_mm is not None:
-            mean, slope, means = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.local_mm)
+        if self.config.local_sigma_mm is not None:
+            mean, slope, means = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.local_sigma_mm)
             sd = MetaTensor(sd.as_tensor() * slope, affine=sd.affine)
         histogram = histogram_of(mean.as_tensor(), inside.as_tensor() > 0)
         means = pure_tissue_means(histogram, n_tissues) if means is None else means
@@ -79,7 +81,7 @@ class ScanTissues:
     def _smooth(self, denoised: Prepared) -> MetaTensor:
         """Over less than a voxel: what is finer than the scanner's resolution is no tissue."""
         voxels, inside = arrays(denoised)
-        pooled = pool(voxels, inside, self.config.intensity_mm, Geometry.of(denoised.image).spacing_mm)
+        pooled = pool(voxels, inside, self.config.intensity_sigma_mm, Geometry.of(denoised.image).spacing_mm)
         return MetaTensor(torch.from_numpy(pooled[None]), affine=denoised.image.affine)
 
     def _after_smoothing(self, sd: MetaTensor, noise: float) -> MetaTensor:
@@ -89,7 +91,7 @@ class ScanTissues:
         so sd^4 / noise^2 of the variance sd^2 is noise, which differs from voxel to voxel and averages out. The rest,
         by which the surroundings mislead, may be common to neighbours and is kept.
         """
-        kept = kept_variance(self.config.intensity_mm, Geometry.of(sd).spacing_mm)
+        kept = kept_variance(self.config.intensity_sigma_mm, Geometry.of(sd).spacing_mm)
         slope = (sd.as_tensor() / noise).square_().clamp_max_(1.0)
         return MetaTensor(sd.as_tensor() * (1 - (1 - kept) * slope).sqrt(), affine=sd.affine)
 

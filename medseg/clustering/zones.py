@@ -67,11 +67,11 @@ class CohortTissues:
         filters = learn_filters(prepared, seed)
         textures = None
         if config.texture:
-            energies = [store.array(log_energies(item, filters, config.texture_mm)) for item in prepared]
+            energies = [store.array(log_energies(item, filters, config.texture_sigma_mm)) for item in prepared]
             textures = Projection.fit(draw(energies), _N_TEXTURES, whiten=True)
         features = [store.array(_features(network, item, config, filters, textures)) for item in prepared]
         n_tissues = config.n_tissues or config.n_clusters
-        tissues = Mixture.fit(draw(features), n_tissues, shared_covariance=config.shared_covariance, seed=seed)
+        tissues = Mixture.fit(draw(features), n_tissues, covariance_shrinkage=config.covariance_shrinkage, seed=seed)
         whole = cls(config, filters, textures, tissues, {})
         parts = whole._parts()
         around, best = [], []
@@ -85,7 +85,7 @@ class CohortTissues:
             drawn = draw([a[b == tissue] for a, b in zip(around, best, strict=True)])
             projection = Projection.fit(drawn, _N_COMPOSITIONS, whiten=False)
             mixture = Mixture.fit(
-                projection(drawn).astype(np.float64), parts[tissue], shared_covariance=0.05, seed=seed
+                projection(drawn).astype(np.float64), parts[tissue], covariance_shrinkage=0.05, seed=seed
             )
             divisions[int(tissue)] = (projection, mixture)
         return cls(config, filters, textures, tissues, divisions)
@@ -105,11 +105,11 @@ class CohortTissues:
         """(V, F) features -> (V, n_tissues), smoothed over neighbours."""
         inside = arrays(prepared)[1]
         spacing = Geometry.of(prepared.image).spacing_mm
-        return smooth_posteriors(self.tissues.responsibilities(rows), inside, self.config.smoothness, spacing)
+        return smooth_posteriors(self.tissues.responsibilities(rows), inside, self.config.mrf_weight, spacing)
 
     def _composition(self, posteriors: Features, prepared: Prepared) -> Features:
         spacing = Geometry.of(prepared.image).spacing_mm
-        return composition(posteriors, arrays(prepared)[1], self.config.surroundings_mm, spacing)
+        return composition(posteriors, arrays(prepared)[1], self.config.surroundings_sigma_mm, spacing)
 
     def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
         """(K, I, J, K) posteriors, continued a little beyond the foreground; half precision, as K of them are kept."""
@@ -123,8 +123,8 @@ class CohortTissues:
     def _scores_of(self, rows: Features, prepared: Prepared) -> MetaTensor:
         inside = arrays(prepared)[1]
         posteriors = self._tissue_posteriors(rows, prepared)
-        for tissue in self.divisions if self.config.bulk_share else ():
-            posteriors = keep_bulk(posteriors, inside, tissue, self.config.bulk_share)
+        for tissue in self.divisions if self.config.min_component_fraction else ():
+            posteriors = keep_bulk(posteriors, inside, tissue, self.config.min_component_fraction)
         around = self._composition(posteriors, prepared) if self.divisions else posteriors
         scores = np.zeros((self.config.n_clusters, *inside.shape), dtype=np.float16)
         channels = iter(scores)
@@ -191,9 +191,9 @@ def _features(
     inside = arrays(prepared)[1]
     means = embed(network, prepared.image, prepared.foreground).mean.as_tensor().numpy()
     spacing = Geometry.of(prepared.image).spacing_mm
-    columns = [pool(mean, inside, config.intensity_mm, spacing)[inside][:, None] for mean in means]
+    columns = [pool(mean, inside, config.intensity_sigma_mm, spacing)[inside][:, None] for mean in means]
     if textures is not None:
-        columns.append(np.float32(config.texture) * textures(log_energies(prepared, filters, config.texture_mm)))
+        columns.append(np.float32(config.texture) * textures(log_energies(prepared, filters, config.texture_sigma_mm)))
     return np.concatenate(columns, axis=1)
 
 

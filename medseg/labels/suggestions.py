@@ -23,19 +23,19 @@ _HOUNSFIELD = (
 _T1 = ("cerebrospinal fluid", "grey matter", "white matter")
 
 
-def suggest_names(labels: Sequence[Label], *, modality: str, tissues: str, n_clusters: int) -> dict[int, str]:
+def suggest_names(labels: Sequence[Label], *, modality: str, method: str, n_clusters: int) -> dict[int, str]:
     """A name for each label of which one is certain, by its number.
 
     Args:
         modality: of the plan, ``CT`` or ``MR``.
-        tissues: ``scan`` or ``cohort``, as in the config; brains are segmented with ``scan``.
+        method: of the clustering, as in the config; brains are segmented with ``per_scan``.
         n_clusters: of the config.
     """
     known = [label for label in labels if label.mean_intensity is not None]
     if modality == "CT":
         return {label.number: name for label in known if (name := _by_hounsfield(label.mean_intensity or 0.0))}
     means = [label.mean_intensity or 0.0 for label in known]
-    if modality != "MR" or tissues != "scan" or n_clusters != len(_T1) or len(known) != len(_T1):
+    if modality != "MR" or method != "per_scan" or n_clusters != len(_T1) or len(known) != len(_T1):
         return {}
     return dict(zip([x.number for x in known], _T1, strict=True)) if means == sorted(means) else {}
 

@@ -163,7 +163,7 @@ def _readme(model: ModelState, size: EncoderSize) -> str:
         scale = f"Hounsfield units from {plan.window_hu[0]:g} to {plan.window_hu[1]:g} become 0 to 1, clipped"
     else:
         scale = f"0 stays 0, percentile {plan.percentiles[1]:g} of the foreground becomes 1, clipped"
-    if model.config.clustering.tissues == "scan":
+    if model.config.clustering.method == "per_scan":
         scale += "; shading is removed and the tissues' contrast brought to a common scale"
     return f"""# Encoder of a medseg model ({plan.modality})
 

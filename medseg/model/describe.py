@@ -43,7 +43,7 @@ def describe_labels(
         measures.append(measure(network, item, seen, evidence))
         best = scores.as_tensor().argmax(dim=0)
         if clusters.tree is None:
-            description = Description.of(evidence, item, chosen.surroundings_mm)
+            description = Description.of(evidence, item, chosen.surroundings_sigma_mm)
             samples.append(Sample.of(description, best, item, max(1, N_SAMPLES // len(prepared)), seed))
         inside = item.foreground.as_tensor()[0] > 0
         found = torch.bincount(best[inside], minlength=n_labels).float()

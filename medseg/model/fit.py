@@ -28,7 +28,7 @@ from medseg.network.training import Group, Loss, TrainingRecord, train
 from medseg.preprocessing.fingerprint import ScanFingerprint
 from medseg.preprocessing.foreground import foreground_of
 from medseg.preprocessing.plan import Plan
-from medseg.preprocessing.pre_transforms import OwnTransforms
+from medseg.preprocessing.pre_transforms import PreTransforms
 from medseg.preprocessing.prepare import Prepared, channels_of, check_channels
 from medseg.runtime.cache import Store
 from medseg.runtime.device import choose_device, memory_gb, seed_everything
@@ -60,7 +60,7 @@ class Reading:
     """
 
     masks: Callable[[Source], Path | None] = lambda _scan: None
-    own: OwnTransforms = field(default_factory=OwnTransforms)
+    own: PreTransforms = field(default_factory=PreTransforms)
 
     def __call__(self, scan: Source) -> tuple[MetaTensor, MetaTensor | None]:
         """The (C, I, J, K) image, and the mask when there is one."""

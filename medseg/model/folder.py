@@ -27,7 +27,7 @@ from medseg.network.autoencoder import Autoencoder
 from medseg.network.training import TrainingRecord
 from medseg.preprocessing.fingerprint import ScanFingerprint
 from medseg.preprocessing.plan import Plan
-from medseg.preprocessing.pre_transforms import ArrayTransform, OwnTransforms
+from medseg.preprocessing.pre_transforms import ArrayTransform, PreTransforms
 from medseg.quality.reference import QualityReference
 from medseg.runtime.device import choose_device
 from medseg.version import __version__
@@ -53,7 +53,7 @@ class _Facts(BaseModel):
     fingerprints: tuple[ScanFingerprint, ...]
     cut: int | None = None
     quality: QualityReference
-    own_transforms: tuple[str, ...] = ()
+    pre_transforms: tuple[str, ...] = ()
 
 
 def save_model(model: ModelState, folder: Path) -> None:
@@ -71,7 +71,7 @@ def save_model(model: ModelState, folder: Path) -> None:
         fingerprints=model.fingerprints,
         cut=model.scheme.cut,
         quality=model.quality,
-        own_transforms=model.own.names,
+        pre_transforms=model.own.names,
     )
     with whole_folder(folder, marker=MARKER) as temporary:
         _save(model.network.state_dict(), temporary / "autoencoder.safetensors")
@@ -85,11 +85,11 @@ def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
     save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
 
 
-def load_model(folder: Path, *, device: str = "auto", before: Sequence[ArrayTransform] = ()) -> ModelState:
+def load_model(folder: Path, *, device: str = "auto", pre_transforms: Sequence[ArrayTransform] = ()) -> ModelState:
     """Read a folder that `save_model` wrote.
 
     Args:
-        before: the own transforms that the model was fitted with, if it was.
+        pre_transforms: the own transforms that the model was fitted with, if it was.
 
     Raises:
         ConfigError: other transforms than those.
@@ -124,7 +124,7 @@ def load_model(folder: Path, *, device: str = "auto", before: Sequence[ArrayTran
         fingerprints=facts.fingerprints,
         record=facts.training,
         created=facts.created,
-        own=OwnTransforms(facts.own_transforms).with_code(before),
+        own=PreTransforms(facts.pre_transforms).with_code(pre_transforms),
     )
 
 

@@ -22,7 +22,7 @@ from medseg.model.segment import anomaly_of, segment
 from medseg.model.segmentation import Segmentation
 from medseg.model.state import ModelState
 from medseg.model.summary import summary_of
-from medseg.preprocessing.pre_transforms import ArrayTransform, OwnTransforms
+from medseg.preprocessing.pre_transforms import ArrayTransform, PreTransforms
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,23 +39,23 @@ class Model(ModelState):
         scans: Sequence[Source],
         config: Config | None = None,
         *,
-        before: Sequence[ArrayTransform] = (),
+        pre_transforms: Sequence[ArrayTransform] = (),
         masks: Callable[[Any], Path | None] = lambda _scan: None,
         **options: Any,
     ) -> Model:
         """Fit to scans without labels; `medseg.model.fit.fit_model` has the other options.
 
         Args:
-            before: own array transforms, which each scan goes through first, here and when it is segmented.
+            pre_transforms: own array transforms, which each scan goes through first, here and when it is segmented.
             masks: path of the mask of a scan, or None.
         """
-        reading = Reading(masks, OwnTransforms.of(before))
+        reading = Reading(masks, PreTransforms.of(pre_transforms))
         return Model.of(fit_model(scans, config or Config(), reading=reading, **options))
 
     @staticmethod
-    def load(folder: Path | str, *, device: str = "auto", before: Sequence[ArrayTransform] = ()) -> Model:
+    def load(folder: Path | str, *, device: str = "auto", pre_transforms: Sequence[ArrayTransform] = ()) -> Model:
         """Read a model folder; see `medseg.model.folder.load_model`."""
-        return Model.of(load_model(Path(folder), device=device, before=before))
+        return Model.of(load_model(Path(folder), device=device, pre_transforms=pre_transforms))
 
     def save(self, folder: Path | str) -> None:
         """Write a model folder, whole or not at all."""

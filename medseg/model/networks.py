@@ -32,7 +32,7 @@ def new_network(
 def context_of(config: Config, plan: Plan) -> ContextEncoder | None:
     """The context encoder of a network, where labels make use of it: regions of CT cohorts."""
     wanted = (
-        config.autoencoder.context_steps > 0 and config.clustering.tissues == "cohort" and plan.window_hu is not None
+        config.autoencoder.context_steps > 0 and config.clustering.method == "cohort" and plan.window_hu is not None
     )
     return ContextEncoder(config.channels.n_channels) if wanted else None
 

@@ -36,7 +36,7 @@ def segment(  # noqa: PLR0913, one flag for each output that can be asked for
     *,
     confidence: bool = False,
     fractions: bool = False,
-    unsure: float = 0.0,
+    min_confidence: float = 0.0,
     finest: bool = False,
     disagreement: bool = False,
 ) -> Segmentation:
@@ -47,7 +47,7 @@ def segment(  # noqa: PLR0913, one flag for each output that can be asked for
     Args:
         confidence: whether to say how probable each voxel's label is; the labels stay the same.
         fractions: whether to say how much of each label a voxel holds; the labels stay the same.
-        unsure: voxels of less confidence lose their label, after cleanup; 0: none.
+        min_confidence: voxels of less confidence lose their label, after cleanup; 0: none.
         finest: whether to name the leaf of the hierarchy that each voxel belongs to.
         disagreement: whether to say how many members of an ensemble have another label.
 
@@ -67,7 +67,7 @@ def segment(  # noqa: PLR0913, one flag for each output that can be asked for
     geometry, tree = Geometry.of(image), scheme.hierarchy if finest or scheme.is_divided else None
     normalised = normalise(prepared, clustering)
     seen = model.clusters.evidence(model.network, prepared, normalised)
-    description = describe(seen, prepared, clustering.surroundings_mm) if tree else None
+    description = describe(seen, prepared, clustering.surroundings_sigma_mm) if tree else None
     with ThreadPoolExecutor(max_workers=1) as pool:  # measuring leaves a core idle
         measured = pool.submit(measure, model.network, prepared, normalised, seen)
         del prepared, normalised
@@ -77,10 +77,10 @@ def segment(  # noqa: PLR0913, one flag for each output that can be asked for
         del inside
         leaves = tree.leaves_on(geometry, description, labels, scheme.fitted_groups) if tree and description else None
         labels = scheme.apply(labels, leaves)
-        sure = confidence_on(geometry, seen, labels, scheme.groups) if confidence or unsure > 0 else None
+        sure = confidence_on(geometry, seen, labels, scheme.groups) if confidence or min_confidence > 0 else None
         for volume in (labels, leaves):
             if sure is not None and volume is not None:
-                volume[sure < unsure * ONE] = 0
+                volume[sure < min_confidence * ONE] = 0
         coarse = coarse_confidence(geometry, seen, labels, scheme.groups)
     quality = measured.result()
     return Segmentation(

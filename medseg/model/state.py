@@ -18,7 +18,7 @@ from medseg.network.autoencoder import Autoencoder
 from medseg.network.training import TrainingRecord
 from medseg.preprocessing.fingerprint import ScanFingerprint
 from medseg.preprocessing.plan import Plan
-from medseg.preprocessing.pre_transforms import OwnTransforms
+from medseg.preprocessing.pre_transforms import PreTransforms
 from medseg.quality.reference import QualityReference
 
 
@@ -43,7 +43,7 @@ class ModelState:
     fingerprints: tuple[ScanFingerprint, ...]
     record: TrainingRecord
     created: str
-    own: OwnTransforms = field(default_factory=OwnTransforms)
+    own: PreTransforms = field(default_factory=PreTransforms)
 
     @property
     def table(self) -> LabelTable:

@@ -126,7 +126,7 @@ def train(
     group.check_same(state.step)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     network.train()
-    while state.step < config.max_steps and not state.has_stalled(config.patience_checks):
+    while state.step < config.max_steps and not state.has_stalled(config.patience):
         batch, inside = (part.to(device, non_blocking=True) for part in patches.draw(state.step))
         for settings in optimiser.param_groups:
             settings["lr"] = _learning_rate(state.step, config)
@@ -155,7 +155,7 @@ def _advance(state: TrainingState, loss: Tensor, config: TrainingConfig) -> None
     """Count the step; losses are looked at once a check: a GPU that is asked for a number has to be waited for."""
     state.step += 1
     state.running.append(loss)
-    if len(state.running) == config.check_steps:
+    if len(state.running) == config.eval_interval:
         state.losses.append(float(np.mean([float(value) for value in state.running])))
         state.running.clear()
 

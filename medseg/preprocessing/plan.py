@@ -53,7 +53,7 @@ class Plan(BaseModel):
     patch_size: int
     batch_size: int
     channels: int
-    range_of: Literal["mask", "scan"] = "mask"
+    percentile_region: Literal["mask", "scan"] = "mask"
 
     @classmethod
     def fit(cls, fingerprints: Sequence[ScanFingerprint], config: Config, memory_gb: float = 0.0) -> Plan:
@@ -75,7 +75,7 @@ class Plan(BaseModel):
             patch_size=patch_size,
             batch_size=config.training.batch_size or _planned_batch_size(patch_size, memory_gb),
             channels=config.autoencoder.channels or (24 if memory_gb >= 16 else 16),
-            range_of=chosen.range_of,
+            percentile_region=chosen.percentile_region,
         )
 
     def foreground_of(self, image: MetaTensor, mask: MetaTensor | None = None) -> MetaTensor:
@@ -86,7 +86,7 @@ class Plan(BaseModel):
         """The intensities of a (1, I, J, K) image, one channel of a scan, that become 0 and 1."""
         if self.window_hu is not None:
             return self.window_hu
-        if self.range_of == "scan":
+        if self.percentile_region == "scan":
             foreground = foreground_of(image, None, self.foreground)
         inside = image.as_tensor().numpy()[foreground.as_tensor().numpy() > 0]
         low, high = percentiles_of(torch.from_numpy(inside), self.percentiles)

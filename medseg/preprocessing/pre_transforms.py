@@ -22,7 +22,7 @@ ArrayTransform = Callable[[MetaTensor], Any]
 
 
 @dataclass(frozen=True)
-class OwnTransforms:
+class PreTransforms:
     """What a user does to each scan first.
 
     Attributes:
@@ -34,20 +34,20 @@ class OwnTransforms:
     code: tuple[ArrayTransform, ...] = ()
 
     @classmethod
-    def of(cls, transforms: Sequence[ArrayTransform]) -> OwnTransforms:
+    def of(cls, transforms: Sequence[ArrayTransform]) -> PreTransforms:
         """Named after their functions or classes."""
         return cls(tuple(getattr(one, "__name__", type(one).__name__) for one in transforms), tuple(transforms))
 
-    def with_code(self, transforms: Sequence[ArrayTransform]) -> OwnTransforms:
+    def with_code(self, transforms: Sequence[ArrayTransform]) -> PreTransforms:
         """The same names and the code to them.
 
         Raises:
             ConfigError: transforms of other names, or in another order.
         """
-        given = OwnTransforms.of(transforms)
+        given = PreTransforms.of(transforms)
         if transforms and given.names != self.names:
-            raise ConfigError(f"before=[...]: found {_listed(given.names)}, expected {_listed(self.names)}, with which "
-                              "the model was fitted; give the same")  # fmt: skip
+            raise ConfigError(f"pre_transforms=[...]: found {_listed(given.names)}, expected {_listed(self.names)}, "
+                              "with which the model was fitted; give the same")  # fmt: skip
         return given if transforms else self
 
     def check(self) -> None:
@@ -59,7 +59,7 @@ class OwnTransforms:
         if self.names and not self.code:
             raise ConfigError(
                 f"the model was fitted with own transforms before ours, expected {_listed(self.names)}, found none; "
-                "load it in Python by Model.load(folder, before=[...])"
+                "load it in Python by Model.load(folder, pre_transforms=[...])"
             )
 
     def __call__(self, image: MetaTensor) -> MetaTensor:

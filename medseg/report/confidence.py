@@ -79,7 +79,7 @@ def confidence_note(out: Path, outcome: Outcome) -> str:
 def _is_of_cohort(outcome: Outcome) -> bool:
     config = outcome.facts.get("config")
     clustering = config.get("clustering") if isinstance(config, dict) else None
-    return isinstance(clustering, dict) and clustering.get("tissues") == "cohort"
+    return isinstance(clustering, dict) and clustering.get("method") != "per_scan"
 
 
 def _hex(color: Sequence[int]) -> str:

@@ -49,7 +49,7 @@ def suggestions_of(outcome: Outcome) -> dict[int, str]:
     clustering = config.get("clustering") if isinstance(config, dict) else None
     if not isinstance(plan, dict) or not isinstance(clustering, dict):
         return {}
-    found = suggest_names(outcome.labels, modality=str(plan.get("modality")), tissues=str(clustering.get("tissues")),
+    found = suggest_names(outcome.labels, modality=str(plan.get("modality")), method=str(clustering.get("method")),
                           n_clusters=int(clustering.get("n_clusters") or 0))  # fmt: skip
     return {x.number: found[x.number] for x in outcome.labels if x.number in found and x.name == f"label {x.number}"}
 

@@ -23,18 +23,18 @@ Z_RANGE = (-4.0, 4.0)
 """Intensities are clipped to this many tissue contrasts around the second brightest tissue."""
 
 
-def to_contrast_units(prepared: Prepared, *, n_tissues: int, bias_mm: float | None) -> Prepared:
+def to_contrast_units(prepared: Prepared, *, n_tissues: int, bias_sigma_mm: float | None) -> Prepared:
     """Remove the shading and map the second brightest tissue to 0 and the brightest to 1; 0 outside.
 
     Args:
         prepared: the scan on the working grid.
         n_tissues: tissues by intensity.
-        bias_mm: standard deviation of the kernel of the bias field; None: no field.
+        bias_sigma_mm: standard deviation of the kernel of the bias field; None: no field.
     """
     image = prepared.image.as_tensor()
     inside = prepared.foreground.as_tensor() > 0
-    if bias_mm is not None:
-        field = estimate_bias(prepared.image, prepared.foreground, n_tissues=n_tissues, sigma_mm=bias_mm)
+    if bias_sigma_mm is not None:
+        field = estimate_bias(prepared.image, prepared.foreground, n_tissues=n_tissues, sigma_mm=bias_sigma_mm)
         image = image / resample(field, Geometry.of(prepared.image)).as_tensor().clamp_min(0.1)
     means = pure_tissue_means(histogram_of(image, inside), n_tissues)
     scaled = ((image - means[-2]) / (means[-1] - means[-2])).clamp(*Z_RANGE) * inside

@@ -93,8 +93,8 @@ def test_kill_9_at_any_moment(cohort, quick_model, tmp_path):
 
 def test_training_goes_on_after_kill_9(cohort, tmp_path):
     words = ["train", cohort, "--config", "smoke", "--device", "cpu", "--set", "training.max_steps=160",
-             "--set", "training.patience_checks=50", "--set", "clustering.tissues=cohort"]  # fmt: skip
-    words += ["--set", "clustering.bias_mm=null"]
+             "--set", "training.patience=50", "--set", "clustering.method=cohort"]  # fmt: skip
+    words += ["--set", "clustering.bias_sigma_mm=null"]
     assert medseg(*words, "--model", tmp_path / "a" / "model").returncode == 0
     chance = random.Random(1)
     for _ in range(max(2, N_ROUNDS // 10)):
@@ -114,7 +114,7 @@ def test_training_goes_on_after_kill_9(cohort, tmp_path):
 
 def test_torchrun_restarts_to_the_same_weights(cohort, tmp_path):
     words = ["-m", "medseg", "train", cohort, "--config", "smoke", "--device", "cpu", "--set", "training.max_steps=120",
-             "--set", "clustering.tissues=cohort", "--set", "clustering.bias_mm=null"]  # fmt: skip
+             "--set", "clustering.method=cohort", "--set", "clustering.bias_sigma_mm=null"]  # fmt: skip
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1",
                 "--nproc-per-node", "2", "--max-restarts", "2"]  # fmt: skip
     runs = {}

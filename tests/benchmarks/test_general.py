@@ -29,7 +29,7 @@ from sample_data.phantom import phantom
 from tests.support.paths import SHARED
 from tests.support.scans import GRIDS, shared, write_nifti
 
-QUICK = ("training.max_steps=2", "clustering.tissues=cohort", "clustering.bias_mm=null")
+QUICK = ("training.max_steps=2", "clustering.method=cohort", "clustering.bias_sigma_mm=null")
 GRID = Geometry((9, 8, 7), np.diag([1.5, 1.5, 2.0, 1.0]))
 
 

@@ -25,7 +25,7 @@ from medseg.io.label_volumes import write_labels
 from medseg.spatial.geometry import Geometry
 from tests.support.scans import shared
 
-QUICK = ("training.max_steps=2", "clustering.tissues=cohort", "clustering.bias_mm=null")
+QUICK = ("training.max_steps=2", "clustering.method=cohort", "clustering.bias_sigma_mm=null")
 GRID = Geometry((9, 8, 7), np.diag([1.5, 1.5, 2.0, 1.0]))
 
 

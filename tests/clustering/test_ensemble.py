@@ -31,7 +31,7 @@ from tests.support.scans import load_nifti, nifti_grid, write_nifti
 
 GRID = centred_grid()
 TINY = ["training.max_steps=12", "training.patch_size=24", "autoencoder.channels=4", "clustering.n_clusters=3",
-        "clustering.texture=0", "clustering.smoothness=0", "clustering.intensity_mm=0",
+        "clustering.texture=0", "clustering.mrf_weight=0", "clustering.intensity_sigma_mm=0",
         "training.ensemble=2"]  # fmt: skip
 
 
@@ -183,7 +183,7 @@ def test_the_mean_of_intervals_spreads_as_its_members_do():
 
 @pytest.mark.slow
 def test_tissues_of_a_scan_agree_on_intervals(scans):
-    config = load_config("smoke", ["training.max_steps=6", "clustering.bias_mm=null", "training.ensemble=2"])
+    config = load_config("smoke", ["training.max_steps=6", "clustering.bias_sigma_mm=null", "training.ensemble=2"])
     model = Model.fit(scans[:1], config, device="cpu")
     disagreement = model.segment(scans[0], disagreement=True, confidence=True).disagreement
     ensemble = model.clusters

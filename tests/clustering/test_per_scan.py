@@ -22,7 +22,7 @@ def smoothed(volume, sigma_mm):
 
 def after_smoothing(sd, noise, sigma_mm):
     volume = MetaTensor(torch.full((1, *SHAPE), float(sd)), affine=torch.diag(torch.tensor([*SPACING, 1.0])))
-    config = ClusteringConfig(n_clusters=3, tissues="scan", intensity_mm=sigma_mm)
+    config = ClusteringConfig(n_clusters=3, method="per_scan", intensity_sigma_mm=sigma_mm)
     return float(ScanTissues(config)._after_smoothing(volume, noise).as_tensor().mean())
 
 

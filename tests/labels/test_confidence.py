@@ -134,7 +134,7 @@ def test_labels_do_not_notice_and_unsure_ones_go(model):
     assert np.array_equal(plain.labels, full.labels)
     assert (full.confidence[plain.labels > 0] >= 80).all()  # at least about a third: the best of three
     assert (full.confidence[plain.labels == 0] == 0).all()
-    unsure = model.segment(scan, unsure=0.7)
+    unsure = model.segment(scan, min_confidence=0.7)
     assert unsure.confidence is None
     gone = (plain.labels > 0) & (full.confidence < 0.7 * ONE)
     assert 0 < gone.mean() < 0.5
@@ -184,7 +184,7 @@ def test_resume_notices_a_missing_fraction_and_another_threshold(written):
     assert main(again) == 0
     assert (out / "good000_fraction2.nii.gz").is_file()
     before = read_labels(out / "good000_seg.nii.gz")[0]
-    assert main([*again, "--unsure", "0.9"]) == 0
+    assert main([*again, "--min-confidence", "0.9"]) == 0
     after = read_labels(out / "good000_seg.nii.gz")[0]
     assert 0 < (after > 0).sum() < (before > 0).sum()
     volume = float(manifest(out)["good000"]["1 label 1 mm3"])
@@ -194,7 +194,7 @@ def test_resume_notices_a_missing_fraction_and_another_threshold(written):
 def test_a_threshold_that_is_no_probability_is_refused(written, capsys):
     _, words = written
     with pytest.raises(SystemExit):
-        main([*words, "--out", "nowhere", "--unsure", "60"])
+        main([*words, "--out", "nowhere", "--min-confidence", "60"])
     assert "expected a probability" in capsys.readouterr().err
 
 

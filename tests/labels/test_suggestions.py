@@ -33,22 +33,23 @@ def labels_of(*means):
 
 
 def test_ct_is_suggested_by_hounsfield_units_and_only_where_certain():
-    found = suggest_names(labels_of(-1000, -800, -90, 45, 700, -300, 200, None), modality="CT", tissues="cohort",
+    found = suggest_names(labels_of(-1000, -800, -90, 45, 700, -300, 200, None), modality="CT", method="cohort",
                           n_clusters=8)  # fmt: skip
     assert found == {1: "air", 2: "lung", 3: "fat", 4: "soft tissue", 5: "bone"}
 
 
 @pytest.mark.parametrize(
-    ("means", "modality", "tissues", "n_clusters"),
-    [((0.2, 0.5, 0.8), "MR", "cohort", 3), ((0.2, 0.5, 0.8), "MR", "scan", 4), ((0.2, 0.8), "MR", "scan", 3),
-     ((0.8, 0.5, 0.2), "MR", "scan", 3), ((0.2, 0.5, None), "MR", "scan", 3), ((0.2, 0.5, 0.8), "PT", "scan", 3)],
+    ("means", "modality", "method", "n_clusters"),
+    [((0.2, 0.5, 0.8), "MR", "cohort", 3), ((0.2, 0.5, 0.8), "MR", "per_scan", 4), ((0.2, 0.8), "MR", "per_scan", 3),
+     ((0.8, 0.5, 0.2), "MR", "per_scan", 3), ((0.2, 0.5, None), "MR", "per_scan", 3),
+     ((0.2, 0.5, 0.8), "PT", "per_scan", 3)],
 )  # fmt: skip
-def test_mr_is_not_suggested_unless_it_is_a_t1_brain(means, modality, tissues, n_clusters):
-    assert suggest_names(labels_of(*means), modality=modality, tissues=tissues, n_clusters=n_clusters) == {}
+def test_mr_is_not_suggested_unless_it_is_a_t1_brain(means, modality, method, n_clusters):
+    assert suggest_names(labels_of(*means), modality=modality, method=method, n_clusters=n_clusters) == {}
 
 
 def test_t1_brains_are_suggested():
-    found = suggest_names(labels_of(0.2, 0.5, 0.8), modality="MR", tissues="scan", n_clusters=3)
+    found = suggest_names(labels_of(0.2, 0.5, 0.8), modality="MR", method="per_scan", n_clusters=3)
     assert found == {1: "cerebrospinal fluid", 2: "grey matter", 3: "white matter"}
 
 
@@ -162,7 +163,7 @@ def test_a_picture_of_another_layout_is_left(tmp_path):
 
 def test_the_page_offers_names_and_suggestions(tmp_path):
     out = make_out(tmp_path / "out", 2, side=24, volumes=False)
-    facts = {"plan": {"modality": "CT"}, "config": {"clustering": {"tissues": "cohort", "n_clusters": 3}}}
+    facts = {"plan": {"modality": "CT"}, "config": {"clustering": {"method": "cohort", "n_clusters": 3}}}
     (out / "run.json").write_text(json.dumps(facts))
     described = LabelTable.default(3).replace(3, mean_intensity=700.0)
     (out / "model").mkdir()

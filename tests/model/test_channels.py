@@ -24,8 +24,8 @@ from tests.support.scans import write_nifti
 from tests.support.two_channel_cases import GRID, write_case
 
 TINY = ["training.max_steps=25", "training.patch_size=24", "autoencoder.channels=4", "clustering.n_clusters=3",
-        "clustering.max_samples=6000", "clustering.texture=0", "clustering.smoothness=0", "clustering.intensity_mm=0",
-        "clustering.shared_covariance=0.1"]  # fmt: skip
+        "clustering.max_samples=6000", "clustering.texture=0", "clustering.mrf_weight=0",
+        "clustering.intensity_sigma_mm=0", "clustering.covariance_shrinkage=0.1"]  # fmt: skip
 NAMED = ["channels.names=[T1w,FLAIR]"]
 
 
@@ -96,7 +96,7 @@ def test_confidence_fractions_leaves_and_anomaly_work_with_channels(cohort, mode
 @pytest.mark.slow
 def test_tissues_of_each_scan_are_those_of_the_first_channel(cohort):
     config = load_config(
-        "smoke", [*NAMED, "training.max_steps=10", "clustering.n_clusters=2", "clustering.bias_mm=null"]
+        "smoke", [*NAMED, "training.max_steps=10", "clustering.n_clusters=2", "clustering.bias_sigma_mm=null"]
     )
     image = stacked(cohort[0][0])
     labels = Model.fit([image], config, device="cpu").segment(image).labels

@@ -132,7 +132,7 @@ def test_a_damaged_picture_costs_only_itself(tmp_path, content):
 def test_a_run_keeps_examples_beside_the_page_and_none_in_the_model(tmp_path):
     scans, out, folder = write_cohort(tmp_path / "scans", 1), tmp_path / "out", tmp_path / "elsewhere"
     words = ["--config", "smoke", "--set", "training.max_steps=4", "--device", "cpu", "--workers", "0"]
-    words += ["--set", "training.check_steps=2"]
+    words += ["--set", "training.eval_interval=2"]
     assert main(["run", str(scans), "--out", str(out), "--model", str(folder), *words]) == 0
     (picture,) = (out / "report").glob("training-*.png")
     with Image.open(picture) as found:

@@ -51,7 +51,7 @@ def fresh():
 
 def test_training_lowers_the_loss(prepared):
     losses = []
-    config = TrainingConfig(max_steps=40, check_steps=10)
+    config = TrainingConfig(max_steps=40, eval_interval=10)
     record = train(fresh(), sampler(prepared), squared_error, config=config, on_step=lambda *a: losses.append(a[2]))
     assert len(losses) == record.n_steps == 40
     assert len(record.losses) == 4
@@ -60,7 +60,7 @@ def test_training_lowers_the_loss(prepared):
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(prepared, tmp_path):
-    config = TrainingConfig(max_steps=70, check_steps=10, patience_checks=50)
+    config = TrainingConfig(max_steps=70, eval_interval=10, patience=50)
     undisturbed = fresh()
     train(undisturbed, sampler(prepared), squared_error, config=config)
 
@@ -82,7 +82,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(prepared, tmp_path):
 
 
 def test_training_ends_early_when_nothing_improves(prepared):
-    config = TrainingConfig(max_steps=400, check_steps=5, patience_checks=2)
+    config = TrainingConfig(max_steps=400, eval_interval=5, patience=2)
 
     def constant(network, patches, _inside, _generator):
         return 0.0 * network(torch.cat([patches, patches], dim=1)).sum() + 1.0
@@ -178,7 +178,7 @@ def test_losses_are_told_step_by_step_and_kept_as_means(prepared):
     def given(network, _patches, _inside, _generator):
         return 0.0 * network.first.weight.sum() + next(values)
 
-    config = TrainingConfig(max_steps=3, check_steps=2)
+    config = TrainingConfig(max_steps=3, eval_interval=2)
     record = train(fresh(), sampler(prepared), given, config=config, on_step=lambda *a: told.append(a[2]))
     assert record.losses == (4.0,)
     assert told == [3.0, 5.0, 8.0]

@@ -15,7 +15,7 @@ from monai.transforms.spatial.array import Rotate90
 from medseg import ConfigError, InputError, Model, load_config, network_input
 from medseg.cli.main import main
 from medseg.model.segment import anomaly_of
-from medseg.preprocessing.pre_transforms import OwnTransforms
+from medseg.preprocessing.pre_transforms import PreTransforms
 from sample_data.phantom import phantom
 from sample_data.report_folder import small_grid
 from tests.support.scans import write_nifti
@@ -34,7 +34,7 @@ def smoothed(image):
 
 @pytest.fixture(scope="module")
 def hooked():
-    return Model.fit([scan(0), scan(1)], CONFIG, before=[SMOOTH], device="cpu")
+    return Model.fit([scan(0), scan(1)], CONFIG, pre_transforms=[SMOOTH], device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -61,23 +61,25 @@ def test_the_same_as_transforming_every_scan_by_hand(hooked):
 
 
 def test_a_loaded_model_asks_for_them(hooked, folder):
-    assert json.loads((folder / "model.json").read_text())["own_transforms"] == ["GaussianSmooth"]
+    assert json.loads((folder / "model.json").read_text())["pre_transforms"] == ["GaussianSmooth"]
     loaded = Model.load(folder, device="cpu")
     for use in (loaded.segment, lambda image: anomaly_of(loaded, image), lambda image: network_input(loaded, image)):
-        with pytest.raises(ConfigError, match=r"expected GaussianSmooth, found none; load it.*before=\[\.\.\.\]"):
+        with pytest.raises(
+            ConfigError, match=r"expected GaussianSmooth, found none; load it.*pre_transforms=\[\.\.\.\]"
+        ):
             use(scan(2))
-    whole = Model.load(folder, device="cpu", before=[GaussianSmooth(sigma=1.0)])
+    whole = Model.load(folder, device="cpu", pre_transforms=[GaussianSmooth(sigma=1.0)])
     assert np.array_equal(whole.segment(scan(2)).labels, hooked.segment(scan(2)).labels)
     assert whole.fingerprint == loaded.fingerprint == hooked.fingerprint
 
 
 def test_others_than_it_was_fitted_with_are_refused(folder, model_folder):
     with pytest.raises(ConfigError, match="found MedianSmooth, expected GaussianSmooth"):
-        Model.load(folder, before=[MedianSmooth()])
+        Model.load(folder, pre_transforms=[MedianSmooth()])
     with pytest.raises(ConfigError, match="found GaussianSmooth, GaussianSmooth, expected GaussianSmooth"):
-        Model.load(folder, before=[SMOOTH, SMOOTH])
+        Model.load(folder, pre_transforms=[SMOOTH, SMOOTH])
     with pytest.raises(ConfigError, match="found GaussianSmooth, expected none"):
-        Model.load(model_folder, before=[SMOOTH])
+        Model.load(model_folder, pre_transforms=[SMOOTH])
 
 
 @pytest.mark.parametrize("command", ["segment", "run"])
@@ -100,7 +102,7 @@ def test_arrays_and_functions_will_do():
     def halved(image):
         return np.asarray(image) / 2
 
-    own = OwnTransforms.of([halved, Compose([ScaleIntensity(0, 4)])])
+    own = PreTransforms.of([halved, Compose([ScaleIntensity(0, 4)])])
     assert own.names == ("halved", "Compose")
     image = scan()
     found = own(image)
@@ -120,7 +122,7 @@ def test_arrays_and_functions_will_do():
 )
 def test_a_transform_that_leaves_the_grid_is_refused(transform, said):
     with pytest.raises(ConfigError, match=said):
-        Model.fit([scan()], CONFIG, before=[transform], device="cpu")
+        Model.fit([scan()], CONFIG, pre_transforms=[transform], device="cpu")
 
 
 def test_values_that_are_not_finite_cost_their_scan():
@@ -131,7 +133,7 @@ def test_values_that_are_not_finite_cost_their_scan():
 
     refused = []
     watch = Watch(on_refused=lambda _scan, error: refused.append(error))
-    own = OwnTransforms.of([broken])
+    own = PreTransforms.of([broken])
     model = Model.of(fit_model([scan(0), scan(1)], CONFIG, reading=Reading(own=own), watch=watch, device="cpu"))
     assert len(model.fingerprints) == 1
     assert [error.code for error in refused] == ["own_transform"]

@@ -102,7 +102,7 @@ def test_no_shading_is_found_where_there_is_none():
 def test_contrast_units_do_not_depend_on_the_scale(scale):
     labels, _, voxels = shaded()
     prepared = Prepared(image_of(voxels * scale), image_of(np.ones(SHAPE)))
-    z = to_contrast_units(prepared, n_tissues=3, bias_mm=20.0).image[0].numpy()
+    z = to_contrast_units(prepared, n_tissues=3, bias_sigma_mm=20.0).image[0].numpy()
     assert np.median(z[labels == 1]) == pytest.approx(0, abs=0.1)
     assert np.median(z[labels == 2]) == pytest.approx(1, abs=0.1)
 
@@ -126,7 +126,7 @@ def test_borders_lie_half_way_between_pure_tissues():
 
 def test_mixture_equals_scikit_learn():
     rows = np.r_[RNG.normal(0, 1, (3000, 3)), RNG.normal(4, 1.5, (2000, 3)) * (1, 2, 1)]
-    found = Mixture.fit(rows, 2, shared_covariance=0.0, seed=0)
+    found = Mixture.fit(rows, 2, covariance_shrinkage=0.0, seed=0)
     other = GaussianMixture(2, random_state=0, tol=1e-7, max_iter=500).fit(rows)
     order = np.argsort(other.means_[:, 0])
     assert np.allclose(found.means, other.means_[order], atol=0.05)
