@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
 from medseg.clustering.ct_cohort import CtCohort
@@ -28,15 +27,8 @@ class Clusters(Protocol):
     def tree(self) -> LeafTree | None:
         """The tree that the labels are a cut of; None for tissues of each scan, over which one is grown later."""
 
-    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
-        """(K, I, J, K) scores on the working grid; the best one is the label.
-
-        Args:
-            normalised: what `normalise` makes of `prepared`, when it is there already.
-        """
-
-    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Evidence:
-        """The scores, and what they say of probabilities and fractions."""
+    def evidence(self, network: Autoencoder, prepared: Prepared) -> Evidence:
+        """Scores on the working grid, and what they say of probabilities and fractions."""
 
     def tensors(self) -> dict[str, Tensor]:
         """What is saved; `load_clusters` reads it."""

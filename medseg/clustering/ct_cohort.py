@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.data.meta_tensor import MetaTensor
 from scipy.special import ndtr
 from torch import Tensor
 
@@ -101,11 +100,7 @@ class CtCohort:
         found = cls(config, window_hu, tissues, leaf_tree, leaves, group_leaf, features)
         return found._measured(prepared, scans, regions)
 
-    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
-        """(K, I, J, K) posteriors, continued a little beyond the foreground."""
-        return self.evidence(network, prepared, normalised).scores
-
-    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Posteriors:  # noqa: ARG002
+    def evidence(self, network: Autoencoder, prepared: Prepared) -> Posteriors:
         """The posteriors of the leaves, and their sums over the labels of the fit."""
         scan = _Scan.of(network, prepared, self.config, self.window_hu)
         leaves = self._leaf_posteriors(scan, scan.soft_regions(network, prepared, self.tissues))

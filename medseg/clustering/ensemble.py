@@ -92,40 +92,27 @@ class Ensemble:
 
     @classmethod
     def fit(
-        cls,
-        parts: Sequence[tuple[Autoencoder, Clusters]],
-        prepared: Sequence[Prepared],
-        normalised: Sequence[Prepared],
-        n_labels: int,
+        cls, parts: Sequence[tuple[Autoencoder, Clusters]], prepared: Sequence[Prepared], n_labels: int
     ) -> Ensemble:
-        """Match the labels of the members on the training scans.
-
-        Args:
-            prepared: the scans on the working grid.
-            normalised: the same as the networks see them.
-        """
+        """Match the labels of the members on the training scans."""
         overlaps = np.zeros((len(parts), n_labels, n_labels))
         # Tissues of a scan ascend in intensity, in every member.
         is_ordered = isinstance(parts[0][1], ScanTissues)
-        for item, seen in zip(prepared, normalised, strict=True) if not is_ordered else ():
+        for item in prepared if not is_ordered else ():
             inside = item.foreground.as_tensor()[0] > 0
-            labels = [_best(clusters.scores(network, item, seen))[inside].long() for network, clusters in parts]
+            labels = [_best(clusters.evidence(network, item).scores)[inside].long() for network, clusters in parts]
             pairs = [torch.bincount(labels[0] * n_labels + label, minlength=n_labels**2) for label in labels]
             overlaps += torch.stack(pairs).view(overlaps.shape).cpu().numpy()
         orders = [range(n_labels) if is_ordered else linear_sum_assignment(-table)[1] for table in overlaps]
         return cls(tuple(Member(*part, tuple(map(int, order))) for part, order in zip(parts, orders, strict=True)))
 
-    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
-        """(K, I, J, K) scores of the consensus."""
-        return self.evidence(network, prepared, normalised).scores
-
-    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Consensus:  # noqa: ARG002
+    def evidence(self, network: Autoencoder, prepared: Prepared) -> Consensus:  # noqa: ARG002
         """The mean of the members' evidence, and where their labels differ from its labels."""
         votes: list[Tensor] = []
 
         def found() -> Iterator[Evidence]:
             for member in self.members:
-                evidence = member.clusters.evidence(member.network, prepared, normalised)
+                evidence = member.clusters.evidence(member.network, prepared)
                 votes.append(_best(_reordered(evidence, member.order).scores))
                 yield _reordered(evidence, member.order)
 

@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
 from medseg.clustering.mixture import Features, Mixture
@@ -89,11 +88,7 @@ class MrCohort:
         tree = LeafTree(parents[:MOST_LEAVES], whole.label_means(MOST_LEAVES), masses)
         return cls(config, mixture, leaf_of, tree)
 
-    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
-        """(K, I, J, K) posteriors, continued a little beyond the foreground."""
-        return self.evidence(network, prepared, normalised).scores
-
-    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Posteriors:  # noqa: ARG002
+    def evidence(self, network: Autoencoder, prepared: Prepared) -> Posteriors:
         """The posteriors of the leaves, and their sums over the labels of the fit."""
         rows = features_of(network, prepared, self.config)
         inside = arrays(prepared)[1]

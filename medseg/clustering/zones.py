@@ -111,11 +111,7 @@ class CohortTissues:
         spacing = Geometry.of(prepared.image).spacing_mm
         return composition(posteriors, arrays(prepared)[1], self.config.surroundings_sigma_mm, spacing)
 
-    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
-        """(K, I, J, K) posteriors, continued a little beyond the foreground; half precision, as K of them are kept."""
-        return self.evidence(network, prepared, normalised).scores
-
-    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Posteriors:  # noqa: ARG002
+    def evidence(self, network: Autoencoder, prepared: Prepared) -> Posteriors:
         """The posteriors and the features that they come from."""
         rows = _features(network, prepared, self.config, self.filters, self.textures)
         return Posteriors(self._scores_of(rows, prepared), lambda: rows)

@@ -21,26 +21,16 @@ from medseg.spatial.geometry import Geometry
 
 
 def describe_labels(
-    config: Config,
-    plan: Plan,
-    network: Autoencoder,
-    clusters: Clusters,
-    prepared: Sequence[Prepared],
-    normalised: Sequence[Prepared],
+    config: Config, plan: Plan, network: Autoencoder, clusters: Clusters, prepared: Sequence[Prepared]
 ) -> tuple[LabelScheme, QualityReference]:
-    """Each label's mean intensity and median volume, the tree over the labels, and what is usual in these scans.
-
-    Args:
-        prepared: the training scans on the working grid.
-        normalised: the same as the network sees them.
-    """
+    """Each label's mean intensity and median volume, the tree over the labels, and what is usual in these scans."""
     chosen, seed, n_labels = config.clustering, config.training.seed, config.clustering.n_clusters
     volumes, totals, counts = [], torch.zeros(n_labels), torch.zeros(n_labels)
     samples, measures = [], []
-    for item, seen in zip(prepared, normalised, strict=True):
-        evidence = clusters.evidence(network, item, seen)
+    for item in prepared:
+        evidence = clusters.evidence(network, item)
         scores = evidence.scores
-        measures.append(measure(network, item, seen, evidence))
+        measures.append(measure(network, item, evidence))
         best = scores.as_tensor().argmax(dim=0)
         if clusters.tree is None:
             description = Description.of(evidence, item, chosen.surroundings_sigma_mm)

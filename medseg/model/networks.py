@@ -17,11 +17,11 @@ from medseg.preprocessing.prepare import Prepared, channels_of
 
 
 def new_network(
-    config: Config, plan: Plan, normalised: Sequence[Prepared], noise: float | Sequence[float]
+    config: Config, plan: Plan, prepared: Sequence[Prepared], noise: float | Sequence[float]
 ) -> Autoencoder:
     """An untrained network that starts from the cohort's intensities."""
     network = Autoencoder(config.autoencoder, plan.channels, config.channels.n_channels, context_of(config, plan))
-    k, intensities = config.autoencoder.n_components, sample_intensities(normalised)
+    k, intensities = config.autoencoder.n_components, sample_intensities(prepared)
     start = None if network.n_inputs == 1 else (lambda rows: spread_centres(rows, k))
     network.start_from(intensities, noise, start)
     if isinstance(network.context, ContextEncoder):
@@ -41,13 +41,14 @@ def sample_intensities(prepared: Sequence[Prepared], n_values: int = 200_000) ->
     """(V,) foreground intensities, (V, C) of several channels; the same number of every scan."""
     parts = []
     for item in prepared:
-        values = item.image.as_tensor()[:, item.foreground.as_tensor()[0] > 0].T
+        values = item.network_image.as_tensor()[:, item.foreground.as_tensor()[0] > 0].T
         parts.append(values[:: max(1, len(values) * len(prepared) // n_values)])
     rows = torch.cat(parts)
     return rows[:, 0] if rows.shape[1] == 1 else rows
 
 
-def noise_of(normalised: Sequence[Prepared]) -> float | list[float]:
+def noise_of(prepared: Sequence[Prepared]) -> float | list[float]:
     """Median white noise of the scans, in each channel."""
-    found = np.median([[white_noise(x, item.foreground) for x in channels_of(item.image)] for item in normalised], 0)
+    levels = [[white_noise(x, item.foreground) for x in channels_of(item.network_image)] for item in prepared]
+    found = np.median(levels, axis=0)
     return float(found[0]) if len(found) == 1 else [float(noise) for noise in found]

@@ -10,13 +10,12 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.clustering.ensemble import Consensus, disagreement_on
-from medseg.clustering.per_scan import normalise
 from medseg.labels.cleanup import clean
 from medseg.labels.confidence import ONE, Fractions, coarse_confidence, confidence_on
 from medseg.labels.description import describe
 from medseg.model.segmentation import LabelArray, Segmentation
 from medseg.model.state import ModelState
-from medseg.preprocessing.prepare import Prepared, check_channels
+from medseg.preprocessing.prepare import check_channels
 from medseg.quality.anomaly import anomaly
 from medseg.quality.metrics import measure
 from medseg.spatial.chunks import filled_slabs
@@ -60,17 +59,16 @@ def segment(  # noqa: PLR0913, one flag for each output that can be asked for
     scheme, clustering = model.scheme, model.config.clustering
     image = model.own(image)
     foreground = model.plan.foreground_of(image, mask)
-    prepared = model.plan.prepare(image, foreground)
+    prepared = model.prepare(image, foreground)
     inside = (foreground.as_tensor()[0] > 0).cpu().numpy()
     planes = middle_planes(prepared.image)
     del foreground  # four bytes a voxel, of a scan that may have hundreds of millions
     geometry, tree = Geometry.of(image), scheme.hierarchy if finest or scheme.is_divided else None
-    normalised = normalise(prepared, clustering)
-    seen = model.clusters.evidence(model.network, prepared, normalised)
+    seen = model.clusters.evidence(model.network, prepared)
     description = describe(seen, prepared, clustering.surroundings_sigma_mm) if tree else None
     with ThreadPoolExecutor(max_workers=1) as pool:  # measuring leaves a core idle
-        measured = pool.submit(measure, model.network, prepared, normalised, seen)
-        del prepared, normalised
+        measured = pool.submit(measure, model.network, prepared, seen)
+        del prepared
         labels = _fitted_labels(model, geometry, seen.scores, inside)
         differ = disagreement_on(geometry, seen, labels) if disagreement and isinstance(seen, Consensus) else None
         shares = Fractions(geometry, seen, inside, scheme.groups) if fractions else None
@@ -125,10 +123,10 @@ def anomaly_of(model: ModelState, image: MetaTensor, mask: MetaTensor | None = N
     """
     image = model.own(image)
     foreground = model.plan.foreground_of(image, mask)
-    normalised = normalise(model.plan.prepare(image, foreground), model.config.clustering)
+    prepared = model.prepare(image, foreground)
     # What shines beyond the range of intensities is cut off for labels; here it is just what is looked for.
-    beyond = model.plan.prepare(image, foreground, clip=False).image.as_tensor().clamp_min(1)
-    bright = MetaTensor(normalised.image.as_tensor() * beyond, affine=normalised.image.affine)
-    found = anomaly(model.network, Prepared(bright, normalised.foreground))
-    native = resample(continued(found, normalised.foreground), Geometry.of(image)).as_tensor()
+    beyond = model.plan.to_working_grid(image, foreground, clip=False)[0].as_tensor().clamp_min(1)
+    bright = MetaTensor(prepared.network_image.as_tensor() * beyond, affine=prepared.image.affine)
+    found = anomaly(model.network, prepared._replace(network_image=bright))
+    native = resample(continued(found, prepared.foreground), Geometry.of(image)).as_tensor()
     return MetaTensor(native * (foreground.as_tensor() > 0), affine=image.affine)

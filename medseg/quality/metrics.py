@@ -13,6 +13,7 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 import torch
+from monai.data.meta_tensor import MetaTensor
 from scipy import ndimage
 from torch.nn import functional
 
@@ -46,14 +47,8 @@ _LINES_MM = 3.0
 """Distance of the lines along which it is measured."""
 
 
-def measure(network: Autoencoder, prepared: Prepared, normalised: Prepared, evidence: Evidence) -> dict[str, float]:
-    """Every measure that this scan has, by its name in `quality`.
-
-    Args:
-        prepared: the scan on the working grid, 0 and 1 at the ends of its range.
-        normalised: the same as the network sees it.
-        evidence: what is known of its labels.
-    """
+def measure(network: Autoencoder, prepared: Prepared, evidence: Evidence) -> dict[str, float]:
+    """Every measure that this scan has, by its name in `quality`."""
     scores = evidence.scores
     inside = prepared.foreground.as_tensor()[0].cpu().numpy() > 0
     step = max(1, ceil((inside.size / COARSE_VOXELS) ** (1 / 3)))
@@ -69,11 +64,11 @@ def measure(network: Autoencoder, prepared: Prepared, normalised: Prepared, evid
         found |= _of_labels(labels[sampled], values[sampled], depth, scores.shape[0])
         found |= _below_surfaces(prepared.image.as_tensor()[0].cpu().numpy(), inside, Geometry.of(prepared.image))
         found["unsure voxels"] = _unsure_share(evidence, sampled, step)
-    first = Prepared(channels_of(normalised.image)[0], normalised.foreground)
-    span, noise = max(_span(first), 1e-6), white_noise(*first)
+    seen = channels_of(prepared.network_image)[0]
+    span, noise = max(_span(seen, prepared.foreground), 1e-6), white_noise(seen, prepared.foreground)
     found["noise"] = noise / span
-    found["edges"] = edge_strength(first, noise) / span
-    found["reconstruction error"] = reconstruction_error(network, normalised)
+    found["edges"] = edge_strength(seen, prepared.foreground, noise) / span
+    found["reconstruction error"] = reconstruction_error(network, prepared)
     return found
 
 
@@ -156,20 +151,20 @@ def _unsure_share(evidence: Evidence, sampled: npt.NDArray[np.bool_], step: int)
     return float((best[sampled] < UNSURE).mean())
 
 
-def _span(prepared: Prepared) -> float:
+def _span(image: MetaTensor, foreground: MetaTensor) -> float:
     """Difference of the percentiles 5 and 95 inside the foreground, from a sample."""
-    values = prepared.image.as_tensor().cpu().numpy()[prepared.foreground.as_tensor().cpu().numpy() > 0]
+    values = image.as_tensor().cpu().numpy()[foreground.as_tensor().cpu().numpy() > 0]
     low, high = np.percentile(values[:: max(1, values.size // COARSE_VOXELS)], (5, 95))
     return float(high - low)
 
 
-def edge_strength(prepared: Prepared, noise: float) -> float:
-    """Root mean square difference of neighbours inside the foreground that white `noise` does not explain."""
-    image, inside = prepared.image.as_tensor()[0], prepared.foreground.as_tensor()[0] > 0
+def edge_strength(image: MetaTensor, foreground: MetaTensor, noise: float) -> float:
+    """Root mean square difference of a (1, I, J, K) image's neighbours inside that white `noise` does not explain."""
+    voxels, inside = image.as_tensor()[0], foreground.as_tensor()[0] > 0
     squares, count = 0.0, 0
     for axis in range(3):
         planes = (slice(None),) * ((axis + 1) % 3) + (slice(_EVERY_PLANE // 2, None, _EVERY_PLANE),)
-        values, kept = image[planes], inside[planes]
+        values, kept = voxels[planes], inside[planes]
         n = values.shape[axis]
         both = kept.narrow(axis, 0, n - 1) & kept.narrow(axis, 1, n - 1)
         squares += float((values.diff(dim=axis)[both] ** 2).sum())
@@ -178,15 +173,15 @@ def edge_strength(prepared: Prepared, noise: float) -> float:
 
 
 @torch.no_grad()
-def reconstruction_error(network: Autoencoder, normalised: Prepared, *, seed: int = 0) -> float:
+def reconstruction_error(network: Autoencoder, prepared: Prepared, *, seed: int = 0) -> float:
     """Mean negative log likelihood of voxels given their surroundings, in nats, on patches spread over the scan."""
     device = next(network.parameters()).device
-    both = torch.cat([normalised.image.as_tensor(), normalised.foreground.as_tensor()])
+    both = torch.cat([prepared.network_image.as_tensor(), prepared.foreground.as_tensor()])
     both = functional.pad(both, [p for n in reversed(both.shape[1:]) for p in (0, max(0, _PATCH - n))])
-    where = np.flatnonzero(normalised.foreground.as_tensor()[0].cpu().numpy())
+    where = np.flatnonzero(prepared.foreground.as_tensor()[0].cpu().numpy())
     n_patches = int(np.clip(_PATCH_SHARE * both[0].numel() / _PATCH**3, 2, _MAX_PATCHES))
     chosen = np.random.default_rng(seed).choice(where, n_patches)
-    centres = np.stack(np.unravel_index(chosen, normalised.image.shape[1:]), axis=1)
+    centres = np.stack(np.unravel_index(chosen, prepared.network_image.shape[1:]), axis=1)
     starts = np.clip(centres - _PATCH // 2, 0, np.asarray(both.shape[1:]) - _PATCH).tolist()
     places = [(slice(None), *(slice(s, s + _PATCH) for s in start)) for start in starts]
     patches = torch.stack([both[place] for place in places]).to(device)

@@ -52,11 +52,11 @@ class Mirror(NamedTuple):
     correlation: float
 
 
-def find_mirror(normalised: Prepared) -> Mirror:
+def find_mirror(prepared: Prepared) -> Mirror:
     """The reflection, roughly left to right, that the scan correlates best with, its outline included."""
-    grid = Geometry.of(normalised.image)
+    grid = Geometry.of(prepared.network_image)
     coarse = grid.lattice([max(1, round(_PLANE_MM / spacing)) for spacing in grid.spacing_mm])
-    parts = resample(MetaTensor(_smooth(normalised, _PLANE_SIGMA_MM), affine=torch.tensor(grid.affine)), coarse)
+    parts = resample(MetaTensor(_smooth(prepared, _PLANE_SIGMA_MM), affine=torch.tensor(grid.affine)), coarse)
     centre = coarse.to_world(np.argwhere(parts.as_tensor()[-1].numpy() > 0.5)).mean(axis=0)
     standard = _standardised(parts.as_tensor()[:-1])
 
@@ -78,27 +78,27 @@ def find_mirror(normalised: Prepared) -> Mirror:
     return Mirror(affine, float((own * other).mean()))
 
 
-def asymmetry(normalised: Prepared) -> MetaTensor | None:
+def asymmetry(prepared: Prepared) -> MetaTensor | None:
     """(C, I, J, K) how far each voxel is from everything within `TOLERANCE_MM` of its mirrored place.
 
     In robust standard deviations of the difference between the halves, channel by channel; 0 where the mirrored place
     lies outside the foreground. None for a scan that is not symmetric.
     """
-    mirror = find_mirror(normalised)
+    mirror = find_mirror(prepared)
     if mirror.correlation < LEAST_CORRELATION:
         return None
-    grid = Geometry.of(normalised.image)
-    smooth = _smooth(normalised, SMOOTH_MM)
+    grid = Geometry.of(prepared.network_image)
+    smooth = _smooth(prepared, SMOOTH_MM)
     mirrored = _mirrored(MetaTensor(smooth, affine=torch.tensor(grid.affine)), mirror.affine, grid)
     is_known = mirrored[-1:] > 0.5
-    inside = normalised.foreground.as_tensor() > 0
+    inside = prepared.foreground.as_tensor() > 0
     found = []
     for own, other in zip(_ratio(smooth)[:, None], _ratio(mirrored)[:, None], strict=True):
         low, high = _range(other, is_known, grid.spacing_mm)
         beyond = torch.maximum(own - high, low - own).clamp_min(0)
         _, spread = median_and_spread((own - other)[inside & is_known].numpy())
         found.append(torch.where(inside & torch.isfinite(beyond), beyond, 0.0) / max(spread, 1e-6))
-    return MetaTensor(torch.cat(found), affine=normalised.image.affine)
+    return MetaTensor(torch.cat(found), affine=prepared.network_image.affine)
 
 
 def _mirrored(parts: MetaTensor, affine: FloatArray, grid: Geometry) -> torch.Tensor:
@@ -120,13 +120,13 @@ def _reflection(plane: FloatArray, centre_mm: FloatArray) -> FloatArray:
     return reflection
 
 
-def _smooth(normalised: Prepared, sigma_mm: float) -> torch.Tensor:
+def _smooth(prepared: Prepared, sigma_mm: float) -> torch.Tensor:
     """(C + 1, I, J, K): the smoothed channels inside the foreground and the smoothed foreground."""
-    grid = Geometry.of(normalised.image)
-    inside = normalised.foreground.as_tensor().float()
-    parts = torch.cat([normalised.image.as_tensor() * inside, inside])
+    grid = Geometry.of(prepared.network_image)
+    inside = prepared.foreground.as_tensor().float()
+    parts = torch.cat([prepared.network_image.as_tensor() * inside, inside])
     sigma = [sigma_mm / spacing for spacing in grid.spacing_mm]
-    return resample(MetaTensor(parts, affine=normalised.image.affine), grid, sigma=sigma).as_tensor()
+    return resample(MetaTensor(parts, affine=prepared.network_image.affine), grid, sigma=sigma).as_tensor()
 
 
 def _ratio(parts: torch.Tensor) -> torch.Tensor:

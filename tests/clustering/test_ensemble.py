@@ -15,7 +15,6 @@ from monai.data.meta_tensor import MetaTensor
 from medseg import Model, load_config
 from medseg.cli.main import main
 from medseg.clustering.ensemble import Consensus, Ensemble, Member, disagreement_on
-from medseg.clustering.per_scan import normalise
 from medseg.clustering.posteriors import Evidence, Intervals, Posteriors
 from medseg.config import Config
 from medseg.errors import ConfigError, ModelError
@@ -53,10 +52,7 @@ class Saying:
     says: Callable[[Autoencoder, Prepared], Evidence]
     tree: None = None
 
-    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
-        return self.says(network, prepared).scores
-
-    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Evidence:
+    def evidence(self, network: Autoencoder, prepared: Prepared) -> Evidence:
         return self.says(network, prepared)
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -75,14 +71,14 @@ def turned(member: Member, order: tuple[int, ...]) -> tuple[Autoencoder, Saying]
 
 
 def prepared_of(model: Model, scan: MetaTensor):
-    return model.plan.prepare(scan, model.plan.foreground_of(scan))
+    return model.prepare(scan, model.plan.foreground_of(scan))
 
 
 def test_labels_of_the_members_are_matched(model, scans):
     first = model.clusters.members[0]
     parts = [(first.network, first.clusters), turned(first, (2, 0, 1))]
     prepared = [prepared_of(model, scan) for scan in scans]
-    matched = Ensemble.fit(parts, prepared, prepared, 3)
+    matched = Ensemble.fit(parts, prepared, 3)
     assert matched.members[0].order == (0, 1, 2)
     assert matched.members[1].order == (1, 2, 0)
     evidence = matched.evidence(first.network, prepared[0])
@@ -174,7 +170,7 @@ def test_the_mean_of_intervals_spreads_as_its_members_do():
 
     network = Autoencoder(load_config("smoke").autoencoder, 4)
     ensemble = Ensemble((member(0.2, 0.3, 1.0), member(0.6, 0.1, 2.0)))
-    mean = ensemble.evidence(network, Prepared(everywhere(0.0), everywhere(1.0))).mean
+    mean = ensemble.evidence(network, Prepared(everywhere(0.0), everywhere(1.0), everywhere(0.0))).mean
     assert isinstance(mean, Intervals)
     assert mean.intensity.as_tensor().unique().item() == pytest.approx(0.4)
     assert mean.sd.as_tensor().unique().item() == pytest.approx((0.05 + 0.04) ** 0.5)  # within and between
@@ -190,10 +186,9 @@ def test_tissues_of_a_scan_agree_on_intervals(scans):
     assert isinstance(ensemble, Ensemble)
     assert [member.order for member in ensemble.members] == [(0, 1, 2)] * 2
     prepared = prepared_of(model, scans[0])
-    seen = normalise(prepared, config.clustering)
-    evidence = [member.clusters.evidence(member.network, prepared, seen) for member in ensemble.members]
+    evidence = [member.clusters.evidence(member.network, prepared) for member in ensemble.members]
     parts = [part for part in evidence if isinstance(part, Intervals)]
-    mean = ensemble.evidence(model.network, prepared, seen).mean
+    mean = ensemble.evidence(model.network, prepared).mean
     assert isinstance(mean, Intervals)
     u = [part.intensity.as_tensor() for part in parts]
     assert torch.allclose(mean.intensity.as_tensor(), (u[0] + u[1]) / 2, atol=1e-6)

@@ -95,13 +95,13 @@ def test_what_noise_explains_is_no_edge():
     noise[0] = torch.from_numpy(5 * np.random.default_rng(0).standard_normal(tuple(image.shape[1:])))
     everywhere = image.clone()
     everywhere[:] = 1
-    assert edge_strength(Prepared(noise, everywhere), 5.0) < 1.0
+    assert edge_strength(noise, everywhere, 5.0) < 1.0
     step = image.clone()
     step[:] = 0
     step[0, 20:] = 10
     n_pairs = step.shape[1] - 1
     expected = (100 / n_pairs / 3) ** 0.5  # one of the pairs along one of three axes differs by 10
-    assert edge_strength(Prepared(step, everywhere), 0.0) == pytest.approx(expected, rel=0.05)
+    assert edge_strength(step, everywhere, 0.0) == pytest.approx(expected, rel=0.05)
 
 
 def test_good_scans_pass_and_faults_are_flagged(cohort_model):
@@ -131,10 +131,11 @@ def test_a_scan_smaller_than_a_patch_is_measured(cohort_model):
     image = person(3)
     small = type(image)(image.as_tensor()[:, 10:28, 10:30, 12:26].clone(), affine=image.affine)
     foreground = type(image)(torch.ones(small.shape), affine=image.affine)
-    prepared = Prepared(type(image)(small.as_tensor() / 1000, affine=image.affine), foreground)
+    scaled = type(image)(small.as_tensor() / 1000, affine=image.affine)
+    prepared = Prepared(scaled, foreground, scaled)
     assert np.isfinite(reconstruction_error(cohort_model.network, prepared))
-    evidence = cohort_model.clusters.evidence(cohort_model.network, prepared, prepared)
-    values = measure(cohort_model.network, prepared, prepared, evidence)
+    evidence = cohort_model.clusters.evidence(cohort_model.network, prepared)
+    values = measure(cohort_model.network, prepared, evidence)
     assert 0 <= values["unsure voxels"] <= 1
     assert all(np.isfinite(value) for value in values.values())
 
@@ -142,8 +143,8 @@ def test_a_scan_smaller_than_a_patch_is_measured(cohort_model):
 def below_surfaces(network, values, inside, affine):
     """Brightness below the surfaces along each axis, by its name."""
     image, foreground = (MetaTensor(torch.from_numpy(x[None]).float(), affine=affine) for x in (values, inside))
-    prepared = Prepared(image, foreground)
-    found = measure(network, prepared, prepared, Posteriors(foreground, lambda: np.zeros((1, 1))))
+    prepared = Prepared(image, foreground, image)
+    found = measure(network, prepared, Posteriors(foreground, lambda: np.zeros((1, 1))))
     return {name: value for name, value in found.items() if name.startswith("brightness below the surface")}
 
 

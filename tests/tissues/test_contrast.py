@@ -101,8 +101,9 @@ def test_no_shading_is_found_where_there_is_none():
 @pytest.mark.parametrize("scale", [0.01, 1.0, 50.0])
 def test_contrast_units_do_not_depend_on_the_scale(scale):
     labels, _, voxels = shaded()
-    prepared = Prepared(image_of(voxels * scale), image_of(np.ones(SHAPE)))
-    z = to_contrast_units(prepared, n_tissues=3, bias_sigma_mm=20.0).image[0].numpy()
+    z = to_contrast_units(image_of(voxels * scale), image_of(np.ones(SHAPE)), n_tissues=3, bias_sigma_mm=20.0)[
+        0
+    ].numpy()
     assert np.median(z[labels == 1]) == pytest.approx(0, abs=0.1)
     assert np.median(z[labels == 2]) == pytest.approx(1, abs=0.1)
 
@@ -185,7 +186,7 @@ def test_texture_tells_regions_of_one_mean_and_variance_apart():
     fine = RNG.standard_normal(SHAPE)
     coarse = ndimage.gaussian_filter(RNG.standard_normal(SHAPE), 2)
     image = np.where(labels == 0, fine / fine.std(), coarse / coarse.std())
-    prepared = Prepared(image_of(image, 1.0), image_of(np.ones(SHAPE), 1.0))
+    prepared = Prepared(image_of(image, 1.0), image_of(np.ones(SHAPE), 1.0), image_of(image, 1.0))
     filters = learn_filters([prepared], seed=0)
     assert np.allclose(filters.reshape(10, 27) @ filters.reshape(10, 27).T, np.eye(10), atol=1e-6)
     rows = log_energies(prepared, filters, 2.0)
