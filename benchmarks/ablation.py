@@ -15,7 +15,7 @@ from benchmarks import ours, plain
 from benchmarks.scoring import Row
 from benchmarks.sets import Part
 from medseg.clustering.per_scan import ScanTissues
-from medseg.clustering.posteriors import Intervals
+from medseg.clustering.posteriors import IntervalPosteriors
 from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.tiled_inference import embed
@@ -35,11 +35,11 @@ class Tissues:
     def tree(self) -> None:
         """As `ScanTissues`."""
 
-    def evidence(self, network: Autoencoder, prepared: Prepared) -> Intervals:
+    def posteriors(self, network: Autoencoder, prepared: Prepared) -> IntervalPosteriors:
         """The intervals, of an intensity taken to be free of noise."""
         mean = self.denoise(network, prepared)
         noise_free = MetaTensor(torch.zeros_like(mean.as_tensor()), affine=mean.affine)
-        return ScanTissues(self.config).evidence_of(mean, prepared.foreground, noise_free)
+        return ScanTissues(self.config).posteriors_of(mean, prepared.foreground, noise_free)
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing is learned but the network."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from medseg.clustering.ct_cohort import CtCohort
 from medseg.clustering.mr_cohort import MrCohort
 from medseg.clustering.per_scan import ScanTissues
-from medseg.clustering.posteriors import Evidence
+from medseg.clustering.posteriors import Posteriors
 from medseg.clustering.tree import LeafTree
 from medseg.clustering.zones import CohortTissues
 from medseg.config import ClusteringConfig
@@ -27,7 +27,7 @@ class Clusters(Protocol):
     def tree(self) -> LeafTree | None:
         """The tree that the labels are a cut of; None for tissues of each scan, over which one is grown later."""
 
-    def evidence(self, network: Autoencoder, prepared: Prepared) -> Evidence:
+    def posteriors(self, network: Autoencoder, prepared: Prepared) -> Posteriors:
         """Scores on the working grid, and what they say of probabilities and fractions."""
 
     def tensors(self) -> dict[str, Tensor]:

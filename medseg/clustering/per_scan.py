@@ -8,7 +8,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
-from medseg.clustering.posteriors import Intervals
+from medseg.clustering.posteriors import IntervalPosteriors
 from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.tiled_inference import embed
@@ -34,13 +34,13 @@ class ScanTissues:
     def tree(self) -> None:
         """Grown later, over the labels."""
 
-    def evidence(self, network: Autoencoder, prepared: Prepared) -> Intervals:
+    def posteriors(self, network: Autoencoder, prepared: Prepared) -> IntervalPosteriors:
         """The intervals, with the noise that the network's posterior leaves in the intensities."""
         found = embed(network, prepared.network_image, prepared.foreground)
         mean, sd = channels_of(found.mean)[0], channels_of(found.sd)[0]
-        return self.evidence_of(mean, prepared.foreground, self._after_smoothing(sd, found.noise[0]))
+        return self.posteriors_of(mean, prepared.foreground, self._after_smoothing(sd, found.noise[0]))
 
-    def evidence_of(self, mean: MetaTensor, inside: MetaTensor, sd: MetaTensor) -> Intervals:
+    def posteriors_of(self, mean: MetaTensor, inside: MetaTensor, sd: MetaTensor) -> IntervalPosteriors:
         """The intervals of noise-free intensities.
 
         Args:
@@ -57,7 +57,7 @@ class ScanTissues:
         both = torch.cat([self._smooth(mean, inside), sd.as_tensor()])
         continue_beyond(both, inside.as_tensor()[0])
         smooth, noise = (MetaTensor(part[None], affine=mean.affine) for part in both)
-        return Intervals(smooth, noise, inside, means, histogram)
+        return IntervalPosteriors(smooth, noise, inside, means, histogram)
 
     def _smooth(self, mean: MetaTensor, foreground: MetaTensor) -> Tensor:
         """Over less than a voxel: what is finer than the scanner's resolution is no tissue."""

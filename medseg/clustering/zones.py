@@ -13,7 +13,7 @@ from torch import Tensor
 
 from medseg.clustering.mixture import Features, Mixture, Projection
 from medseg.clustering.neighbourhood import composition, keep_bulk, smooth_posteriors
-from medseg.clustering.posteriors import Posteriors
+from medseg.clustering.posteriors import ClusterPosteriors
 from medseg.clustering.texture import learn_filters, log_energies
 from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
@@ -111,10 +111,10 @@ class CohortTissues:
         spacing = Geometry.of(prepared.image).spacing_mm
         return composition(posteriors, arrays(prepared)[1], self.config.surroundings_sigma_mm, spacing)
 
-    def evidence(self, network: Autoencoder, prepared: Prepared) -> Posteriors:
+    def posteriors(self, network: Autoencoder, prepared: Prepared) -> ClusterPosteriors:
         """The posteriors and the features that they come from."""
         rows = _features(network, prepared, self.config, self.filters, self.textures)
-        return Posteriors(self._scores_of(rows, prepared), lambda: rows)
+        return ClusterPosteriors(self._scores_of(rows, prepared), lambda: rows)
 
     def _scores_of(self, rows: Features, prepared: Prepared) -> MetaTensor:
         inside = arrays(prepared)[1]

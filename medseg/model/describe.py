@@ -28,12 +28,12 @@ def describe_labels(
     volumes, totals, counts = [], torch.zeros(n_labels), torch.zeros(n_labels)
     samples, measures = [], []
     for item in prepared:
-        evidence = clusters.evidence(network, item)
-        scores = evidence.scores
-        measures.append(measure(network, item, evidence))
+        posteriors = clusters.posteriors(network, item)
+        scores = posteriors.scores
+        measures.append(measure(network, item, posteriors))
         best = scores.as_tensor().argmax(dim=0)
         if clusters.tree is None:
-            description = Description.of(evidence, item, chosen.surroundings_sigma_mm)
+            description = Description.of(posteriors, item, chosen.surroundings_sigma_mm)
             samples.append(Sample.of(description, best, item, max(1, N_SAMPLES // len(prepared)), seed))
         inside = item.foreground.as_tensor()[0] > 0
         found = torch.bincount(best[inside], minlength=n_labels).float()

@@ -110,7 +110,7 @@ def labels_of(network: Autoencoder, clusters: Clusters, prepared: Sequence[Prepa
     """(V,) labels of each case's voxels inside its region, on the working grid."""
     found = []
     for item in prepared:
-        best = clusters.evidence(network, item).scores.as_tensor().argmax(dim=0) + 1
+        best = clusters.posteriors(network, item).scores.as_tensor().argmax(dim=0) + 1
         found.append(best[item.foreground.as_tensor()[0] > 0].cpu().numpy().astype(np.uint8))
     return found
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.clustering.ensemble import Consensus, disagreement_on
+from medseg.clustering.ensemble import EnsemblePosteriors, disagreement_on
 from medseg.labels.cleanup import clean
 from medseg.labels.confidence import ONE, Fractions, coarse_confidence, confidence_on
 from medseg.labels.description import describe
@@ -64,22 +64,24 @@ def segment(  # noqa: PLR0913, one flag for each output that can be asked for
     planes = middle_planes(prepared.image)
     del foreground  # four bytes a voxel, of a scan that may have hundreds of millions
     geometry, tree = Geometry.of(image), scheme.hierarchy if finest or scheme.is_divided else None
-    seen = model.clusters.evidence(model.network, prepared)
-    description = describe(seen, prepared, clustering.surroundings_sigma_mm) if tree else None
+    posteriors = model.clusters.posteriors(model.network, prepared)
+    description = describe(posteriors, prepared, clustering.surroundings_sigma_mm) if tree else None
     with ThreadPoolExecutor(max_workers=1) as pool:  # measuring leaves a core idle
-        measured = pool.submit(measure, model.network, prepared, seen)
+        measured = pool.submit(measure, model.network, prepared, posteriors)
         del prepared
-        labels = _fitted_labels(model, geometry, seen.scores, inside)
-        differ = disagreement_on(geometry, seen, labels) if disagreement and isinstance(seen, Consensus) else None
-        shares = Fractions(geometry, seen, inside, scheme.groups) if fractions else None
+        labels = _fitted_labels(model, geometry, posteriors.scores, inside)
+        differ = None
+        if disagreement and isinstance(posteriors, EnsemblePosteriors):
+            differ = disagreement_on(geometry, posteriors, labels)
+        shares = Fractions(geometry, posteriors, inside, scheme.groups) if fractions else None
         del inside
         leaves = tree.leaves_on(geometry, description, labels, scheme.fitted_groups) if tree and description else None
         labels = scheme.apply(labels, leaves)
-        sure = confidence_on(geometry, seen, labels, scheme.groups) if confidence or min_confidence > 0 else None
+        sure = confidence_on(geometry, posteriors, labels, scheme.groups) if confidence or min_confidence > 0 else None
         for volume in (labels, leaves):
             if sure is not None and volume is not None:
                 volume[sure < min_confidence * ONE] = 0
-        coarse = coarse_confidence(geometry, seen, labels, scheme.groups)
+        coarse = coarse_confidence(geometry, posteriors, labels, scheme.groups)
     quality = measured.result()
     return Segmentation(
         labels, geometry, model.table, sure if confidence else None, shares, leaves if finest else None, quality,

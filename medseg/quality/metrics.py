@@ -17,7 +17,7 @@ from monai.data.meta_tensor import MetaTensor
 from scipy import ndimage
 from torch.nn import functional
 
-from medseg.clustering.posteriors import Evidence
+from medseg.clustering.posteriors import Posteriors
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.loss import loss
 from medseg.network.tiled_inference import white_noise
@@ -47,9 +47,9 @@ _LINES_MM = 3.0
 """Distance of the lines along which it is measured."""
 
 
-def measure(network: Autoencoder, prepared: Prepared, evidence: Evidence) -> dict[str, float]:
+def measure(network: Autoencoder, prepared: Prepared, posteriors: Posteriors) -> dict[str, float]:
     """Every measure that this scan has, by its name in `quality`."""
-    scores = evidence.scores
+    scores = posteriors.scores
     inside = prepared.foreground.as_tensor()[0].cpu().numpy() > 0
     step = max(1, ceil((inside.size / COARSE_VOXELS) ** (1 / 3)))
     every = (slice(None), *[slice(step // 2 if n > step else 0, None, step) for n in inside.shape])
@@ -63,7 +63,7 @@ def measure(network: Autoencoder, prepared: Prepared, evidence: Evidence) -> dic
         found |= _contrast(values[sampled], depth)
         found |= _of_labels(labels[sampled], values[sampled], depth, scores.shape[0])
         found |= _below_surfaces(prepared.image.as_tensor()[0].cpu().numpy(), inside, Geometry.of(prepared.image))
-        found["unsure voxels"] = _unsure_share(evidence, sampled, step)
+        found["unsure voxels"] = _unsure_share(posteriors, sampled, step)
     seen = channels_of(prepared.network_image)[0]
     span, noise = max(_span(seen, prepared.foreground), 1e-6), white_noise(seen, prepared.foreground)
     found["noise"] = noise / span
@@ -140,14 +140,14 @@ def _of_labels(
     return found
 
 
-def _unsure_share(evidence: Evidence, sampled: npt.NDArray[np.bool_], step: int) -> float:
+def _unsure_share(posteriors: Posteriors, sampled: npt.NDArray[np.bool_], step: int) -> float:
     """Share of the sampled voxels whose label is right with a probability of less than `UNSURE`."""
-    working = Geometry.of(evidence.scores)
+    working = Geometry.of(posteriors.scores)
     start = [step // 2 if n > step else 0 for n in working.shape]
     affine = working.affine @ np.diag([step, step, step, 1.0])
     affine[:3, 3] = working.affine[:3] @ [*start, 1.0]
     i, j, k = sampled.shape
-    best = evidence.probabilities(Geometry((i, j, k), affine)).amax(dim=0).cpu().numpy()
+    best = posteriors.probabilities(Geometry((i, j, k), affine)).amax(dim=0).cpu().numpy()
     return float((best[sampled] < UNSURE).mean())
 
 

@@ -32,7 +32,8 @@ def test_the_network_sees_contrast_units_or_the_image_itself(prepared):
     inside = item.foreground.as_tensor() > 0
     assert item.network_image.shape == item.image.shape
     assert torch.equal(item.network_image.affine, item.image.affine)
-    assert 0 <= float(item.image.as_tensor().min()) and float(item.image.as_tensor().max()) <= 1
+    assert float(item.image.as_tensor().min()) >= 0
+    assert float(item.image.as_tensor().max()) <= 1
     assert float(item.network_image.as_tensor()[inside].min()) < -0.5  # below the second brightest tissue
     assert float(item.network_image.as_tensor()[~inside].abs().max()) == 0
 

@@ -11,7 +11,7 @@ from monai.data.meta_tensor import MetaTensor
 from scipy import stats
 
 from medseg import Model, load_config
-from medseg.clustering.posteriors import Posteriors
+from medseg.clustering.posteriors import ClusterPosteriors
 from medseg.preprocessing.prepare import Prepared
 from medseg.quality.metrics import edge_strength, measure, reconstruction_error
 from medseg.quality.reference import FALSE_FLAGS, KINDS, Kind, QualityReference, Usual
@@ -134,8 +134,8 @@ def test_a_scan_smaller_than_a_patch_is_measured(cohort_model):
     scaled = type(image)(small.as_tensor() / 1000, affine=image.affine)
     prepared = Prepared(scaled, foreground, scaled)
     assert np.isfinite(reconstruction_error(cohort_model.network, prepared))
-    evidence = cohort_model.clusters.evidence(cohort_model.network, prepared)
-    values = measure(cohort_model.network, prepared, evidence)
+    known = cohort_model.clusters.posteriors(cohort_model.network, prepared)
+    values = measure(cohort_model.network, prepared, known)
     assert 0 <= values["unsure voxels"] <= 1
     assert all(np.isfinite(value) for value in values.values())
 
@@ -144,7 +144,7 @@ def below_surfaces(network, values, inside, affine):
     """Brightness below the surfaces along each axis, by its name."""
     image, foreground = (MetaTensor(torch.from_numpy(x[None]).float(), affine=affine) for x in (values, inside))
     prepared = Prepared(image, foreground, image)
-    found = measure(network, prepared, Posteriors(foreground, lambda: np.zeros((1, 1))))
+    found = measure(network, prepared, ClusterPosteriors(foreground, lambda: np.zeros((1, 1))))
     return {name: value for name, value in found.items() if name.startswith("brightness below the surface")}
 
 
