@@ -22,7 +22,7 @@ from medseg.network.autoencoder import Autoencoder
 from medseg.network.loss import loss
 from medseg.network.tiled_inference import white_noise
 from medseg.preprocessing.prepare import Prepared, channels_of
-from medseg.quality.reference import label_measure
+from medseg.quality.measures import Measures
 from medseg.spatial.geometry import Geometry
 
 COARSE_VOXELS = 120_000
@@ -38,7 +38,7 @@ _OUTER_SHARE = 0.005
 """Share of the foreground beyond either end of its extent: specks do not count."""
 _EVERY_PLANE = 4
 """Edges are measured in every such plane."""
-_AXES = ("left to right", "back to front", "bottom to top")
+_AXES = ("lr", "ap", "si")
 _BELOW_MM = (4.0, 8.0)
 """How far below the surface brightness is measured: within reach of a patient's motion."""
 _LEAST_WIDTH_MM = 40.0
@@ -47,8 +47,8 @@ _LINES_MM = 3.0
 """Distance of the lines along which it is measured."""
 
 
-def measure(network: Autoencoder, prepared: Prepared, posteriors: Posteriors) -> dict[str, float]:
-    """Every measure that this scan has, by its name in `quality`."""
+def measure(network: Autoencoder, prepared: Prepared, posteriors: Posteriors) -> Measures:
+    """Every measure that this scan has."""
     scores = posteriors.scores
     inside = prepared.foreground.as_tensor()[0].cpu().numpy() > 0
     step = max(1, ceil((inside.size / COARSE_VOXELS) ** (1 / 3)))
@@ -56,29 +56,29 @@ def measure(network: Autoencoder, prepared: Prepared, posteriors: Posteriors) ->
     values = prepared.image.as_tensor()[every][0].cpu().numpy()
     labels = scores.as_tensor()[every].argmax(dim=0).cpu().numpy() + 1
     sampled = inside[every[1:]]
-    found = _sizes(inside, Geometry.of(prepared.image))
+    found, of_labels = _sizes(inside, Geometry.of(prepared.image)), {}
     if sampled.any():
         spacing = [s * step for s in Geometry.of(prepared.image).spacing_mm]
         depth = _relative_depth(sampled, spacing)[sampled]
         found |= _contrast(values[sampled], depth)
-        found |= _of_labels(labels[sampled], values[sampled], depth, scores.shape[0])
+        of_labels = _of_labels(labels[sampled], values[sampled], depth, scores.shape[0])
         found |= _below_surfaces(prepared.image.as_tensor()[0].cpu().numpy(), inside, Geometry.of(prepared.image))
-        found["unsure voxels"] = _unsure_share(posteriors, sampled, step)
+        found["unsure_share"] = _unsure_share(posteriors, sampled, step)
     seen = channels_of(prepared.network_image)[0]
     span, noise = max(_span(seen, prepared.foreground), 1e-6), white_noise(seen, prepared.foreground)
-    found["noise"] = noise / span
-    found["edges"] = edge_strength(seen, prepared.foreground, noise) / span
-    found["reconstruction error"] = reconstruction_error(network, prepared)
-    return found
+    found["noise_to_contrast"] = noise / span
+    found["edges_to_contrast"] = edge_strength(seen, prepared.foreground, noise) / span
+    found["reconstruction_error_nats"] = reconstruction_error(network, prepared)
+    return Measures(found, of_labels)
 
 
 def _sizes(inside: npt.NDArray[np.bool_], geometry: Geometry) -> dict[str, float]:
     """Volume in ml and extents in mm of the foreground, along the axes closest to R, A, S (the working axes)."""
-    found = {"foreground volume": float(inside.sum()) * geometry.voxel_volume_mm3 / 1000}
+    found = {"foreground_ml": float(inside.sum()) * geometry.voxel_volume_mm3 / 1000}
     for axis, name in enumerate(_AXES):
         below = np.cumsum(inside.sum(axis=tuple({0, 1, 2} - {axis})))
         first, last = np.searchsorted(below, (_OUTER_SHARE * below[-1], (1 - _OUTER_SHARE) * below[-1]))
-        found[f"extent {name}"] = float(last - first + 1) * geometry.spacing_mm[axis]
+        found[f"extent_{name}_mm"] = float(last - first + 1) * geometry.spacing_mm[axis]
     return found
 
 
@@ -90,9 +90,9 @@ def _relative_depth(inside: npt.NDArray[np.bool_], spacing_mm: list[float]) -> n
 
 def _contrast(values: npt.NDArray[np.float32], depth: npt.NDArray[np.float64]) -> dict[str, float]:
     dark, middle, bright = np.percentile(values, (5, 50, 95))
-    found = {"place of the median between dark and bright": float((middle - dark) / max(bright - dark, 1e-6))}
+    found = {"median_position": float((middle - dark) / max(bright - dark, 1e-6))}
     if values.std() > 0 and depth.std() > 0:
-        found["correlation of brightness with depth"] = float(np.corrcoef(values, depth)[0, 1])
+        found["depth_correlation"] = float(np.corrcoef(values, depth)[0, 1])
     return found
 
 
@@ -118,25 +118,20 @@ def _below_surfaces(
             return {}
         means.append(float(bright[chosen].mean()))
     whole = max(sum(means), 1e-6)
-    return {
-        f"brightness below the surface {name}": 4.5 * mean / whole - 1.5
-        for name, mean in zip(_AXES, means, strict=True)
-    }
+    return {f"surface_brightness_{name}": 4.5 * mean / whole - 1.5 for name, mean in zip(_AXES, means, strict=True)}
 
 
 def _of_labels(
     labels: npt.NDArray[np.int64], values: npt.NDArray[np.float32], depth: npt.NDArray[np.float64], n_labels: int
-) -> dict[str, float]:
+) -> dict[int, dict[str, float]]:
     """Share, mean intensity and mean depth of every label; the last two where it occurs."""
     counts, totals, depths = (
         np.bincount(labels, weights=weights, minlength=n_labels + 1) for weights in (None, values, depth)
     )
-    found = {}
-    for number in range(1, n_labels + 1):
-        found[label_measure(number, "share")] = float(counts[number]) / labels.size
-        if counts[number] > 0:
-            found[label_measure(number, "intensity")] = float(totals[number] / counts[number])
-            found[label_measure(number, "depth")] = float(depths[number] / counts[number])
+    found = {n: {"share": float(counts[n]) / labels.size} for n in range(1, n_labels + 1)}
+    for n, measures in found.items():
+        if counts[n] > 0:
+            measures |= {"intensity": float(totals[n] / counts[n]), "depth": float(depths[n] / counts[n])}
     return found
 
 
