@@ -10,7 +10,7 @@ depth and least spread of the brightness below surfaces were chosen on IBSR18.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import sqrt
 
 import numpy as np
@@ -88,18 +88,16 @@ class QualityReference(BaseModel):
 
     def flags(self, found: Measures, n_labels: int) -> tuple[Flag, ...]:
         """What is unusual in a scan, the most unusual first."""
-        pairs = [(None, name, KINDS[name], usual, found.scan) for name, usual in self.scan.items()]
-        for number, measures in self.labels.items() if n_labels == self.n_labels else ():
-            values = found.labels.get(number, {})
-            pairs += [(number, name, LABEL_KINDS[name], usual, values) for name, usual in measures.items()]
-        known = [pair for pair in pairs if pair[1] in pair[-1]]
+        known = list(_known(None, self.scan, found.scan, KINDS))
+        for number, usual in self.labels.items() if n_labels == self.n_labels else ():
+            known += _known(number, usual, found.labels.get(number, {}), LABEL_KINDS)
         flagged = []
-        for number, name, kind, usual, values in known:
-            reach = usual.reach(kind.prior_sd, FALSE_FLAGS / len(known))
-            excess = abs(kind.compared(values[name]) - usual.median) / reach
+        for label, name, kind, one, value in known:
+            reach = one.reach(kind.prior_sd, FALSE_FLAGS / len(known))
+            excess = abs(kind.compared(value) - one.median) / reach
             if excess > 1:
-                low, high = kind.restored(usual.median - reach), kind.restored(usual.median + reach)
-                flagged.append((excess, Flag(name, kind.factor * values[name], low, high, kind.unit, number)))
+                low, high = kind.restored(one.median - reach), kind.restored(one.median + reach)
+                flagged.append((excess, Flag(name, kind.factor * value, low, high, kind.unit, label)))
         return tuple(flag for _, flag in sorted(flagged, key=lambda pair: -pair[0]))
 
 
@@ -107,3 +105,10 @@ def _usual(cohort: Sequence[Mapping[str, float]], kinds: Mapping[str, Kind]) -> 
     """Of every measure that some scan has."""
     values = {name: [kind.compared(x[name]) for x in cohort if name in x] for name, kind in kinds.items()}
     return {name: Usual.of(found) for name, found in values.items() if found}
+
+
+def _known(
+    label: int | None, usual: Mapping[str, Usual], values: Mapping[str, float], kinds: Mapping[str, Kind]
+) -> Iterator[tuple[int | None, str, Kind, Usual, float]]:
+    """The measures that the reference and the scan both have: label, name, kind, what is usual, what was found."""
+    return ((label, name, kinds[name], one, values[name]) for name, one in usual.items() if name in values)
