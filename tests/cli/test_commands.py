@@ -213,7 +213,7 @@ def test_an_output_folder_that_is_a_file_is_refused(scans, model_folder, tmp_pat
         (["run", "{scans}", "--out", "{out}", "--set", "clustering.n_clusters=99"], "less than or equal to 32"),
         (["run", "{scans}", "--out", "{out}", "--write", "jpeg"], "expected some of nifti, seg.nrrd"),
         (["segment", "{scans}", "--out", "{out}", "--model", "{empty}"], "found no model.json"),
-        (["report", "{empty}"], "found no manifest.csv"),
+        (["report", "{empty}"], "found no .medseg with records"),
         (["evaluate", "{empty}", "{empty}", "--out", "{out}/m.csv"], "holds no NIfTI file"),
     ],
 )
