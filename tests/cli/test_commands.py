@@ -15,7 +15,8 @@ import pytest
 
 from medseg import Model, find_scans, read_labels, read_scan
 from medseg.batch import outputs
-from medseg.cli.main import main
+from medseg.cli.commands import _quotable
+from medseg.cli.main import build_parser, main
 from medseg.io.label_volumes import write_labels
 from medseg.io.seg_nrrd import write_seg_nrrd
 from medseg.spatial.geometry import Geometry
@@ -134,6 +135,25 @@ def test_label_renames_and_merges_without_segmenting_again(segmented, model_fold
     monkeypatch.undo()
     scan = json.loads(next((out / ".medseg").glob("*.json")).read_text())
     assert Model.load(folder).fingerprint in scan["key"] or scan["status"] != "done"
+
+
+def test_the_command_that_is_kept_names_no_path():
+    words = [
+        "run",
+        "/home/Jane_Doe/scans",
+        "--out",
+        "/data/Jane_Doe",
+        "--masks",
+        "/data/Jane_Doe",
+        "--model",
+        "/Jane_Doe",
+    ]
+    args = build_parser().parse_args([*words, "--config", "/home/Jane_Doe/own.yaml", "--set", "training.seed=3"])
+    kept = _quotable(args)
+    assert not any("Jane_Doe" in word for word in kept)
+    assert kept[:4] == ["medseg", "run", "--config", "FILE"]
+    assert kept[-2:] == ["--set", "training.seed=3"]
+    assert _quotable(build_parser().parse_args([*words, "--config", "smoke"]))[3] == "smoke"
 
 
 @pytest.mark.parametrize(
