@@ -133,21 +133,19 @@ def test_label_renames_and_merges_without_segmenting_again(segmented, model_fold
     assert "white_matter 230 231 232" in (out / "labels.ctbl").read_text().replace("white matter", "white_matter")
     assert "3 white matter mm3" in manifest(out)["a/b"]
     monkeypatch.undo()
-    scan = json.loads(next((out / ".medseg").glob("*.json")).read_text())
-    assert Model.load(folder).fingerprint in scan["key"] or scan["status"] != "done"
+    records = [json.loads(path.read_text()) for path in (out / ".medseg").glob("*.json")]
+    done = [record for record in records if record["status"] == "done"]
+    assert len(done) == 2
+    for record in done:
+        assert Model.load(folder).fingerprint in record["job"]["model"]
+        assert record["job"]["outputs"] == ["nifti", "seg.nrrd"]
+        assert set(record["volumes_mm3"]) == {"1", "3"}
+    (refused,) = [record for record in records if record["status"] == "refused"]
+    assert (refused["code"], refused["job"]) == ("corrupt_file", None)
 
 
 def test_the_command_that_is_kept_names_no_path():
-    words = [
-        "run",
-        "/home/Jane_Doe/scans",
-        "--out",
-        "/data/Jane_Doe",
-        "--masks",
-        "/data/Jane_Doe",
-        "--model",
-        "/Jane_Doe",
-    ]
+    words = "run /home/Jane_Doe/a --out /data/Jane_Doe --masks /data/Jane_Doe --model /Jane_Doe".split()
     args = build_parser().parse_args([*words, "--config", "/home/Jane_Doe/own.yaml", "--set", "training.seed=3"])
     kept = _quotable(args)
     assert not any("Jane_Doe" in word for word in kept)
