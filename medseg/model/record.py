@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from medseg.io.atomic import write_text_whole
 from medseg.model.outputs import Output
@@ -88,7 +89,7 @@ def record_path(out: Path, scan: str) -> Path:
 
 def write_record(out: Path, record: Record) -> None:
     """Keep the outcome of one scan at once, so that a crash loses nothing that was done."""
-    write_text_whole(record_path(out, record.scan), _RECORD.dump_json(record, indent=1).decode())
+    write_text_whole(record_path(out, record.scan), json.dumps(asdict(record), indent=1))
 
 
 def read_record(out: Path, scan: str) -> Record | None:
@@ -104,6 +105,6 @@ def read_records(out: Path) -> list[Record]:
 
 def _parse(path: Path) -> Record | None:
     try:
-        return _RECORD.validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+        return _RECORD.validate_python(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError):
         return None
