@@ -41,7 +41,7 @@ from medseg.model.model import Model
 from medseg.model.segment import anomaly_of
 from medseg.model.segmentation import Segmentation
 from medseg.preprocessing.prepare import channels_of
-from medseg.quality.anomaly import UNIT
+from medseg.quality.anomaly import unit_of
 from medseg.report.mosaic import write_mosaic
 from medseg.report.niivue import viewer
 from medseg.report.viewer_volumes import write_viewer_volume
@@ -100,7 +100,9 @@ def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[
     result = model.segment(image, mask, **wanted, min_confidence=job.min_confidence)
     first = channels_of(image)[0]
     if "anomaly" in job.formats:
-        write_map(anomaly_of(model, image, mask), job.path(scan.id, "anomaly"), unit=UNIT)
+        write_map(
+            anomaly_of(model, image, mask), job.path(scan.id, "anomaly"), unit=unit_of(model.config.channels.names)
+        )
     # Compressing and drawing leave most of a second core idle each.
     with ThreadPoolExecutor(max_workers=2) as pool:
         written = [pool.submit(write_mosaic, first, result, mosaic_path(job.out, scan.id), title=scan.id)]

@@ -158,7 +158,7 @@ def pacs(args: argparse.Namespace) -> int:
     if model.config.channels.names:
         raise ConfigError("medseg pacs works on one series at a time, found a model of several channels; fetch the "
                           "studies and use medseg segment")  # fmt: skip
-    model.check(**{name: name in formats for name in ("fractions", "finest", "disagreement")})
+    model.check(**{name: name in formats for name in ("fractions", "finest", "disagreement", "anomaly")})
     outcome = segment_pacs(server, query, model, Job(args.out, formats, min_confidence=args.min_confidence))
     finish(args.out, model, _quotable(args))
     write_report(args.out)
@@ -184,7 +184,7 @@ def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args:
 
     if not isinstance(model, Model) or not isinstance(job, Job):
         raise TypeError("expected a Model and a Job")
-    model.check(**{name: name in job.formats for name in ("fractions", "finest", "disagreement")})
+    model.check(**{name: name in job.formats for name in ("fractions", "finest", "disagreement", "anomaly")})
     records = segment_scans(model, args.model or job.out / "model", scans, job, _options(args))
     finish(job.out, model, _quotable(args))
     if job.bids:

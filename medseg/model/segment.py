@@ -121,7 +121,8 @@ def anomaly_of(model: ModelState, image: MetaTensor, mask: MetaTensor | None = N
     """(1, I, J, K) anomaly of a native image on its own grid, 0 outside the foreground.
 
     Raises:
-        InputError: there is no foreground, or nothing but one intensity in it.
+        ConfigError: channels of which there is no map.
+        InputError: there is no foreground, or nothing but one intensity in it; or one channel that is not symmetric.
     """
     image = model.own(image)
     foreground = model.plan.foreground_of(image, mask)
@@ -129,6 +130,6 @@ def anomaly_of(model: ModelState, image: MetaTensor, mask: MetaTensor | None = N
     # What shines beyond the range of intensities is cut off for labels; here it is just what is looked for.
     beyond = model.plan.prepare(image, foreground, clip=False).image.as_tensor().clamp_min(1)
     bright = MetaTensor(normalised.image.as_tensor() * beyond, affine=normalised.image.affine)
-    found = anomaly(model.network, Prepared(bright, normalised.foreground))
+    found = anomaly(model.network, Prepared(bright, normalised.foreground), model.config.channels.names)
     native = resample(continued(found, normalised.foreground), Geometry.of(image)).as_tensor()
     return MetaTensor(native * (foreground.as_tensor() > 0), affine=image.affine)

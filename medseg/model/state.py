@@ -19,6 +19,7 @@ from medseg.network.training import TrainingRecord
 from medseg.preprocessing.fingerprint import ScanFingerprint
 from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.pre_transforms import PreTransforms
+from medseg.quality.anomaly import check_channels
 from medseg.quality.reference import QualityReference
 
 
@@ -69,14 +70,23 @@ class ModelState:
             digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def check(self, *, fractions: bool = False, finest: bool = False, disagreement: bool = False) -> None:  # noqa: ARG002
+    def check(
+        self,
+        *,
+        fractions: bool = False,
+        finest: bool = False,  # noqa: ARG002
+        disagreement: bool = False,
+        anomaly: bool = False,
+    ) -> None:
         """Refuse, before any work, what this model cannot give.
 
         Raises:
-            ConfigError: fractions of labels finer than the fitted ones, disagreement of one network;
-                or anything without the own transforms that the model was fitted with.
+            ConfigError: fractions of labels finer than the fitted ones, disagreement of one network, an anomaly map
+                of channels that have none; or anything without the own transforms that the model was fitted with.
         """
         self.own.check()
+        if anomaly:
+            check_channels(self.config.channels.names)
         if disagreement and self.config.training.ensemble == 1:
             raise ConfigError("this model is one network, found no others; fit it with training.ensemble=3")
         if fractions and self.scheme.is_divided:
