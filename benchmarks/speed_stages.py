@@ -27,7 +27,7 @@ from medseg.batch import segment_scan as segmenting
 from medseg.batch.outputs import Job
 from medseg.batch.records import Record
 from medseg.batch.resources import peak_memory_mb
-from medseg.clustering import ct_cohort, mr_cohort, per_scan, zones
+from medseg.clustering import ct_cohort, mixture_cohort, mr_cohort, per_scan
 from medseg.model import segment as labelling
 from medseg.network.tiled_inference import embed
 from medseg.preprocessing.plan import Plan
@@ -39,7 +39,7 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
     (Plan, "foreground_of", "foreground"),
     (Plan, "prepare", "to the working grid"),
     (labelling, "normalise", "shading and contrast"),
-    *((kind, "embed", "embedding") for kind in (per_scan, ct_cohort, mr_cohort, zones)),
+    *((kind, "embed", "embedding") for kind in (per_scan, ct_cohort, mr_cohort, mixture_cohort)),
     (labelling, "labels_on", "labels on the native grid"),
     (labelling, "clean", "cleanup"),
     (Model, "segment", "tissues, scores, quality measures and the rest of segment"),

@@ -34,7 +34,7 @@ def describe_labels(
         prepared: the training scans on the working grid.
         normalised: the same as the network sees them.
     """
-    chosen, seed, n_labels = config.clustering, config.training.seed, config.clustering.n_clusters
+    seed, n_labels = config.training.seed, config.clustering.n_clusters
     volumes, totals, counts = [], torch.zeros(n_labels), torch.zeros(n_labels)
     samples, measures = [], []
     for item, seen in zip(prepared, normalised, strict=True):
@@ -43,7 +43,7 @@ def describe_labels(
         measures.append(measure(network, item, seen, evidence))
         best = scores.as_tensor().argmax(dim=0)
         if clusters.tree is None:
-            description = Description.of(evidence, item, chosen.surroundings_sigma_mm)
+            description = Description.of(evidence, item)
             samples.append(Sample.of(description, best, item, max(1, N_SAMPLES // len(prepared)), seed))
         inside = item.foreground.as_tensor()[0] > 0
         found = torch.bincount(best[inside], minlength=n_labels).float()

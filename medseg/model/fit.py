@@ -18,16 +18,15 @@ from medseg.errors import InputError
 from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
 from medseg.model.describe import describe_labels
-from medseg.model.networks import new_network, noise_of
+from medseg.model.networks import new_network, noise_of, train_heads
 from medseg.model.state import ModelState
 from medseg.network.autoencoder import Autoencoder
-from medseg.network.context_training import train_context
 from medseg.network.loss import loss
 from medseg.network.patches import PatchSampler
 from medseg.network.training import Group, Loss, TrainingRecord, train
 from medseg.preprocessing.fingerprint import ScanFingerprint
 from medseg.preprocessing.foreground import foreground_of
-from medseg.preprocessing.plan import Plan
+from medseg.preprocessing.plan import Plan, commonest_modality, other_modality
 from medseg.preprocessing.pre_transforms import PreTransforms
 from medseg.preprocessing.prepare import Prepared, channels_of, check_channels
 from medseg.runtime.cache import Store
@@ -104,6 +103,7 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     computing = choose_device(device)
     watch.on_stage("reading")
     cohort = _read_fingerprints(scans, config, reading, watch)
+    _keep_one_modality(cohort, config, watch)
     plan = Plan.fit(cohort.fingerprints, config, memory_gb(computing))
     store = Store(cache_bytes)
     _prepare(cohort, plan, reading, watch, store)
@@ -155,13 +155,10 @@ def _trained(
     watch: Watch,
     objective: Loss,
 ) -> TrainingRecord:
-    """Train both halves of a network in place."""
+    """Train a network and its heads in place."""
     watch.on_stage("training")
     record = train(network, patches, objective, config=config.training, checkpoint=checkpoint, on_step=watch.on_step)
-    if network.context is not None:
-        watch.on_stage("context")
-        n_steps, seed = config.autoencoder.context_steps, config.training.seed
-        train_context(network, normalised, n_steps=n_steps, seed=seed, on_step=watch.on_step)
+    train_heads(network, normalised, config, on_stage=watch.on_stage, on_step=watch.on_step)
     return record
 
 
@@ -191,6 +188,18 @@ def _read_fingerprints(scans: Sequence[Source], config: Config, reading: Reading
     if not cohort.used:
         raise InputError("none of the scans can be used for training; `medseg inspect` says why", code="no_scans")
     return cohort
+
+
+def _keep_one_modality(cohort: _Cohort, config: Config, watch: Watch) -> None:
+    """Leave out the scans of the rarer modality, and tell `watch`: one model serves one of them."""
+    kept = commonest_modality(cohort.fingerprints)
+    other = [number for number, found in enumerate(cohort.fingerprints) if found.modality != kept]
+    if config.preprocessing.modality != "auto" or not other:
+        return
+    n_kept = len(cohort.used) - len(other)
+    for number in reversed(other):
+        found = cohort.fingerprints.pop(number).modality
+        watch.on_refused(cohort.used.pop(number), other_modality(found, f"{kept} as the {n_kept} others"))
 
 
 def _prepare(cohort: _Cohort, plan: Plan, reading: Reading, watch: Watch, store: Store) -> None:

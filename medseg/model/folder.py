@@ -21,7 +21,7 @@ from medseg.io.label_volumes import write_color_table
 from medseg.labels.hierarchy import Hierarchy
 from medseg.labels.scheme import LabelScheme
 from medseg.labels.table import LabelTable
-from medseg.model.networks import context_of
+from medseg.model.networks import heads_of
 from medseg.model.state import ModelState
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.training import TrainingRecord
@@ -99,7 +99,7 @@ def load_model(folder: Path, *, device: str = "auto", pre_transforms: Sequence[A
     facts = _read_facts(folder)
     sizes = (facts.config.autoencoder, facts.plan.channels, facts.config.channels.n_channels)
     networks = [
-        Autoencoder(*sizes, context_of(facts.config, facts.plan)).to(choose_device(device))
+        Autoencoder(*sizes, **heads_of(facts.config, facts.plan)).to(choose_device(device))
         for _ in range(facts.config.training.ensemble)
     ]
     network = networks[0]

@@ -20,10 +20,9 @@ from scipy.optimize import linear_sum_assignment
 from medseg.clustering.cohort import Clusters, fit_clusters
 from medseg.clustering.per_scan import normalise
 from medseg.evaluation.overlap import confusion
-from medseg.model.networks import new_network
+from medseg.model.networks import new_network, train_heads
 from medseg.model.state import ModelState
 from medseg.network.autoencoder import Autoencoder
-from medseg.network.context_training import train_context
 from medseg.network.loss import loss
 from medseg.network.patches import PatchSampler
 from medseg.network.training import train
@@ -140,5 +139,5 @@ def retrained(model: ModelState, prepared: Sequence[Prepared], seed: int) -> Aut
     train(
         network.to(model.device), PatchSampler(normalised, model.plan, seed, device=model.device), loss, config=config
     )
-    train_context(network, normalised, n_steps=model.config.autoencoder.context_steps, seed=seed)
+    train_heads(network, normalised, model.config.model_copy(update={"training": config}))
     return network

@@ -57,6 +57,8 @@ def segment(  # noqa: PLR0913, one flag for each output that can be asked for
     """
     model.check(fractions=fractions, finest=finest, disagreement=disagreement)
     check_channels(image, model.config.channels)
+    if model.config.preprocessing.modality == "auto":
+        model.plan.check_modality(image)
     scheme, clustering = model.scheme, model.config.clustering
     image = model.own(image)
     foreground = model.plan.foreground_of(image, mask)
@@ -67,7 +69,7 @@ def segment(  # noqa: PLR0913, one flag for each output that can be asked for
     geometry, tree = Geometry.of(image), scheme.hierarchy if finest or scheme.is_divided else None
     normalised = normalise(prepared, clustering)
     seen = model.clusters.evidence(model.network, prepared, normalised)
-    description = describe(seen, prepared, clustering.surroundings_sigma_mm) if tree else None
+    description = describe(seen, prepared) if tree else None
     with ThreadPoolExecutor(max_workers=1) as pool:  # measuring leaves a core idle
         measured = pool.submit(measure, model.network, prepared, normalised, seen)
         del prepared, normalised
