@@ -14,8 +14,8 @@ from torch.nn import functional
 from benchmarks import ours, plain
 from benchmarks.scoring import Row
 from benchmarks.sets import Part
-from medseg.clustering.per_scan import ScanTissues, normalise
-from medseg.clustering.posteriors import Intervals
+from medseg.clustering.per_scan import ScanTissues
+from medseg.clustering.posteriors import IntervalPosteriors
 from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.tiled_inference import embed
@@ -35,16 +35,11 @@ class Tissues:
     def tree(self) -> None:
         """As `ScanTissues`."""
 
-    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
-        """(K, I, J, K) scores, as `ScanTissues`."""
-        return self.evidence(network, prepared, normalised).scores
-
-    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Intervals:
+    def posteriors(self, network: Autoencoder, prepared: Prepared) -> IntervalPosteriors:
         """The intervals, of an intensity taken to be free of noise."""
-        normalised = normalised or normalise(prepared, self.config)
-        mean = self.denoise(network, normalised)
+        mean = self.denoise(network, prepared)
         noise_free = MetaTensor(torch.zeros_like(mean.as_tensor()), affine=mean.affine)
-        return ScanTissues(self.config).evidence_of(Prepared(mean, normalised.foreground), noise_free)
+        return ScanTissues(self.config).posteriors_of(mean, prepared.foreground, noise_free)
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing is learned but the network."""
@@ -53,12 +48,12 @@ class Tissues:
 
 def observed(_network: Autoencoder, prepared: Prepared) -> MetaTensor:
     """No context at all: the intensity as it was measured."""
-    return prepared.image
+    return prepared.network_image
 
 
 def context_alone(network: Autoencoder, prepared: Prepared) -> MetaTensor:
     """What the surroundings predict: a voxel said to be nothing but noise has no say."""
-    return embed(network, prepared.image, prepared.foreground, noise=1e3).mean
+    return embed(network, prepared.network_image, prepared.foreground, noise=1e3).mean
 
 
 def squared_error(network: Autoencoder, patches: Tensor, inside: Tensor, _generator: torch.Generator) -> Tensor:

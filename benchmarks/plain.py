@@ -15,8 +15,8 @@ from benchmarks.scoring import Costs, Row, load, pair_of, score
 from benchmarks.sets import Part
 from medseg import load_config
 from medseg.batch.resources import forget_peak_memory
-from medseg.clustering.per_scan import normalise
 from medseg.config import Config
+from medseg.model.prepare import prepare
 from medseg.model.segment import labels_on
 from medseg.network.patches import PatchSampler
 from medseg.preprocessing.fingerprint import ScanFingerprint
@@ -37,7 +37,7 @@ class _Fitted:
     def scores(self, prepared: Prepared) -> MetaTensor:
         """Minus the squared distance of the latent to each centre."""
         with torch.no_grad():
-            latent = self.network.encode(prepared.image.as_tensor()[None])[0]  # type: ignore[operator]
+            latent = self.network.encode(prepared.network_image.as_tensor()[None])[0]  # type: ignore[operator]
         centres = torch.as_tensor(self.kmeans.cluster_centers_, dtype=torch.float32)
         distances = [((latent - centre.view(-1, 1, 1, 1)) ** 2).sum(0) for centre in centres]
         return MetaTensor(-torch.stack(distances), affine=prepared.image.affine)
@@ -54,8 +54,8 @@ def run(part: Part, seed: int) -> Row:
             rule = config.preprocessing.foreground
             prints = [ScanFingerprint.of(i, foreground_of(i, m, rule), "") for i, m in images]
             plan = Plan.fit(prints, config)
-            prepared = [plan.prepare(i, plan.foreground_of(i, m)) for i, m in images]
-            fitted = _fit([normalise(item, config.clustering) for item in prepared], plan, config)
+            prepared = [prepare(i, plan.foreground_of(i, m), plan, config.clustering) for i, m in images]
+            fitted = _fit(prepared, plan, config)
         fitted_on += [case.name for case in fit]
         seen |= {case.name for case in fit} & {case.name for case in scored}
         pairs = []
@@ -63,7 +63,7 @@ def run(part: Part, seed: int) -> Row:
             with costs.timed(costs.scans):
                 image, mask = load(case)
                 inside = plan.foreground_of(image, mask)
-                scores = fitted.scores(normalise(plan.prepare(image, inside), config.clustering))
+                scores = fitted.scores(prepare(image, inside, plan, config.clustering))
                 labels = labels_on(Geometry.of(image), scores, inside.as_tensor()[0].numpy() > 0)
             pairs.append(pair_of(case, labels, image, mask, part))
         folds.append(pairs)
@@ -95,6 +95,6 @@ def _fit(prepared: list[Prepared], plan: Plan, config: Config) -> _Fitted:
 
 def _rows(network: AutoEncoder, item: Prepared, n_rows: int) -> np.ndarray:
     with torch.no_grad():
-        latent: Tensor = network.encode(item.image.as_tensor()[None])[0]
+        latent: Tensor = network.encode(item.network_image.as_tensor()[None])[0]
     rows = latent[:, item.foreground.as_tensor()[0] > 0].T.numpy()
     return rows[:: max(1, len(rows) // n_rows)]

@@ -28,6 +28,7 @@ from medseg.batch.outputs import Job
 from medseg.batch.records import Record
 from medseg.batch.resources import peak_memory_mb
 from medseg.clustering import ct_cohort, mixture_cohort, mr_cohort, per_scan
+from medseg.model import prepare as preparing
 from medseg.model import segment as labelling
 from medseg.network.tiled_inference import embed
 from medseg.preprocessing.plan import Plan
@@ -37,8 +38,8 @@ from sample_data.benchmark_phantoms import mni_phantom
 STAGES: tuple[tuple[Any, str, str], ...] = (
     (segmenting, "read_scan", "read"),
     (Plan, "foreground_of", "foreground"),
-    (Plan, "prepare", "to the working grid"),
-    (labelling, "normalise", "shading and contrast"),
+    (Plan, "to_working_grid", "to the working grid"),
+    (preparing, "network_image", "shading and contrast"),
     *((kind, "embed", "embedding") for kind in (per_scan, ct_cohort, mr_cohort, mixture_cohort)),
     (labelling, "labels_on", "labels on the native grid"),
     (labelling, "clean", "cleanup"),
@@ -89,11 +90,11 @@ class Clock:
 
 def convolution_seconds(model: Model, image: Any) -> float:
     """Seconds that convolutions and matrix products take in one embedding of a native image."""
-    prepared = model.plan.prepare(image, model.plan.foreground_of(image))
+    prepared = model.prepare(image, model.plan.foreground_of(image))
     on_gpu = model.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities) as found:
-        embed(model.network, prepared.image, prepared.foreground)
+        embed(model.network, prepared.network_image, prepared.foreground)
     micro = sum(
         event.self_device_time_total if on_gpu else event.self_cpu_time_total
         for event in found.key_averages()

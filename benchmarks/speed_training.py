@@ -43,6 +43,7 @@ from medseg.network.training import autocast
 from medseg.preprocessing.fingerprint import ScanFingerprint
 from medseg.preprocessing.foreground import foreground_of
 from medseg.preprocessing.plan import Plan
+from medseg.preprocessing.prepare import Prepared
 from medseg.runtime.memory import freed_memory_kept
 from medseg.spatial.geometry import Geometry
 
@@ -157,12 +158,12 @@ def _steps_of(scan: Path, mask: Path, on: str, n_workers: int | None) -> tuple[S
     inside = read_mask(mask, Geometry.of(image))
     config = load_config("brain_t1")
     plan = Plan.fit([ScanFingerprint.of(image, foreground_of(image, inside), "MR")], config)
-    prepared = plan.prepare(image, inside)
+    working, foreground = plan.to_working_grid(image, inside)
     torch.manual_seed(0)
     network = (Autoencoder if n_workers is None else PlainAutoencoder)(config.autoencoder, plan.channels)
-    network.start_from(prepared.image.as_tensor()[prepared.foreground.as_tensor() > 0][:100_000], 0.05)
+    network.start_from(working.as_tensor()[foreground.as_tensor() > 0][:100_000], 0.05)
     if n_workers is None:
-        sampler = PatchSampler([prepared], plan, 0, device=device, room_bytes=1e9)
+        sampler = PatchSampler([Prepared(working, foreground, working)], plan, 0, device=device, room_bytes=1e9)
         return _own_step(network.to(device), sampler, device), plan
     network = network.to(device)
     for parameter in network.parameters():
@@ -170,7 +171,7 @@ def _steps_of(scan: Path, mask: Path, on: str, n_workers: int | None) -> tuple[S
     # On disk as the loop would find it, in the unit of the other loop: their losses can be compared.
     folder = Path(tempfile.mkdtemp())
     paths = folder / "image.nii.gz", folder / "mask.nii.gz"
-    for path, part in zip(paths, (prepared.image, prepared.foreground), strict=True):
+    for path, part in zip(paths, (working, foreground), strict=True):
         nib.save(nib.Nifti1Image(part.as_tensor()[0].numpy(), part.affine.numpy()), path)
     batches = _patches(*paths, plan.patch_size, plan.batch_size, n_workers)
     next(batches)  # the cache is full

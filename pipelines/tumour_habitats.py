@@ -27,7 +27,7 @@ def tumour_habitats(scans: Path, regions: Path, changes: Sequence[str] = ()) -> 
     prepared = []
     for scan in usable:
         image = medseg.read_scan(scan)
-        prepared.append(model.plan.prepare(image, read_mask(paths[scan.id], medseg.Geometry.of(image))))
+        prepared.append(model.prepare(image, read_mask(paths[scan.id], medseg.Geometry.of(image))))
     return habitat_stability(model, prepared)
 
 

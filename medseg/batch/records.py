@@ -14,6 +14,7 @@ from pathlib import Path
 from medseg.io.atomic import remove_leftovers, write_text_whole
 from medseg.labels.location import NAMES
 from medseg.labels.table import LabelTable
+from medseg.quality.measures import Measures
 
 RECORDS = ".medseg"
 
@@ -26,7 +27,7 @@ class Record:
         status: ``done``, ``refused`` (the scan) or ``failed`` (the machine or the method).
         reason: reason code and sentence, empty when done.
         volumes_mm3: volume of each label by its number.
-        quality: measures of the scan by name.
+        quality: measures of the scan and of its labels.
         flags: what is unlike the training scans, in words.
         places: where each label lies, by its number.
         key: fingerprint of content, model and settings; a done scan with the same key is not done again.
@@ -43,7 +44,7 @@ class Record:
     key: str = ""
     stamp: str = ""
     outputs: dict[str, int] = field(default_factory=dict)
-    quality: dict[str, float] = field(default_factory=dict)
+    quality: Measures = field(default_factory=Measures)
     flags: list[str] = field(default_factory=list)
     places: dict[int, dict[str, float]] = field(default_factory=dict)
 
@@ -62,7 +63,9 @@ def _parse(path: Path) -> Record | None:
     try:
         values = json.loads(path.read_text("utf-8"))
         values["volumes_mm3"] = {int(k): float(v) for k, v in values["volumes_mm3"].items()}
-        values["places"] = {int(k): dict(v) for k, v in values.get("places", {}).items()}
+        values["places"] = {int(k): dict(v) for k, v in values["places"].items()}
+        quality = values["quality"]
+        values["quality"] = Measures(quality["scan"], {int(k): dict(v) for k, v in quality["labels"].items()})
         return Record(**values)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -92,13 +95,13 @@ def write_manifest(out: Path, records: Iterable[Record], table: LabelTable) -> N
 
 def write_quality(out: Path, records: Iterable[Record]) -> None:
     """Write ``quality.csv``: every measure of every scan that was segmented, and how many of them are flagged."""
-    kept = [record for record in records if record.status == "done" and record.quality]
-    names = list(dict.fromkeys(name for record in kept for name in record.quality))
+    kept = [(record, record.quality.as_columns()) for record in records if record.status == "done"]
+    names = list(dict.fromkeys(name for _, columns in kept for name in columns))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["scan", "n_flags", *names])
-    for record in kept:
-        values = [f"{record.quality[name]:.6g}" if name in record.quality else "" for name in names]
+    for record, columns in kept:
+        values = [f"{columns[name]:.6g}" if name in columns else "" for name in names]
         writer.writerow([record.scan, len(record.flags), *values])
     write_text_whole(out / "quality.csv", text.getvalue())
 

@@ -85,7 +85,7 @@ def _segment(model: Model, scan: Scan, job: Job, started: float) -> Record:
     seconds = time.monotonic() - started
     return Record(
         scan.id, "done", "", seconds, peak_memory_mb(), result.volumes_mm3(), f"{settings}-{content}",
-        stamp, sizes_of(scan.id, job), dict(result.quality), [str(flag) for flag in result.flags],
+        stamp, sizes_of(scan.id, job), result.quality, [str(flag) for flag in result.flags],
         places,
     )  # fmt: skip
 

@@ -77,7 +77,7 @@ def _prepared(model: Model, scan: Scan, job: Job) -> Prepared | None:
     """The case on the working grid; None for one that was refused in training too."""
     try:
         image = read_scan(scan)
-        return model.plan.prepare(image, _region(image, scan, job))
+        return model.prepare(image, _region(image, scan, job))
     except InputError:
         return None
 

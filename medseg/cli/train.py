@@ -54,10 +54,10 @@ class _Terminal:
         self._bar("training", total).advance(done, f"loss {loss:.4f}")
         self.events.loss(done, loss)
 
-    def on_fitted(self, model: ModelState, normalised: Sequence[Prepared]) -> None:
+    def on_fitted(self, model: ModelState, prepared: Sequence[Prepared]) -> None:
         if self.out is not None:
             seed, size = model.config.training.seed, model.plan.patch_size
-            write_examples(self.out, model.created, examples_of(model.network, normalised, size, seed=seed))
+            write_examples(self.out, model.created, examples_of(model.network, prepared, size, seed=seed))
 
     @staticmethod
     def on_refused(scan: Source, error: InputError) -> None:

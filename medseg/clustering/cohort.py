@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
 from medseg.clustering.ct_cohort import CtCohort
 from medseg.clustering.mixture_cohort import MixtureCohort
 from medseg.clustering.mr_cohort import MrCohort
 from medseg.clustering.per_scan import ScanTissues
-from medseg.clustering.posteriors import Evidence
+from medseg.clustering.posteriors import Posteriors
 from medseg.clustering.tree import LeafTree
 from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
@@ -28,15 +27,8 @@ class Clusters(Protocol):
     def tree(self) -> LeafTree | None:
         """The tree that the labels are a cut of; None for tissues of each scan, over which one is grown later."""
 
-    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
-        """(K, I, J, K) scores on the working grid; the best one is the label.
-
-        Args:
-            normalised: what `normalise` makes of `prepared`, when it is there already.
-        """
-
-    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Evidence:
-        """The scores, and what they say of probabilities and fractions."""
+    def posteriors(self, network: Autoencoder, prepared: Prepared) -> Posteriors:
+        """Scores on the working grid, and what they say of probabilities and fractions."""
 
     def tensors(self) -> dict[str, Tensor]:
         """What is saved; `load_clusters` reads it."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.data.meta_tensor import MetaTensor
 from scipy.special import ndtr
 from torch import Tensor
 
@@ -29,7 +28,7 @@ from medseg.clustering.hounsfield import (
     histogram_of,
     sharpened,
 )
-from medseg.clustering.posteriors import Posteriors
+from medseg.clustering.posteriors import ClusterPosteriors
 from medseg.clustering.region_features import RegionFeatures, ScanRegions
 from medseg.clustering.tree import MOST_LEAVES, LeafTree
 from medseg.clustering.ward import ward
@@ -101,16 +100,12 @@ class CtCohort:
         found = cls(config, window_hu, tissues, leaf_tree, leaves, group_leaf, features)
         return found._measured(prepared, scans, regions)
 
-    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
-        """(K, I, J, K) posteriors, continued a little beyond the foreground."""
-        return self.evidence(network, prepared, normalised).scores
-
-    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Posteriors:  # noqa: ARG002
+    def posteriors(self, network: Autoencoder, prepared: Prepared) -> ClusterPosteriors:
         """The posteriors of the leaves, and their sums over the labels of the fit."""
         scan = _Scan.of(network, prepared, self.config, self.window_hu)
         leaves = self._leaf_posteriors(scan, scan.soft_regions(network, prepared, self.tissues))
         rows = scan.hu[scan.inside][:, None].astype(np.float32)
-        return Posteriors.of_leaves(leaves, prepared, self.tree.owners(self.config.n_clusters), lambda: rows)
+        return ClusterPosteriors.of_leaves(leaves, prepared, self.tree.owners(self.config.n_clusters), lambda: rows)
 
     def _leaf_posteriors(self, scan: _Scan, regions: ScanRegions) -> npt.NDArray[np.float16]:
         """(L, I, J, K) in the order of their numbers, 0 outside the foreground."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from medseg.clustering.cohort import Clusters, load_clusters
 from medseg.clustering.mixture import Features
 from medseg.clustering.per_scan import ScanTissues
-from medseg.clustering.posteriors import Evidence, Intervals, Posteriors
+from medseg.clustering.posteriors import ClusterPosteriors, IntervalPosteriors, Posteriors
 from medseg.clustering.tree import LeafTree
 from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
@@ -45,15 +45,15 @@ class Member(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Consensus:
-    """The evidence of all members together.
+class EnsemblePosteriors:
+    """The posteriors of all members together: their consensus.
 
     Attributes:
         mean: what they say on average.
         disagreement: (1, I, J, K) share of the members whose label is not the consensus's, on the working grid.
     """
 
-    mean: Evidence
+    mean: Posteriors
     disagreement: MetaTensor
 
     @property
@@ -92,47 +92,34 @@ class Ensemble:
 
     @classmethod
     def fit(
-        cls,
-        parts: Sequence[tuple[Autoencoder, Clusters]],
-        prepared: Sequence[Prepared],
-        normalised: Sequence[Prepared],
-        n_labels: int,
+        cls, parts: Sequence[tuple[Autoencoder, Clusters]], prepared: Sequence[Prepared], n_labels: int
     ) -> Ensemble:
-        """Match the labels of the members on the training scans.
-
-        Args:
-            prepared: the scans on the working grid.
-            normalised: the same as the networks see them.
-        """
+        """Match the labels of the members on the training scans."""
         overlaps = np.zeros((len(parts), n_labels, n_labels))
         # Tissues of a scan ascend in intensity, in every member.
         is_ordered = isinstance(parts[0][1], ScanTissues)
-        for item, seen in zip(prepared, normalised, strict=True) if not is_ordered else ():
+        for item in prepared if not is_ordered else ():
             inside = item.foreground.as_tensor()[0] > 0
-            labels = [_best(clusters.scores(network, item, seen))[inside].long() for network, clusters in parts]
+            labels = [_best(clusters.posteriors(network, item).scores)[inside].long() for network, clusters in parts]
             pairs = [torch.bincount(labels[0] * n_labels + label, minlength=n_labels**2) for label in labels]
             overlaps += torch.stack(pairs).view(overlaps.shape).cpu().numpy()
         orders = [range(n_labels) if is_ordered else linear_sum_assignment(-table)[1] for table in overlaps]
         return cls(tuple(Member(*part, tuple(map(int, order))) for part, order in zip(parts, orders, strict=True)))
 
-    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
-        """(K, I, J, K) scores of the consensus."""
-        return self.evidence(network, prepared, normalised).scores
-
-    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Consensus:  # noqa: ARG002
-        """The mean of the members' evidence, and where their labels differ from its labels."""
+    def posteriors(self, network: Autoencoder, prepared: Prepared) -> EnsemblePosteriors:  # noqa: ARG002
+        """The mean of the members' posteriors, and where their labels differ from its labels."""
         votes: list[Tensor] = []
 
-        def found() -> Iterator[Evidence]:
+        def found() -> Iterator[Posteriors]:
             for member in self.members:
-                evidence = member.clusters.evidence(member.network, prepared, normalised)
-                votes.append(_best(_reordered(evidence, member.order).scores))
-                yield _reordered(evidence, member.order)
+                posteriors = member.clusters.posteriors(member.network, prepared)
+                votes.append(_best(_reordered(posteriors, member.order).scores))
+                yield _reordered(posteriors, member.order)
 
         mean = _mean(found(), len(self.members))
         best = _best(mean.scores)
         share = torch.stack([(vote != best).float() for vote in votes]).mean(dim=0)[None]
-        return Consensus(mean, continued(MetaTensor(share, affine=prepared.image.affine), prepared.foreground))
+        return EnsemblePosteriors(mean, continued(MetaTensor(share, affine=prepared.image.affine), prepared.foreground))
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything but the first network, which is the model's."""
@@ -168,7 +155,7 @@ class Ensemble:
 
 
 def disagreement_on(
-    geometry: Geometry, consensus: Consensus, labels: npt.NDArray[np.unsignedinteger]
+    geometry: Geometry, consensus: EnsemblePosteriors, labels: npt.NDArray[np.unsignedinteger]
 ) -> npt.NDArray[np.uint8]:
     """(I, J, K) share of the members that disagree with the consensus, 255 for 1; 0 where there is no label."""
     found = np.zeros(geometry.shape, dtype=np.uint8)
@@ -187,21 +174,21 @@ def _best(scores: MetaTensor) -> Tensor:
     return scores.as_tensor().argmax(dim=0).to(torch.uint8)
 
 
-def _reordered(evidence: Evidence, order: Sequence[int]) -> Evidence:
+def _reordered(posteriors: Posteriors, order: Sequence[int]) -> Posteriors:
     """Posteriors under the ensemble's numbers; intervals ascend in every member."""
-    if not isinstance(evidence, Posteriors) or list(order) == list(range(len(order))):
-        return evidence
-    scores = evidence.scores.as_tensor()[list(order)]
-    return replace(evidence, scores=MetaTensor(scores, affine=evidence.scores.affine))
+    if not isinstance(posteriors, ClusterPosteriors) or list(order) == list(range(len(order))):
+        return posteriors
+    scores = posteriors.scores.as_tensor()[list(order)]
+    return replace(posteriors, scores=MetaTensor(scores, affine=posteriors.scores.affine))
 
 
-def _mean(parts: Iterable[Evidence], n_parts: int) -> Evidence:
-    """Mean evidence of members that come one after the other."""
+def _mean(parts: Iterable[Posteriors], n_parts: int) -> Posteriors:
+    """Mean posteriors of members that come one after the other."""
     rest = iter(parts)
     first = next(rest)
-    if isinstance(first, Intervals):
+    if isinstance(first, IntervalPosteriors):
         return _mean_intervals(first, rest, n_parts)
-    if not isinstance(first, Posteriors):
+    if not isinstance(first, ClusterPosteriors):
         raise TypeError(f"expected intervals or posteriors, found {type(first).__name__}")
     total = first.scores.as_tensor() / n_parts
     for part in rest:
@@ -209,11 +196,11 @@ def _mean(parts: Iterable[Evidence], n_parts: int) -> Evidence:
     return replace(first, scores=MetaTensor(total, affine=first.scores.affine))
 
 
-def _mean_intervals(first: Intervals, rest: Iterable[Evidence], n_parts: int) -> Intervals:
+def _mean_intervals(first: IntervalPosteriors, rest: Iterable[Posteriors], n_parts: int) -> IntervalPosteriors:
     """Mean intensity and means of the tissues; the spread of the members adds to the noise (law of total variance)."""
 
-    def terms(part: Evidence) -> tuple[Tensor, Tensor, npt.NDArray[np.float64]]:
-        if not isinstance(part, Intervals):
+    def terms(part: Posteriors) -> tuple[Tensor, Tensor, npt.NDArray[np.float64]]:
+        if not isinstance(part, IntervalPosteriors):
             raise TypeError(f"expected intervals, found {type(part).__name__}")
         u, sd = part.intensity.as_tensor(), part.sd.as_tensor()
         return u / n_parts, (sd**2 + u**2) / n_parts, part.means / n_parts

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from medseg.clustering.mixture import Features, Mixture
 from medseg.clustering.neighbourhood import keep_bulk, smooth_posteriors
-from medseg.clustering.posteriors import Posteriors
+from medseg.clustering.posteriors import ClusterPosteriors
 from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.texture import TextureEncoder
@@ -58,14 +58,10 @@ class MixtureCohort:
         shrinkage = config.covariance_shrinkage
         return cls(config, Mixture.fit(drawn, config.n_clusters, covariance_shrinkage=shrinkage, seed=seed))
 
-    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
-        """(K, I, J, K) posteriors, continued a little beyond the foreground; half precision, as K of them are kept."""
-        return self.evidence(network, prepared, normalised).scores
-
-    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Posteriors:  # noqa: ARG002
+    def posteriors(self, network: Autoencoder, prepared: Prepared) -> ClusterPosteriors:
         """The posteriors and the features that they come from."""
         rows = _features(network, prepared, self.config)
-        return Posteriors(self._scores_of(rows, prepared), lambda: rows)
+        return ClusterPosteriors(self._scores_of(rows, prepared), lambda: rows)
 
     def _scores_of(self, rows: Features, prepared: Prepared) -> MetaTensor:
         inside = arrays(prepared)[1]

@@ -17,12 +17,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
 from medseg.clustering.mixture import Features, Mixture
 from medseg.clustering.neighbourhood import shares_around
-from medseg.clustering.posteriors import Posteriors
+from medseg.clustering.posteriors import ClusterPosteriors
 from medseg.clustering.tree import MOST_LEAVES, LeafTree, parents_of_merges
 from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
@@ -89,11 +88,7 @@ class MrCohort:
         tree = LeafTree(parents[:MOST_LEAVES], whole.label_means(MOST_LEAVES), masses)
         return cls(config, mixture, leaf_of, tree)
 
-    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
-        """(K, I, J, K) posteriors, continued a little beyond the foreground."""
-        return self.evidence(network, prepared, normalised).scores
-
-    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Posteriors:  # noqa: ARG002
+    def posteriors(self, network: Autoencoder, prepared: Prepared) -> ClusterPosteriors:
         """The posteriors of the leaves, and their sums over the labels of the fit."""
         rows = features_of(network, prepared, self.config)
         inside = arrays(prepared)[1]
@@ -101,7 +96,7 @@ class MrCohort:
         order, n_labels = self.tree.order(self.config.n_clusters), self.config.n_clusters
         for number, column in enumerate(self._leaf_posteriors(rows, prepared)[:, order].T):
             leaves[number][inside] = column
-        return Posteriors.of_leaves(leaves, prepared, self.tree.owners(n_labels), lambda: rows)
+        return ClusterPosteriors.of_leaves(leaves, prepared, self.tree.owners(n_labels), lambda: rows)
 
     def _leaf_posteriors(self, rows: Features, prepared: Prepared) -> Features:
         """(V, F) -> (V, L): base labels under their own smoothed shares, the leaves inside each as the mixture says."""

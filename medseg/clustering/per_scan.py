@@ -8,33 +8,17 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
-from medseg.clustering.posteriors import Intervals
+from medseg.clustering.posteriors import IntervalPosteriors
 from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.tiled_inference import embed
-from medseg.preprocessing.prepare import Prepared, arrays, channels_of
+from medseg.preprocessing.prepare import Prepared, channels_of
 from medseg.spatial.extrapolate import continue_beyond
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.smoothing import kept_variance, pool
-from medseg.tissues.contrast import histogram_of, to_contrast_units
+from medseg.tissues.contrast import histogram_of
 from medseg.tissues.local_means import straighten
 from medseg.tissues.pure_tissues import pure_tissue_means
-
-
-def normalise(prepared: Prepared, config: ClusteringConfig) -> Prepared:
-    """The scan as the network sees it: with tissues per scan, shading removed and contrast made common."""
-    if config.method != "per_scan":
-        return prepared
-    parts = [
-        to_contrast_units(
-            Prepared(channel, prepared.foreground), n_tissues=config.n_clusters, bias_sigma_mm=config.bias_sigma_mm
-        )
-        for channel in channels_of(prepared.image)
-    ]
-    if len(parts) == 1:
-        return parts[0]
-    image = MetaTensor(torch.cat([part.image.as_tensor() for part in parts]), affine=prepared.image.affine)
-    return Prepared(image, prepared.foreground)
 
 
 @dataclass(frozen=True)
@@ -50,39 +34,36 @@ class ScanTissues:
     def tree(self) -> None:
         """Grown later, over the labels."""
 
-    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
-        """(K, I, J, K) scores, linear in the denoised intensity."""
-        return self.evidence(network, prepared, normalised).scores
-
-    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Intervals:
+    def posteriors(self, network: Autoencoder, prepared: Prepared) -> IntervalPosteriors:
         """The intervals, with the noise that the network's posterior leaves in the intensities."""
-        normalised = normalised or normalise(prepared, self.config)
-        found = embed(network, normalised.image, normalised.foreground)
+        found = embed(network, prepared.network_image, prepared.foreground)
         mean, sd = channels_of(found.mean)[0], channels_of(found.sd)[0]
-        return self.evidence_of(Prepared(mean, normalised.foreground), self._after_smoothing(sd, found.noise[0]))
+        return self.posteriors_of(mean, prepared.foreground, self._after_smoothing(sd, found.noise[0]))
 
-    def evidence_of(self, denoised: Prepared, sd: MetaTensor) -> Intervals:
-        """The intervals of a normalised scan that holds noise-free intensities.
+    def posteriors_of(self, mean: MetaTensor, inside: MetaTensor, sd: MetaTensor) -> IntervalPosteriors:
+        """The intervals of noise-free intensities.
 
         Args:
+            mean: (1, I, J, K) intensities, shading removed and in units of contrast.
+            inside: (1, I, J, K) foreground.
             sd: standard deviation of what they are wrong by once they are smoothed.
         """
-        (mean, inside), n_tissues, means = denoised, self.config.n_clusters, None
+        n_tissues, means = self.config.n_clusters, None
         if self.config.local_sigma_mm is not None:
             mean, slope, means = straighten(mean, inside, n_tissues=n_tissues, sigma_mm=self.config.local_sigma_mm)
             sd = MetaTensor(sd.as_tensor() * slope, affine=sd.affine)
         histogram = histogram_of(mean.as_tensor(), inside.as_tensor() > 0)
         means = pure_tissue_means(histogram, n_tissues) if means is None else means
-        both = torch.cat([self._smooth(Prepared(mean, inside)).as_tensor(), sd.as_tensor()])
+        both = torch.cat([self._smooth(mean, inside), sd.as_tensor()])
         continue_beyond(both, inside.as_tensor()[0])
         smooth, noise = (MetaTensor(part[None], affine=mean.affine) for part in both)
-        return Intervals(smooth, noise, inside, means, histogram)
+        return IntervalPosteriors(smooth, noise, inside, means, histogram)
 
-    def _smooth(self, denoised: Prepared) -> MetaTensor:
+    def _smooth(self, mean: MetaTensor, foreground: MetaTensor) -> Tensor:
         """Over less than a voxel: what is finer than the scanner's resolution is no tissue."""
-        voxels, inside = arrays(denoised)
-        pooled = pool(voxels, inside, self.config.intensity_sigma_mm, Geometry.of(denoised.image).spacing_mm)
-        return MetaTensor(torch.from_numpy(pooled[None]), affine=denoised.image.affine)
+        voxels, inside = mean.as_tensor()[0].cpu().numpy(), foreground.as_tensor()[0].cpu().numpy() > 0
+        pooled = pool(voxels, inside, self.config.intensity_sigma_mm, Geometry.of(mean).spacing_mm)
+        return torch.from_numpy(pooled[None])
 
     def _after_smoothing(self, sd: MetaTensor, noise: float) -> MetaTensor:
         """What smoothing leaves of a posterior's standard deviation.

@@ -1,7 +1,8 @@
-"""What is known of every voxel of one scan beyond its label: how likely each label is, and how much of it there is.
+"""Posteriors: how probable each label is in every voxel of one scan, and how much of it there is.
 
-Two kinds, as there are two of clusters: tissues of one scan by denoised intensity (`Intervals`), and posteriors of
-clusters of the whole cohort (`Posteriors`). Nothing is computed before it is asked for.
+Two kinds, as there are two of clusters: tissues of one scan are intervals of the denoised intensity
+(`IntervalPosteriors`), clusters of the whole cohort have a posterior each (`ClusterPosteriors`). Nothing is computed
+before it is asked for.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _LEAST_SD = 1e-3
 """Least noise of a denoised intensity, in tissue contrasts."""
 
 
-class Evidence(Protocol):
-    """What either kind answers; K labels, any grid."""
+class Posteriors(Protocol):
+    """What is known of every voxel of one scan, of either kind; K labels, any grid."""
 
     @property
     def scores(self) -> MetaTensor:
@@ -53,7 +54,7 @@ class Evidence(Protocol):
 
 
 @dataclass(frozen=True)
-class Intervals:
+class IntervalPosteriors:
     """Labels are intervals of a noisy intensity u.
 
     Attributes:
@@ -111,7 +112,7 @@ class Intervals:
 
 
 @dataclass(frozen=True)
-class Posteriors:
+class ClusterPosteriors:
     """Labels are clusters with a posterior each.
 
     Attributes:
@@ -132,7 +133,7 @@ class Posteriors:
         prepared: Prepared,
         owners: npt.NDArray[np.int64],
         rows: Callable[[], Features],
-    ) -> Posteriors:
+    ) -> ClusterPosteriors:
         """From the (L, I, J, K) posteriors of the leaves and the label of each, from 1; changed in place.
 
         Both are continued a little beyond the foreground, and kept in half precision, as there are many of them.

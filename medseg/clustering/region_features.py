@@ -163,7 +163,7 @@ def context_of(network: Autoencoder, prepared: Prepared) -> Volume:
     """(15, i, j, k) latent and place of cells of two voxels; none of them for a network without context."""
     if not isinstance(network.context, ContextEncoder):
         return np.zeros((0, 1, 1, 1), dtype=np.float32)
-    found = network.context.encode(prepared.image.as_tensor(), prepared.foreground.as_tensor())
+    found = network.context.encode(prepared.network_image.as_tensor(), prepared.foreground.as_tensor())
     return np.asarray(found.numpy(), dtype=np.float32)
 
 

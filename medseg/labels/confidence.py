@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.clustering.posteriors import Evidence
+from medseg.clustering.posteriors import Posteriors
 from medseg.spatial.chunks import filled_slabs
 from medseg.spatial.geometry import Geometry
 
@@ -25,12 +25,12 @@ COARSE_VOXELS = 5_000_000
 """Voxels of a confidence to look at: two hundredths of the time that labels take. Fewer make specks of thin borders."""
 
 
-def confidence_on(geometry: Geometry, evidence: Evidence, labels: Labels, groups: Groups) -> Bytes:
+def confidence_on(geometry: Geometry, posteriors: Posteriors, labels: Labels, groups: Groups) -> Bytes:
     """Probability that each voxel's label is the right one, (I, J, K), 0 where there is no label."""
     n_fitted = 1 + max(max(members) for members in groups.values())
     confidence = np.zeros(geometry.shape, dtype=np.uint8)
     for place, grid in filled_slabs(geometry, labels, n_fitted + 2, SLAB_VALUES):
-        probabilities = evidence.probabilities(grid).cpu().numpy()
+        probabilities = posteriors.probabilities(grid).cpu().numpy()
         part, out = labels[place], confidence[place]
         for number, members in groups.items():
             here = part == number
@@ -39,7 +39,7 @@ def confidence_on(geometry: Geometry, evidence: Evidence, labels: Labels, groups
     return confidence
 
 
-def coarse_confidence(geometry: Geometry, evidence: Evidence, labels: Labels, groups: Groups) -> MetaTensor | None:
+def coarse_confidence(geometry: Geometry, posteriors: Posteriors, labels: Labels, groups: Groups) -> MetaTensor | None:
     """The same on a grid of at most about `COARSE_VOXELS` around the labels: for pictures.
 
     Returns:
@@ -57,7 +57,7 @@ def coarse_confidence(geometry: Geometry, evidence: Evidence, labels: Labels, gr
     around = geometry.crop([int(n) for n in first], [int(n) for n in shape])
     grid = Geometry((int(found[0]), int(found[1]), int(found[2])), around.affine @ np.diag([*step, 1.0]))
     chosen = labels[np.ix_(*every)]
-    sure = np.where(chosen > 0, np.maximum(confidence_on(grid, evidence, chosen, groups), 1), 0).astype(np.uint8)
+    sure = np.where(chosen > 0, np.maximum(confidence_on(grid, posteriors, chosen, groups), 1), 0).astype(np.uint8)
     return MetaTensor(torch.from_numpy(sure[None]), affine=torch.from_numpy(grid.affine.copy()))
 
 
@@ -70,7 +70,7 @@ class Fractions:
     """
 
     geometry: Geometry
-    evidence: Evidence
+    posteriors: Posteriors
     inside: npt.NDArray[np.bool_]
     groups: Groups
 
@@ -97,4 +97,4 @@ class Fractions:
         """Bytes of the fitted labels 1..number together."""
         if number == 0:
             return np.zeros(grid.shape, dtype=np.int16)
-        return np.asarray(np.rint(self.evidence.up_to(number, grid).cpu().numpy() * ONE), dtype=np.int16)
+        return np.asarray(np.rint(self.posteriors.up_to(number, grid).cpu().numpy() * ONE), dtype=np.int16)

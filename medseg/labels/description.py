@@ -10,7 +10,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
-from medseg.clustering.posteriors import Evidence
+from medseg.clustering.posteriors import Posteriors
 from medseg.preprocessing.prepare import Prepared
 from medseg.spatial.extrapolate import continued
 from medseg.spatial.geometry import Geometry
@@ -36,17 +36,17 @@ class Description:
     around: MetaTensor
 
     @classmethod
-    def of(cls, evidence: Evidence, prepared: Prepared) -> Description:
-        """From a scan's evidence; the surroundings are those of its best labels."""
+    def of(cls, posteriors: Posteriors, prepared: Prepared) -> Description:
+        """From a scan's posteriors; the surroundings are those of its best labels."""
         inside = prepared.foreground.as_tensor()[0] > 0
-        features = torch.from_numpy(evidence.features().astype(np.float32))
+        features = torch.from_numpy(posteriors.features().astype(np.float32))
         own = torch.zeros((features.shape[1], *inside.shape))
         own[:, inside] = features.T
         affine = prepared.image.affine
         regression = FieldRegression(prepared.foreground, SURROUNDINGS_SIGMA_MM)
-        best = evidence.scores.as_tensor().argmax(dim=0, keepdim=True).float()
+        best = posteriors.scores.as_tensor().argmax(dim=0, keepdim=True).float()
         found = regression.pick(MetaTensor(best, affine=affine))
-        masses = [regression.smooth((found == label).astype(np.float32)) for label in range(evidence.scores.shape[0])]
+        masses = [regression.smooth((found == label).astype(np.float32)) for label in range(posteriors.scores.shape[0])]
         total = np.sum(masses, axis=0)
         shares = [mass / np.maximum(total, 1e-6) for mass in masses] + [total / max(float(total.max()), 1e-6)]
         around = MetaTensor(torch.from_numpy(np.stack(shares)), affine=regression.as_image(total).affine)
@@ -75,11 +75,11 @@ class LeafPosteriors:
         return resample(self.leaves, grid).as_tensor()
 
 
-def describe(evidence: Evidence, prepared: Prepared) -> Description | LeafPosteriors:
+def describe(posteriors: Posteriors, prepared: Prepared) -> Description | LeafPosteriors:
     """What tells the leaves of a scan apart."""
-    if evidence.leaves is not None:
-        return LeafPosteriors(evidence.leaves)
-    return Description.of(evidence, prepared)
+    if posteriors.leaves is not None:
+        return LeafPosteriors(posteriors.leaves)
+    return Description.of(posteriors, prepared)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.clustering.per_scan import normalise
 from medseg.io.atomic import whole_folder
 from medseg.model.state import ModelState
 from medseg.network.autoencoder import EncoderSize, save_encoder
@@ -61,10 +60,9 @@ def network_input(model: ModelState, image: MetaTensor, mask: MetaTensor | None 
         InputError: there is no foreground, or nothing but one intensity in it.
     """
     image = model.own(image)
-    prepared = model.plan.prepare(image, model.plan.foreground_of(image, mask))
-    seen = normalise(prepared, model.config.clustering)
-    both = torch.cat([seen.image.as_tensor(), seen.foreground.as_tensor()])
-    return MetaTensor(both, affine=seen.image.affine)
+    prepared = model.prepare(image, model.plan.foreground_of(image, mask))
+    both = torch.cat([prepared.network_image.as_tensor(), prepared.foreground.as_tensor()])
+    return MetaTensor(both, affine=prepared.image.affine)
 
 
 def _as_json(values: dict[str, Any]) -> str:

@@ -21,29 +21,19 @@ from medseg.spatial.geometry import Geometry
 
 
 def describe_labels(
-    config: Config,
-    plan: Plan,
-    network: Autoencoder,
-    clusters: Clusters,
-    prepared: Sequence[Prepared],
-    normalised: Sequence[Prepared],
+    config: Config, plan: Plan, network: Autoencoder, clusters: Clusters, prepared: Sequence[Prepared]
 ) -> tuple[LabelScheme, QualityReference]:
-    """Each label's mean intensity and median volume, the tree over the labels, and what is usual in these scans.
-
-    Args:
-        prepared: the training scans on the working grid.
-        normalised: the same as the network sees them.
-    """
+    """Each label's mean intensity and median volume, the tree over the labels, and what is usual in these scans."""
     seed, n_labels = config.training.seed, config.clustering.n_clusters
     volumes, totals, counts = [], torch.zeros(n_labels), torch.zeros(n_labels)
     samples, measures = [], []
-    for item, seen in zip(prepared, normalised, strict=True):
-        evidence = clusters.evidence(network, item, seen)
-        scores = evidence.scores
-        measures.append(measure(network, item, seen, evidence))
+    for item in prepared:
+        posteriors = clusters.posteriors(network, item)
+        scores = posteriors.scores
+        measures.append(measure(network, item, posteriors))
         best = scores.as_tensor().argmax(dim=0)
         if clusters.tree is None:
-            description = Description.of(evidence, item)
+            description = Description.of(posteriors, item)
             samples.append(Sample.of(description, best, item, max(1, N_SAMPLES // len(prepared)), seed))
         inside = item.foreground.as_tensor()[0] > 0
         found = torch.bincount(best[inside], minlength=n_labels).float()

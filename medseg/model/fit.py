@@ -12,13 +12,13 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg.clustering.cohort import Clusters, fit_clusters
 from medseg.clustering.ensemble import Ensemble
-from medseg.clustering.per_scan import normalise
 from medseg.config import Config
 from medseg.errors import InputError
 from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
 from medseg.model.describe import describe_labels
 from medseg.model.networks import new_network, noise_of, train_heads
+from medseg.model.prepare import prepare
 from medseg.model.state import ModelState
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.loss import loss
@@ -46,7 +46,7 @@ class Watch:
     on_refused: Callable[[Source, InputError], None] = lambda _scan, _error: None
     on_step: Callable[[int, int, float], None] = lambda _done, _most, _loss: None
     on_stage: Callable[[str], None] = lambda _stage: None
-    on_fitted: Callable[[ModelState, Sequence[Prepared]], None] = lambda _model, _normalised: None
+    on_fitted: Callable[[ModelState, Sequence[Prepared]], None] = lambda _model, _prepared: None
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,6 @@ class Reading:
 @dataclass
 class _Cohort:
     used: list[Source] = field(default_factory=list)
-    prepared: list[Prepared] = field(default_factory=list)
     fingerprints: list[ScanFingerprint] = field(default_factory=list)
 
 
@@ -106,30 +105,29 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     _keep_one_modality(cohort, config, watch)
     plan = Plan.fit(cohort.fingerprints, config, memory_gb(computing))
     store = Store(cache_bytes)
-    _prepare(cohort, plan, reading, watch, store)
-    normalised = [_kept(normalise(item, config.clustering), store) for item in cohort.prepared]
-    noise = noise_of(normalised)
+    prepared = _prepare(cohort.used, plan, config, reading, watch, store)
+    noise = noise_of(prepared)
 
     def fit_member(number: int) -> tuple[Autoencoder, Clusters, TrainingRecord]:
         chosen = _with_seed(config, number)
         seed = chosen.training.seed
-        network = new_network(chosen, plan, normalised, noise).to(computing)
+        network = new_network(chosen, plan, prepared, noise).to(computing)
         room = GPU_SHARE * 1e9 * memory_gb(computing)
         patches = PatchSampler(
-            normalised, plan, seed, part=Group.current().rank, store=store, device=computing, room_bytes=room
+            prepared, plan, seed, part=Group.current().rank, store=store, device=computing, room_bytes=room
         )
         kept = None if checkpoint is None else checkpoint / _digest(chosen, cohort.fingerprints)
-        record = _trained(network, patches, normalised, chosen, kept, watch, objective)
+        record = _trained(network, patches, prepared, chosen, kept, watch, objective)
         watch.on_stage("clustering")
-        return network, fit_clusters(network, cohort.prepared, config.clustering, plan, seed=seed, store=store), record
+        return network, fit_clusters(network, prepared, config.clustering, plan, seed=seed, store=store), record
 
     members = [fit_member(number) for number in range(config.training.ensemble)]
     network, clusters, record = members[0]
     if len(members) > 1:
         parts = [member[:2] for member in members]
-        clusters = Ensemble.fit(parts, cohort.prepared, normalised, config.clustering.n_clusters)
+        clusters = Ensemble.fit(parts, prepared, config.clustering.n_clusters)
     watch.on_stage("describing")
-    scheme, usual = describe_labels(config, plan, network, clusters, cohort.prepared, normalised)
+    scheme, usual = describe_labels(config, plan, network, clusters, prepared)
     model = ModelState(
         config=config,
         plan=plan,
@@ -142,14 +140,14 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         own=reading.own,
     )
-    watch.on_fitted(model, normalised)
+    watch.on_fitted(model, prepared)
     return model
 
 
 def _trained(
     network: Autoencoder,
     patches: PatchSampler,
-    normalised: Sequence[Prepared],
+    prepared: Sequence[Prepared],
     config: Config,
     checkpoint: Path | None,
     watch: Watch,
@@ -158,7 +156,7 @@ def _trained(
     """Train a network and its heads in place."""
     watch.on_stage("training")
     record = train(network, patches, objective, config=config.training, checkpoint=checkpoint, on_step=watch.on_step)
-    train_heads(network, normalised, config, on_stage=watch.on_stage, on_step=watch.on_step)
+    train_heads(network, prepared, config, on_stage=watch.on_stage, on_step=watch.on_step)
     return record
 
 
@@ -202,17 +200,23 @@ def _keep_one_modality(cohort: _Cohort, config: Config, watch: Watch) -> None:
         watch.on_refused(cohort.used.pop(number), other_modality(found, f"{kept} as the {n_kept} others"))
 
 
-def _prepare(cohort: _Cohort, plan: Plan, reading: Reading, watch: Watch, store: Store) -> None:
+def _prepare(
+    scans: Sequence[Source], plan: Plan, config: Config, reading: Reading, watch: Watch, store: Store
+) -> list[Prepared]:
     """Read the usable scans once more and bring them to the working grid."""
-    n_scans = len(cohort.used)
-    for n_done, scan in enumerate(cohort.used, start=1):
+    found = []
+    for n_done, scan in enumerate(scans, start=1):
         image, mask = reading(scan)
-        cohort.prepared.append(_kept(plan.prepare(image, plan.foreground_of(image, mask)), store))
-        watch.on_scan(n_scans + n_done, 2 * n_scans)
+        found.append(_kept(prepare(image, plan.foreground_of(image, mask), plan, config.clustering), store))
+        watch.on_scan(len(scans) + n_done, 2 * len(scans))
+    return found
 
 
 def _kept(prepared: Prepared, store: Store) -> Prepared:
-    return Prepared(store.image(prepared.image), store.image(prepared.foreground))
+    """The same tensors, each kept once."""
+    image, foreground = store.image(prepared.image), store.image(prepared.foreground)
+    is_same = prepared.network_image is prepared.image
+    return Prepared(image, foreground, image if is_same else store.image(prepared.network_image))
 
 
 def _digest(config: Config, fingerprints: Sequence[ScanFingerprint]) -> str:

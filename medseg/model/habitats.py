@@ -18,7 +18,6 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from medseg.clustering.cohort import Clusters, fit_clusters
-from medseg.clustering.per_scan import normalise
 from medseg.evaluation.overlap import confusion
 from medseg.model.networks import new_network, train_heads
 from medseg.model.state import ModelState
@@ -110,7 +109,7 @@ def labels_of(network: Autoencoder, clusters: Clusters, prepared: Sequence[Prepa
     """(V,) labels of each case's voxels inside its region, on the working grid."""
     found = []
     for item in prepared:
-        best = clusters.scores(network, item).as_tensor().argmax(dim=0) + 1
+        best = clusters.posteriors(network, item).scores.as_tensor().argmax(dim=0) + 1
         found.append(best[item.foreground.as_tensor()[0] > 0].cpu().numpy().astype(np.uint8))
     return found
 
@@ -133,11 +132,8 @@ def retrained(model: ModelState, prepared: Sequence[Prepared], seed: int) -> Aut
     """A network fitted to the same cases from another seed."""
     config = model.config.training.model_copy(update={"seed": seed})
     seed_everything(config)
-    normalised = [normalise(item, model.config.clustering) for item in prepared]
     noise = (model.network.noise * model.network.scale).tolist()
-    network = new_network(model.config, model.plan, normalised, noise)
-    train(
-        network.to(model.device), PatchSampler(normalised, model.plan, seed, device=model.device), loss, config=config
-    )
-    train_heads(network, normalised, model.config.model_copy(update={"training": config}))
+    network = new_network(model.config, model.plan, prepared, noise)
+    train(network.to(model.device), PatchSampler(prepared, model.plan, seed, device=model.device), loss, config=config)
+    train_heads(network, prepared, model.config.model_copy(update={"training": config}))
     return network

@@ -20,11 +20,11 @@ from medseg.preprocessing.prepare import Prepared, channels_of
 
 
 def new_network(
-    config: Config, plan: Plan, normalised: Sequence[Prepared], noise: float | Sequence[float]
+    config: Config, plan: Plan, prepared: Sequence[Prepared], noise: float | Sequence[float]
 ) -> Autoencoder:
     """An untrained network that starts from the cohort's intensities."""
-    network = Autoencoder(config.autoencoder, plan.channels, config.channels.n_channels, **heads_of(config, plan))
-    k, intensities = config.autoencoder.n_components, sample_intensities(normalised)
+    network = blank_network(config, plan)
+    k, intensities = config.autoencoder.n_components, sample_intensities(prepared)
     start = None if network.n_inputs == 1 else (lambda rows: spread_centres(rows, k))
     network.start_from(intensities, noise, start)
     if isinstance(network.context, ContextEncoder):
@@ -32,6 +32,11 @@ def new_network(
     if isinstance(network.texture, TextureEncoder):
         network.texture.start_from(intensities)
     return network
+
+
+def blank_network(config: Config, plan: Plan) -> Autoencoder:
+    """A network of the right sizes, whose weights mean nothing."""
+    return Autoencoder(config.autoencoder, plan.channels, config.channels.n_channels, **heads_of(config, plan))
 
 
 def heads_of(config: Config, plan: Plan) -> dict[str, nn.Module]:
@@ -49,7 +54,7 @@ def heads_of(config: Config, plan: Plan) -> dict[str, nn.Module]:
 
 def train_heads(
     network: Autoencoder,
-    normalised: Sequence[Prepared],
+    prepared: Sequence[Prepared],
     config: Config,
     *,
     on_stage: Callable[[str], None] = lambda _stage: None,
@@ -59,23 +64,24 @@ def train_heads(
     steps, seed = config.autoencoder, config.training.seed
     if isinstance(network.context, ContextEncoder):
         on_stage("context")
-        train_context(network.context, normalised, n_steps=steps.context_steps, seed=seed, on_step=on_step)
+        train_context(network.context, prepared, n_steps=steps.context_steps, seed=seed, on_step=on_step)
     if isinstance(network.texture, TextureEncoder):
         on_stage("texture")
-        train_texture(network.texture, normalised, n_steps=steps.texture_steps, seed=seed, on_step=on_step)
+        train_texture(network.texture, prepared, n_steps=steps.texture_steps, seed=seed, on_step=on_step)
 
 
 def sample_intensities(prepared: Sequence[Prepared], n_values: int = 200_000) -> torch.Tensor:
     """(V,) foreground intensities, (V, C) of several channels; the same number of every scan."""
     parts = []
     for item in prepared:
-        values = item.image.as_tensor()[:, item.foreground.as_tensor()[0] > 0].T
+        values = item.network_image.as_tensor()[:, item.foreground.as_tensor()[0] > 0].T
         parts.append(values[:: max(1, len(values) * len(prepared) // n_values)])
     rows = torch.cat(parts)
     return rows[:, 0] if rows.shape[1] == 1 else rows
 
 
-def noise_of(normalised: Sequence[Prepared]) -> float | list[float]:
+def noise_of(prepared: Sequence[Prepared]) -> float | list[float]:
     """Median white noise of the scans, in each channel."""
-    found = np.median([[white_noise(x, item.foreground) for x in channels_of(item.image)] for item in normalised], 0)
+    levels = [[white_noise(x, item.foreground) for x in channels_of(item.network_image)] for item in prepared]
+    found = np.median(levels, axis=0)
     return float(found[0]) if len(found) == 1 else [float(noise) for noise in found]

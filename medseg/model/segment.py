@@ -9,14 +9,13 @@ import numpy.typing as npt
 import torch
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.clustering.ensemble import Consensus, disagreement_on
-from medseg.clustering.per_scan import normalise
+from medseg.clustering.ensemble import EnsemblePosteriors, disagreement_on
 from medseg.labels.cleanup import clean
 from medseg.labels.confidence import ONE, Fractions, coarse_confidence, confidence_on
 from medseg.labels.description import describe
 from medseg.model.segmentation import LabelArray, Segmentation
 from medseg.model.state import ModelState
-from medseg.preprocessing.prepare import Prepared, check_channels
+from medseg.preprocessing.prepare import check_channels
 from medseg.quality.anomaly import anomaly
 from medseg.quality.metrics import measure
 from medseg.spatial.chunks import filled_slabs
@@ -56,39 +55,45 @@ def segment(  # noqa: PLR0913, one flag for each output that can be asked for
         InputError: other channels than the model's, no foreground, or nothing but one intensity in it.
     """
     model.check(fractions=fractions, finest=finest, disagreement=disagreement)
-    check_channels(image, model.config.channels)
-    if model.config.preprocessing.modality == "auto":
-        model.plan.check_modality(image)
+    _check_image(model, image)
     scheme, clustering = model.scheme, model.config.clustering
     image = model.own(image)
     foreground = model.plan.foreground_of(image, mask)
-    prepared = model.plan.prepare(image, foreground)
+    prepared = model.prepare(image, foreground)
     inside = (foreground.as_tensor()[0] > 0).cpu().numpy()
     planes = middle_planes(prepared.image)
     del foreground  # four bytes a voxel, of a scan that may have hundreds of millions
     geometry, tree = Geometry.of(image), scheme.hierarchy if finest or scheme.is_divided else None
-    normalised = normalise(prepared, clustering)
-    seen = model.clusters.evidence(model.network, prepared, normalised)
-    description = describe(seen, prepared) if tree else None
+    posteriors = model.clusters.posteriors(model.network, prepared)
+    description = describe(posteriors, prepared) if tree else None
     with ThreadPoolExecutor(max_workers=1) as pool:  # measuring leaves a core idle
-        measured = pool.submit(measure, model.network, prepared, normalised, seen)
-        del prepared, normalised
-        labels = _fitted_labels(model, geometry, seen.scores, inside)
-        differ = disagreement_on(geometry, seen, labels) if disagreement and isinstance(seen, Consensus) else None
-        shares = Fractions(geometry, seen, inside, scheme.groups) if fractions else None
+        measured = pool.submit(measure, model.network, prepared, posteriors)
+        del prepared
+        labels = _fitted_labels(model, geometry, posteriors.scores, inside)
+        differ = None
+        if disagreement and isinstance(posteriors, EnsemblePosteriors):
+            differ = disagreement_on(geometry, posteriors, labels)
+        shares = Fractions(geometry, posteriors, inside, scheme.groups) if fractions else None
         del inside
         leaves = tree.leaves_on(geometry, description, labels, scheme.fitted_groups) if tree and description else None
         labels = scheme.apply(labels, leaves)
-        sure = confidence_on(geometry, seen, labels, scheme.groups) if confidence or min_confidence > 0 else None
+        sure = confidence_on(geometry, posteriors, labels, scheme.groups) if confidence or min_confidence > 0 else None
         for volume in (labels, leaves):
             if sure is not None and volume is not None:
                 volume[sure < min_confidence * ONE] = 0
-        coarse = coarse_confidence(geometry, seen, labels, scheme.groups)
+        coarse = coarse_confidence(geometry, posteriors, labels, scheme.groups)
     quality = measured.result()
     return Segmentation(
         labels, geometry, model.table, sure if confidence else None, shares, leaves if finest else None, quality,
         model.quality.flags(quality, clustering.n_clusters), planes, coarse, disagreement=differ,
     )  # fmt: skip
+
+
+def _check_image(model: ModelState, image: MetaTensor) -> None:
+    """Refuse what the model is not for: other channels, another modality unless the config names one."""
+    check_channels(image, model.config.channels)
+    if model.config.preprocessing.modality == "auto":
+        model.plan.check_modality(image)
 
 
 def _fitted_labels(
@@ -128,10 +133,10 @@ def anomaly_of(model: ModelState, image: MetaTensor, mask: MetaTensor | None = N
     """
     image = model.own(image)
     foreground = model.plan.foreground_of(image, mask)
-    normalised = normalise(model.plan.prepare(image, foreground), model.config.clustering)
+    prepared = model.prepare(image, foreground)
     # What shines beyond the range of intensities is cut off for labels; here it is just what is looked for.
-    beyond = model.plan.prepare(image, foreground, clip=False).image.as_tensor().clamp_min(1)
-    bright = MetaTensor(normalised.image.as_tensor() * beyond, affine=normalised.image.affine)
-    found = anomaly(model.network, Prepared(bright, normalised.foreground), model.config.channels.names)
-    native = resample(continued(found, normalised.foreground), Geometry.of(image)).as_tensor()
+    beyond = model.plan.to_working_grid(image, foreground, clip=False)[0].as_tensor().clamp_min(1)
+    bright = MetaTensor(prepared.network_image.as_tensor() * beyond, affine=prepared.image.affine)
+    found = anomaly(model.network, prepared._replace(network_image=bright), model.config.channels.names)
+    native = resample(continued(found, prepared.foreground), Geometry.of(image)).as_tensor()
     return MetaTensor(native * (foreground.as_tensor() > 0), affine=image.affine)

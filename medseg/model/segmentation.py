@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +11,7 @@ from monai.data.meta_tensor import MetaTensor
 from medseg.labels.cleanup import count_values
 from medseg.labels.confidence import Fractions
 from medseg.labels.table import LabelTable
-from medseg.quality.reference import Flag
+from medseg.quality.measures import Flag, Measures
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.planes import Plane
 
@@ -27,7 +26,7 @@ class Segmentation:
         confidence: (I, J, K) probability that the label is right, 255 for 1; None unless asked for.
         fractions: by label number, (I, J, K) share of the voxel that it holds, 255 for 1; None unless asked for.
         finest: (I, J, K) leaf of the hierarchy, of which every cut's labels are unions; None unless asked for.
-        quality: measures of the scan by their name in `medseg.quality.reference`.
+        quality: measures of the scan and of its labels.
         flags: those that are unlike the training scans'.
         planes: three planes of the scan, to be shown below the labels.
         coarse_confidence: (1, i, j, k) confidence on a coarse grid of its own, to look at; 0 without label.
@@ -40,7 +39,7 @@ class Segmentation:
     confidence: npt.NDArray[np.uint8] | None = None
     fractions: Fractions | None = None
     finest: npt.NDArray[np.uint8] | None = None
-    quality: Mapping[str, float] = field(default_factory=dict)
+    quality: Measures = field(default_factory=Measures)
     flags: tuple[Flag, ...] = ()
     planes: tuple[Plane, ...] = ()
     coarse_confidence: MetaTensor | None = None

@@ -8,17 +8,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
+from monai.data.meta_tensor import MetaTensor
 
 from medseg.clustering.cohort import Clusters
 from medseg.config import Config
 from medseg.errors import ConfigError
 from medseg.labels.scheme import LabelScheme
 from medseg.labels.table import LabelTable
+from medseg.model.prepare import prepare
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.training import TrainingRecord
 from medseg.preprocessing.fingerprint import ScanFingerprint
 from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.pre_transforms import PreTransforms
+from medseg.preprocessing.prepare import Prepared
 from medseg.quality.anomaly import check_channels
 from medseg.quality.reference import QualityReference
 
@@ -55,6 +58,14 @@ class ModelState:
     def device(self) -> torch.device:
         """Where the network lives."""
         return next(self.network.parameters()).device
+
+    def prepare(self, image: MetaTensor, foreground: MetaTensor) -> Prepared:
+        """A native (C, I, J, K) image, own transforms done, and its (1, I, J, K) foreground made ready for the model.
+
+        Raises:
+            InputError: nothing but one intensity in the foreground.
+        """
+        return prepare(image, foreground, self.plan, self.config.clustering)
 
     @cached_property
     def fingerprint(self) -> str:

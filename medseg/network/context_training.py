@@ -36,7 +36,7 @@ def train_context(
     """Train a context encoder in place.
 
     Args:
-        prepared: the scans as the network sees them; each is drawn equally often.
+        prepared: the scans; each is drawn equally often.
         n_steps: of three crops each; the learning rate rises and falls once (Smith and Topin, 2017).
     """
     if n_steps == 0:
@@ -64,7 +64,7 @@ class _Crops:
     """Crops of one scan whose centres are drawn by one over the root of how common their intensity is."""
 
     def __init__(self, item: Prepared, context: ContextEncoder) -> None:
-        volume = torch.cat([item.image.as_tensor(), item.foreground.as_tensor()])
+        volume = torch.cat([item.network_image.as_tensor(), item.foreground.as_tensor()])
         self.size = tuple(min(CROP, -(-n // BLOCK) * BLOCK) for n in volume.shape[1:])
         short = [p for n, size in zip(volume.shape[:0:-1], self.size[::-1], strict=True) for p in (0, max(0, size - n))]
         self.volume = functional.pad(volume, short)

@@ -33,22 +33,21 @@ class Example:
 
 
 def examples_of(
-    network: Autoencoder, normalised: Sequence[Prepared], patch_size: int, *, seed: int, n: int = N_EXAMPLES
+    network: Autoencoder, prepared: Sequence[Prepared], patch_size: int, *, seed: int, n: int = N_EXAMPLES
 ) -> list[Example]:
     """`n` patches of scans spread over the cohort, each the richest of a few at random places.
 
     Args:
-        normalised: scans as the network sees them.
         patch_size: voxels along an axis of a patch, whole cells of the network.
     """
-    scans = [normalised[int(place)] for place in np.linspace(0, len(normalised) - 1, n)]
+    scans = [prepared[int(place)] for place in np.linspace(0, len(prepared) - 1, n)]
     randomness = np.random.default_rng((seed, n))
     return [_example(network, _richest_patch(scan, patch_size, randomness)) for scan in scans]
 
 
 def _richest_patch(scan: Prepared, size: int, randomness: np.random.Generator) -> Tensor:
     """(C + 1, size, size, size) intensities and foreground around the voxel whose plane has most of both to show."""
-    both = torch.cat([part.as_tensor() for part in scan]).float()
+    both = torch.cat([scan.network_image.as_tensor(), scan.foreground.as_tensor()]).float()
     both = functional.pad(both, [p for n in reversed(both.shape[1:]) for p in (0, max(0, size - n))])
     where = np.flatnonzero(both[-1].cpu().numpy())
     centres = np.stack(np.unravel_index(randomness.choice(where, _N_TRIED), both.shape[1:]), axis=1)

@@ -53,7 +53,7 @@ class PatchSampler:
         )
         self.volumes, self.indices = [], []
         for item in prepared:
-            parts = [_padded(image.as_tensor(), size) for image in item]
+            parts = [_padded(image.as_tensor(), size) for image in (item.network_image, item.foreground)]
             volume = torch.cat(parts)
             room_bytes -= volume.nbytes
             self.volumes.append(volume.to(self.device) if room_bytes >= 0 else store.tensor(volume))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ class TextureEncoder(nn.Module):
     @torch.no_grad()
     def encode(self, image: Tensor, inside: Tensor) -> Tensor:
         """(C, I, J, K) intensities and (1, I, J, K) foreground of a whole scan -> (12, I, J, K)."""
-        return self(self.standardised(image, inside)[None])[0].float().cpu()
+        return cast(Tensor, self(self.standardised(image, inside)[None])[0].float().cpu())
 
 
 def texture_loss(latent: Tensor, inside: Tensor, generator: torch.Generator) -> Tensor:
@@ -144,4 +145,4 @@ def _crop(item: Prepared, randomness: np.random.Generator) -> tuple[Tensor, Tens
     centre = np.unravel_index(where[randomness.integers(len(where))], inside.shape[1:])
     starts = [int(np.clip(c - CROP // 2, 0, max(0, n - CROP))) for c, n in zip(centre, inside.shape[1:], strict=True)]
     place = (slice(None), *(slice(s, s + CROP) for s in starts))
-    return item.image.as_tensor()[place], inside[place]
+    return item.network_image.as_tensor()[place], inside[place]

@@ -22,7 +22,7 @@ from medseg.config import Config
 from medseg.errors import InputError
 from medseg.preprocessing.fingerprint import ScanFingerprint, is_hounsfield, percentiles_of
 from medseg.preprocessing.foreground import foreground_of
-from medseg.preprocessing.prepare import Prepared, WorkingGrid, channels_of
+from medseg.preprocessing.prepare import WorkingGrid, channels_of
 from medseg.spatial.geometry import Geometry
 
 MARGIN_VOXELS = 4
@@ -118,8 +118,10 @@ class Plan(BaseModel):
         low, high = self.intensity_range(image, foreground)
         return Compose([*self._grid_transforms(foreground), ScaleIntensityRange(low, high, 0.0, 1.0, clip=clip)])
 
-    def prepare(self, image: MetaTensor, foreground: MetaTensor, *, clip: bool = True) -> Prepared:
-        """Bring a native (C, I, J, K) image and its (1, I, J, K) foreground to the working grid."""
+    def to_working_grid(
+        self, image: MetaTensor, foreground: MetaTensor, *, clip: bool = True
+    ) -> tuple[MetaTensor, MetaTensor]:
+        """A native (C, I, J, K) image and its (1, I, J, K) foreground on the working grid."""
         parts = [self.transforms(channel, foreground, clip=clip)(channel) for channel in channels_of(image)]
         working = (
             parts[0]
@@ -127,7 +129,7 @@ class Plan(BaseModel):
             else MetaTensor(torch.cat([part.as_tensor() for part in parts]), affine=parts[0].affine)
         )
         inside = Compose(self._grid_transforms(foreground))(foreground)
-        return Prepared(_plain(working), _plain(MetaTensor((inside.as_tensor() >= 0.5).float(), affine=inside.affine)))
+        return _plain(working), _plain(MetaTensor((inside.as_tensor() >= 0.5).float(), affine=inside.affine))
 
     def _grid_transforms(self, foreground: MetaTensor) -> list[Callable[..., Any]]:
         start, end = _box(foreground, MARGIN_VOXELS * max(self.spacing_mm))

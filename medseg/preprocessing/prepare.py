@@ -16,10 +16,17 @@ from medseg.spatial.resample import resample
 
 
 class Prepared(NamedTuple):
-    """A scan on the working grid: (C, I, J, K) image, 0 and 1 at the ends of its range, and (1, I, J, K) foreground."""
+    """A scan on the working grid.
+
+    Attributes:
+        image: (C, I, J, K), 0 and 1 at the ends of its range.
+        foreground: (1, I, J, K) of 0 and 1.
+        network_image: (C, I, J, K) the image as the network sees it; the same tensor where that makes no difference.
+    """
 
     image: MetaTensor
     foreground: MetaTensor
+    network_image: MetaTensor
 
 
 def channels_of(image: MetaTensor) -> list[MetaTensor]:

@@ -76,11 +76,11 @@ def check_channels(channels: Sequence[str]) -> None:
         )
 
 
-def anomaly(network: Autoencoder, normalised: Prepared, channels: Sequence[str] = ()) -> MetaTensor:
+def anomaly(network: Autoencoder, prepared: Prepared, channels: Sequence[str] = ()) -> MetaTensor:
     """(1, I, J, K) of 0 or more on the working grid, in the unit of `unit_of`; 0 outside the foreground.
 
     Args:
-        normalised: the scan, not cut off where it is brightest.
+        prepared: the scan, not cut off where it is brightest.
         channels: names of its channels; none for a single one.
 
     Raises:
@@ -89,28 +89,28 @@ def anomaly(network: Autoencoder, normalised: Prepared, channels: Sequence[str] 
     """
     check_channels(channels)
     if (flair := flair_of(channels)) is not None:
-        return brightness(normalised, flair)
-    unmatched = asymmetry(normalised).as_tensor() ** 2
-    unpredicted = by_depth(unpredictability(network, normalised), normalised.foreground).as_tensor() ** 2
-    return MetaTensor((unpredicted + unmatched).sqrt(), affine=normalised.image.affine)
+        return brightness(prepared, flair)
+    unmatched = asymmetry(prepared).as_tensor() ** 2
+    unpredicted = by_depth(unpredictability(network, prepared), prepared.foreground).as_tensor() ** 2
+    return MetaTensor((unpredicted + unmatched).sqrt(), affine=prepared.network_image.affine)
 
 
-def unpredictability(network: Autoencoder, normalised: Prepared) -> MetaTensor:
+def unpredictability(network: Autoencoder, prepared: Prepared) -> MetaTensor:
     """(1, I, J, K) smoothed prediction error over all scales and channels, in robust standard deviations."""
-    grid = Geometry.of(normalised.image)
-    inside = normalised.foreground.as_tensor() > 0
+    grid = Geometry.of(prepared.network_image)
+    inside = prepared.foreground.as_tensor() > 0
     total, n_scales = torch.zeros(inside.shape), 0
     for scale in scales_of(grid.spacing_mm):
-        coarse = _coarser(normalised, scale)
+        coarse = _coarser(prepared, scale)
         if int((coarse.foreground.as_tensor() > 0).sum()) < _LEAST_VOXELS and scale > 1:
             continue
         error = continued(prediction_error(network, coarse), coarse.foreground)
         total += (resample(error, grid).as_tensor() ** 2).mean(dim=0, keepdim=True)
         n_scales += 1
     weight = inside.float()
-    parts = MetaTensor(torch.cat([(total / n_scales).sqrt() * weight, weight]), affine=normalised.image.affine)
+    parts = MetaTensor(torch.cat([(total / n_scales).sqrt() * weight, weight]), affine=prepared.network_image.affine)
     smooth, around = resample(parts, grid, sigma=[SMOOTH_MM / spacing for spacing in grid.spacing_mm]).as_tensor()
-    return MetaTensor(smooth[None] / around.clamp_min(1e-3) * inside, affine=normalised.image.affine)
+    return MetaTensor(smooth[None] / around.clamp_min(1e-3) * inside, affine=prepared.network_image.affine)
 
 
 def by_depth(values: MetaTensor, foreground: MetaTensor) -> MetaTensor:
@@ -128,16 +128,16 @@ def by_depth(values: MetaTensor, foreground: MetaTensor) -> MetaTensor:
     return MetaTensor(torch.from_numpy(out[None]), affine=values.affine)
 
 
-def prediction_error(network: Autoencoder, normalised: Prepared) -> MetaTensor:
+def prediction_error(network: Autoencoder, prepared: Prepared) -> MetaTensor:
     """(C, I, J, K) signed distance of each voxel from its prediction, in robust standard deviations of the scan's."""
-    expected = embed(network, normalised.image, normalised.foreground, noise=0.0, compute=_predict)
-    inside = normalised.foreground.as_tensor() > 0
-    errors = (normalised.image.as_tensor() - expected.mean.as_tensor()) / expected.sd.as_tensor().clamp_min(1e-6)
+    expected = embed(network, prepared.network_image, prepared.foreground, noise=0.0, compute=_predict)
+    inside = prepared.foreground.as_tensor() > 0
+    errors = (prepared.network_image.as_tensor() - expected.mean.as_tensor()) / expected.sd.as_tensor().clamp_min(1e-6)
     found = []
     for error in errors:
         centre, spread = median_and_spread(error[inside[0]].numpy())
         found.append((error - centre) / max(spread, 1e-6))
-    return MetaTensor(torch.stack(found) * inside, affine=normalised.image.affine)
+    return MetaTensor(torch.stack(found) * inside, affine=prepared.network_image.affine)
 
 
 def _predict(
@@ -160,7 +160,8 @@ def _coarser(prepared: Prepared, scale: int) -> Prepared:
     inside = prepared.foreground.as_tensor()
     sizes = [p for n in reversed(inside.shape[1:]) for p in (0, -n % scale)]
     share = functional.avg_pool3d(functional.pad(inside, sizes)[None], scale)[0]
-    total = functional.avg_pool3d(functional.pad(prepared.image.as_tensor() * inside, sizes)[None], scale)[0]
+    total = functional.avg_pool3d(functional.pad(prepared.network_image.as_tensor() * inside, sizes)[None], scale)[0]
     affine = torch.tensor(Geometry.of(prepared.image).lattice((scale, scale, scale)).affine)
     kept = (share >= 0.5).float()
-    return Prepared(MetaTensor(total / share.clamp_min(1e-6) * kept, affine=affine), MetaTensor(kept, affine=affine))
+    image = MetaTensor(total / share.clamp_min(1e-6) * kept, affine=affine)
+    return Prepared(image, MetaTensor(kept, affine=affine), image)

@@ -14,7 +14,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.preprocessing.histogram import median_and_spread
-from medseg.preprocessing.prepare import Prepared
+from medseg.preprocessing.prepare import Prepared, channels_of
 from medseg.quality.symmetry import beyond_mirror, find_mirror, smoothed_inside
 
 SIGMAS_MM = (1.0, 2.0)
@@ -27,19 +27,19 @@ def flair_of(names: Sequence[str]) -> int | None:
     return found[0] if len(found) == 1 else None
 
 
-def brightness(normalised: Prepared, channel: int) -> MetaTensor:
+def brightness(prepared: Prepared, channel: int) -> MetaTensor:
     """(1, I, J, K) of 0 or more, in robust standard deviations of the scan; 0 outside the foreground.
 
     Args:
-        normalised: all channels, not cut off where they are brightest.
+        prepared: all channels, not cut off where they are brightest.
         channel: the FLAIR among them.
     """
-    flair = Prepared(normalised.image[channel : channel + 1], normalised.foreground)
-    inside = normalised.foreground.as_tensor() > 0
+    flair = prepared._replace(network_image=channels_of(prepared.network_image)[channel])
+    inside = prepared.foreground.as_tensor() > 0
     total = torch.zeros(inside.shape)
     for sigma_mm in SIGMAS_MM:
         smooth = smoothed_inside(flair, sigma_mm)
         centre, spread = median_and_spread(smooth[inside].numpy())
         total += (smooth - centre) / max(spread, 1e-6) / len(SIGMAS_MM)
-    above, _ = next(beyond_mirror(flair, find_mirror(normalised), SIGMAS_MM[0]))
-    return MetaTensor(((total + above) * inside).clamp_min(0), affine=normalised.image.affine)
+    above, _ = next(beyond_mirror(flair, find_mirror(prepared), SIGMAS_MM[0]))
+    return MetaTensor(((total + above) * inside).clamp_min(0), affine=prepared.network_image.affine)

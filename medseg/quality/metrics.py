@@ -13,15 +13,16 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 import torch
+from monai.data.meta_tensor import MetaTensor
 from scipy import ndimage
 from torch.nn import functional
 
-from medseg.clustering.posteriors import Evidence
+from medseg.clustering.posteriors import Posteriors
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.loss import loss
 from medseg.network.tiled_inference import white_noise
 from medseg.preprocessing.prepare import Prepared, channels_of
-from medseg.quality.reference import label_measure
+from medseg.quality.measures import Measures
 from medseg.spatial.geometry import Geometry
 
 COARSE_VOXELS = 120_000
@@ -37,7 +38,7 @@ _OUTER_SHARE = 0.005
 """Share of the foreground beyond either end of its extent: specks do not count."""
 _EVERY_PLANE = 4
 """Edges are measured in every such plane."""
-_AXES = ("left to right", "back to front", "bottom to top")
+_AXES = ("lr", "ap", "si")
 _BELOW_MM = (4.0, 8.0)
 """How far below the surface brightness is measured: within reach of a patient's motion."""
 _LEAST_WIDTH_MM = 40.0
@@ -46,44 +47,38 @@ _LINES_MM = 3.0
 """Distance of the lines along which it is measured."""
 
 
-def measure(network: Autoencoder, prepared: Prepared, normalised: Prepared, evidence: Evidence) -> dict[str, float]:
-    """Every measure that this scan has, by its name in `quality`.
-
-    Args:
-        prepared: the scan on the working grid, 0 and 1 at the ends of its range.
-        normalised: the same as the network sees it.
-        evidence: what is known of its labels.
-    """
-    scores = evidence.scores
+def measure(network: Autoencoder, prepared: Prepared, posteriors: Posteriors) -> Measures:
+    """Every measure that this scan has."""
+    scores = posteriors.scores
     inside = prepared.foreground.as_tensor()[0].cpu().numpy() > 0
     step = max(1, ceil((inside.size / COARSE_VOXELS) ** (1 / 3)))
     every = (slice(None), *[slice(step // 2 if n > step else 0, None, step) for n in inside.shape])
     values = prepared.image.as_tensor()[every][0].cpu().numpy()
     labels = scores.as_tensor()[every].argmax(dim=0).cpu().numpy() + 1
     sampled = inside[every[1:]]
-    found = _sizes(inside, Geometry.of(prepared.image))
+    found, of_labels = _sizes(inside, Geometry.of(prepared.image)), {}
     if sampled.any():
         spacing = [s * step for s in Geometry.of(prepared.image).spacing_mm]
         depth = _relative_depth(sampled, spacing)[sampled]
         found |= _contrast(values[sampled], depth)
-        found |= _of_labels(labels[sampled], values[sampled], depth, scores.shape[0])
+        of_labels = _of_labels(labels[sampled], values[sampled], depth, scores.shape[0])
         found |= _below_surfaces(prepared.image.as_tensor()[0].cpu().numpy(), inside, Geometry.of(prepared.image))
-        found["unsure voxels"] = _unsure_share(evidence, sampled, step)
-    first = Prepared(channels_of(normalised.image)[0], normalised.foreground)
-    span, noise = max(_span(first), 1e-6), white_noise(*first)
-    found["noise"] = noise / span
-    found["edges"] = edge_strength(first, noise) / span
-    found["reconstruction error"] = reconstruction_error(network, normalised)
-    return found
+        found["unsure_share"] = _unsure_share(posteriors, sampled, step)
+    seen = channels_of(prepared.network_image)[0]
+    span, noise = max(_span(seen, prepared.foreground), 1e-6), white_noise(seen, prepared.foreground)
+    found["noise_to_contrast"] = noise / span
+    found["edges_to_contrast"] = edge_strength(seen, prepared.foreground, noise) / span
+    found["reconstruction_error_nats"] = reconstruction_error(network, prepared)
+    return Measures(found, of_labels)
 
 
 def _sizes(inside: npt.NDArray[np.bool_], geometry: Geometry) -> dict[str, float]:
     """Volume in ml and extents in mm of the foreground, along the axes closest to R, A, S (the working axes)."""
-    found = {"foreground volume": float(inside.sum()) * geometry.voxel_volume_mm3 / 1000}
+    found = {"foreground_ml": float(inside.sum()) * geometry.voxel_volume_mm3 / 1000}
     for axis, name in enumerate(_AXES):
         below = np.cumsum(inside.sum(axis=tuple({0, 1, 2} - {axis})))
         first, last = np.searchsorted(below, (_OUTER_SHARE * below[-1], (1 - _OUTER_SHARE) * below[-1]))
-        found[f"extent {name}"] = float(last - first + 1) * geometry.spacing_mm[axis]
+        found[f"extent_{name}_mm"] = float(last - first + 1) * geometry.spacing_mm[axis]
     return found
 
 
@@ -95,9 +90,9 @@ def _relative_depth(inside: npt.NDArray[np.bool_], spacing_mm: list[float]) -> n
 
 def _contrast(values: npt.NDArray[np.float32], depth: npt.NDArray[np.float64]) -> dict[str, float]:
     dark, middle, bright = np.percentile(values, (5, 50, 95))
-    found = {"place of the median between dark and bright": float((middle - dark) / max(bright - dark, 1e-6))}
+    found = {"median_position": float((middle - dark) / max(bright - dark, 1e-6))}
     if values.std() > 0 and depth.std() > 0:
-        found["correlation of brightness with depth"] = float(np.corrcoef(values, depth)[0, 1])
+        found["depth_correlation"] = float(np.corrcoef(values, depth)[0, 1])
     return found
 
 
@@ -123,53 +118,48 @@ def _below_surfaces(
             return {}
         means.append(float(bright[chosen].mean()))
     whole = max(sum(means), 1e-6)
-    return {
-        f"brightness below the surface {name}": 4.5 * mean / whole - 1.5
-        for name, mean in zip(_AXES, means, strict=True)
-    }
+    return {f"surface_brightness_{name}": 4.5 * mean / whole - 1.5 for name, mean in zip(_AXES, means, strict=True)}
 
 
 def _of_labels(
     labels: npt.NDArray[np.int64], values: npt.NDArray[np.float32], depth: npt.NDArray[np.float64], n_labels: int
-) -> dict[str, float]:
+) -> dict[int, dict[str, float]]:
     """Share, mean intensity and mean depth of every label; the last two where it occurs."""
     counts, totals, depths = (
         np.bincount(labels, weights=weights, minlength=n_labels + 1) for weights in (None, values, depth)
     )
-    found = {}
-    for number in range(1, n_labels + 1):
-        found[label_measure(number, "share")] = float(counts[number]) / labels.size
-        if counts[number] > 0:
-            found[label_measure(number, "intensity")] = float(totals[number] / counts[number])
-            found[label_measure(number, "depth")] = float(depths[number] / counts[number])
+    found = {n: {"share": float(counts[n]) / labels.size} for n in range(1, n_labels + 1)}
+    for n, measures in found.items():
+        if counts[n] > 0:
+            measures |= {"intensity": float(totals[n] / counts[n]), "depth": float(depths[n] / counts[n])}
     return found
 
 
-def _unsure_share(evidence: Evidence, sampled: npt.NDArray[np.bool_], step: int) -> float:
+def _unsure_share(posteriors: Posteriors, sampled: npt.NDArray[np.bool_], step: int) -> float:
     """Share of the sampled voxels whose label is right with a probability of less than `UNSURE`."""
-    working = Geometry.of(evidence.scores)
+    working = Geometry.of(posteriors.scores)
     start = [step // 2 if n > step else 0 for n in working.shape]
     affine = working.affine @ np.diag([step, step, step, 1.0])
     affine[:3, 3] = working.affine[:3] @ [*start, 1.0]
     i, j, k = sampled.shape
-    best = evidence.probabilities(Geometry((i, j, k), affine)).amax(dim=0).cpu().numpy()
+    best = posteriors.probabilities(Geometry((i, j, k), affine)).amax(dim=0).cpu().numpy()
     return float((best[sampled] < UNSURE).mean())
 
 
-def _span(prepared: Prepared) -> float:
+def _span(image: MetaTensor, foreground: MetaTensor) -> float:
     """Difference of the percentiles 5 and 95 inside the foreground, from a sample."""
-    values = prepared.image.as_tensor().cpu().numpy()[prepared.foreground.as_tensor().cpu().numpy() > 0]
+    values = image.as_tensor().cpu().numpy()[foreground.as_tensor().cpu().numpy() > 0]
     low, high = np.percentile(values[:: max(1, values.size // COARSE_VOXELS)], (5, 95))
     return float(high - low)
 
 
-def edge_strength(prepared: Prepared, noise: float) -> float:
-    """Root mean square difference of neighbours inside the foreground that white `noise` does not explain."""
-    image, inside = prepared.image.as_tensor()[0], prepared.foreground.as_tensor()[0] > 0
+def edge_strength(image: MetaTensor, foreground: MetaTensor, noise: float) -> float:
+    """Root mean square difference of a (1, I, J, K) image's neighbours inside that white `noise` does not explain."""
+    voxels, inside = image.as_tensor()[0], foreground.as_tensor()[0] > 0
     squares, count = 0.0, 0
     for axis in range(3):
         planes = (slice(None),) * ((axis + 1) % 3) + (slice(_EVERY_PLANE // 2, None, _EVERY_PLANE),)
-        values, kept = image[planes], inside[planes]
+        values, kept = voxels[planes], inside[planes]
         n = values.shape[axis]
         both = kept.narrow(axis, 0, n - 1) & kept.narrow(axis, 1, n - 1)
         squares += float((values.diff(dim=axis)[both] ** 2).sum())
@@ -178,15 +168,15 @@ def edge_strength(prepared: Prepared, noise: float) -> float:
 
 
 @torch.no_grad()
-def reconstruction_error(network: Autoencoder, normalised: Prepared, *, seed: int = 0) -> float:
+def reconstruction_error(network: Autoencoder, prepared: Prepared, *, seed: int = 0) -> float:
     """Mean negative log likelihood of voxels given their surroundings, in nats, on patches spread over the scan."""
     device = next(network.parameters()).device
-    both = torch.cat([normalised.image.as_tensor(), normalised.foreground.as_tensor()])
+    both = torch.cat([prepared.network_image.as_tensor(), prepared.foreground.as_tensor()])
     both = functional.pad(both, [p for n in reversed(both.shape[1:]) for p in (0, max(0, _PATCH - n))])
-    where = np.flatnonzero(normalised.foreground.as_tensor()[0].cpu().numpy())
+    where = np.flatnonzero(prepared.foreground.as_tensor()[0].cpu().numpy())
     n_patches = int(np.clip(_PATCH_SHARE * both[0].numel() / _PATCH**3, 2, _MAX_PATCHES))
     chosen = np.random.default_rng(seed).choice(where, n_patches)
-    centres = np.stack(np.unravel_index(chosen, normalised.image.shape[1:]), axis=1)
+    centres = np.stack(np.unravel_index(chosen, prepared.network_image.shape[1:]), axis=1)
     starts = np.clip(centres - _PATCH // 2, 0, np.asarray(both.shape[1:]) - _PATCH).tolist()
     places = [(slice(None), *(slice(s, s + _PATCH) for s in start)) for start in starts]
     patches = torch.stack([both[place] for place in places]).to(device)

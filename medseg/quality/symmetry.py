@@ -54,11 +54,11 @@ class Mirror(NamedTuple):
     correlation: float
 
 
-def find_mirror(normalised: Prepared) -> Mirror:
+def find_mirror(prepared: Prepared) -> Mirror:
     """The reflection, roughly left to right, that the scan correlates best with, its outline included."""
-    grid = Geometry.of(normalised.image)
+    grid = Geometry.of(prepared.network_image)
     coarse = grid.lattice([max(1, round(_PLANE_MM / spacing)) for spacing in grid.spacing_mm])
-    parts = resample(MetaTensor(_smooth(normalised, _PLANE_SIGMA_MM), affine=torch.tensor(grid.affine)), coarse)
+    parts = resample(MetaTensor(_smooth(prepared, _PLANE_SIGMA_MM), affine=torch.tensor(grid.affine)), coarse)
     centre = coarse.to_world(np.argwhere(parts.as_tensor()[-1].numpy() > 0.5)).mean(axis=0)
     standard = _standardised(parts.as_tensor()[:-1])
 
@@ -80,7 +80,7 @@ def find_mirror(normalised: Prepared) -> Mirror:
     return Mirror(affine, float((own * other).mean()))
 
 
-def asymmetry(normalised: Prepared) -> MetaTensor:
+def asymmetry(prepared: Prepared) -> MetaTensor:
     """(C, I, J, K) how far each voxel is from everything within `TOLERANCE_MM` of its mirrored place.
 
     In robust standard deviations of the difference between the halves, channel by channel; 0 where the mirrored place
@@ -89,20 +89,18 @@ def asymmetry(normalised: Prepared) -> MetaTensor:
     Raises:
         InputError: ``not_symmetric``.
     """
-    mirror = find_mirror(normalised)
+    mirror = find_mirror(prepared)
     if mirror.correlation < LEAST_CORRELATION:
         raise InputError(
             f"the scan correlates by {mirror.correlation:.2f} with its mirror image, expected {LEAST_CORRELATION} or "
             "more to compare its sides; leave the anomaly map out",
             code="not_symmetric",
         )
-    beyond = [torch.maximum(*sides) for sides in beyond_mirror(normalised, mirror, SMOOTH_MM)]
-    return MetaTensor(torch.cat(beyond), affine=normalised.image.affine)
+    beyond = [torch.maximum(*sides) for sides in beyond_mirror(prepared, mirror, SMOOTH_MM)]
+    return MetaTensor(torch.cat(beyond), affine=prepared.network_image.affine)
 
 
-def beyond_mirror(
-    normalised: Prepared, mirror: Mirror, smooth_mm: float
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def beyond_mirror(prepared: Prepared, mirror: Mirror, smooth_mm: float) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """For each channel, (1, I, J, K) how far voxels are above, and below, everything near their mirrored places.
 
     In robust standard deviations of the difference between the halves; 0 where the mirrored place lies outside the
@@ -111,11 +109,11 @@ def beyond_mirror(
     Args:
         smooth_mm: standard deviation of the smoothing of what is compared.
     """
-    grid = Geometry.of(normalised.image)
-    smooth = _smooth(normalised, smooth_mm)
+    grid = Geometry.of(prepared.network_image)
+    smooth = _smooth(prepared, smooth_mm)
     mirrored = _mirrored(MetaTensor(smooth, affine=torch.tensor(grid.affine)), mirror.affine, grid)
     is_known = mirrored[-1:] > 0.5
-    inside = normalised.foreground.as_tensor() > 0
+    inside = prepared.foreground.as_tensor() > 0
     for own, other in zip(_ratio(smooth)[:, None], _ratio(mirrored)[:, None], strict=True):
         low, high = _range(other, is_known, grid.spacing_mm)
         _, spread = median_and_spread((own - other)[inside & is_known].numpy())
@@ -150,13 +148,13 @@ def _reflection(plane: FloatArray, centre_mm: FloatArray) -> FloatArray:
     return reflection
 
 
-def _smooth(normalised: Prepared, sigma_mm: float) -> torch.Tensor:
+def _smooth(prepared: Prepared, sigma_mm: float) -> torch.Tensor:
     """(C + 1, I, J, K): the smoothed channels inside the foreground and the smoothed foreground."""
-    grid = Geometry.of(normalised.image)
-    inside = normalised.foreground.as_tensor().float()
-    parts = torch.cat([normalised.image.as_tensor() * inside, inside])
+    grid = Geometry.of(prepared.network_image)
+    inside = prepared.foreground.as_tensor().float()
+    parts = torch.cat([prepared.network_image.as_tensor() * inside, inside])
     sigma = [sigma_mm / spacing for spacing in grid.spacing_mm]
-    return resample(MetaTensor(parts, affine=normalised.image.affine), grid, sigma=sigma).as_tensor()
+    return resample(MetaTensor(parts, affine=prepared.network_image.affine), grid, sigma=sigma).as_tensor()
 
 
 def _ratio(parts: torch.Tensor) -> torch.Tensor:

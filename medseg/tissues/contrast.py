@@ -13,7 +13,6 @@ from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
 from medseg.preprocessing.histogram import Histogram
-from medseg.preprocessing.prepare import Prepared
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.resample import resample
 from medseg.tissues.bias import estimate_bias
@@ -23,22 +22,25 @@ Z_RANGE = (-4.0, 4.0)
 """Intensities are clipped to this many tissue contrasts around the second brightest tissue."""
 
 
-def to_contrast_units(prepared: Prepared, *, n_tissues: int, bias_sigma_mm: float | None) -> Prepared:
+def to_contrast_units(
+    image: MetaTensor, foreground: MetaTensor, *, n_tissues: int, bias_sigma_mm: float | None
+) -> MetaTensor:
     """Remove the shading and map the second brightest tissue to 0 and the brightest to 1; 0 outside.
 
     Args:
-        prepared: the scan on the working grid.
+        image: (1, I, J, K) on the working grid.
+        foreground: (1, I, J, K) of 0 and 1.
         n_tissues: tissues by intensity.
         bias_sigma_mm: standard deviation of the kernel of the bias field; None: no field.
     """
-    image = prepared.image.as_tensor()
-    inside = prepared.foreground.as_tensor() > 0
+    voxels = image.as_tensor()
+    inside = foreground.as_tensor() > 0
     if bias_sigma_mm is not None:
-        field = estimate_bias(prepared.image, prepared.foreground, n_tissues=n_tissues, sigma_mm=bias_sigma_mm)
-        image = image / resample(field, Geometry.of(prepared.image)).as_tensor().clamp_min(0.1)
-    means = pure_tissue_means(histogram_of(image, inside), n_tissues)
-    scaled = ((image - means[-2]) / (means[-1] - means[-2])).clamp(*Z_RANGE) * inside
-    return Prepared(MetaTensor(scaled.float(), affine=prepared.image.affine), prepared.foreground)
+        field = estimate_bias(image, foreground, n_tissues=n_tissues, sigma_mm=bias_sigma_mm)
+        voxels = voxels / resample(field, Geometry.of(image)).as_tensor().clamp_min(0.1)
+    means = pure_tissue_means(histogram_of(voxels, inside), n_tissues)
+    scaled = ((voxels - means[-2]) / (means[-1] - means[-2])).clamp(*Z_RANGE) * inside
+    return MetaTensor(scaled.float(), affine=image.affine)
 
 
 def histogram_of(image: Tensor, inside: Tensor) -> Histogram:

@@ -14,9 +14,8 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg import Model, load_config
 from medseg.cli.main import main
-from medseg.clustering.ensemble import Consensus, Ensemble, Member, disagreement_on
-from medseg.clustering.per_scan import normalise
-from medseg.clustering.posteriors import Evidence, Intervals, Posteriors
+from medseg.clustering.ensemble import Ensemble, EnsemblePosteriors, Member, disagreement_on
+from medseg.clustering.posteriors import ClusterPosteriors, IntervalPosteriors, Posteriors
 from medseg.config import Config
 from medseg.errors import ConfigError, ModelError
 from medseg.evaluation.overlap import adjusted_rand_index, confusion
@@ -50,13 +49,10 @@ def model(scans) -> Model:
 class Saying:
     """Clusters that say of a scan what `says` returns."""
 
-    says: Callable[[Autoencoder, Prepared], Evidence]
+    says: Callable[[Autoencoder, Prepared], Posteriors]
     tree: None = None
 
-    def scores(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> MetaTensor:
-        return self.says(network, prepared).scores
-
-    def evidence(self, network: Autoencoder, prepared: Prepared, normalised: Prepared | None = None) -> Evidence:
+    def posteriors(self, network: Autoencoder, prepared: Prepared) -> Posteriors:
         return self.says(network, prepared)
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -66,40 +62,40 @@ class Saying:
 def turned(member: Member, order: tuple[int, ...]) -> tuple[Autoencoder, Saying]:
     """The network and clusters of a member whose labels go by other numbers."""
 
-    def says(network: Autoencoder, prepared: Prepared) -> Posteriors:
-        found = member.clusters.evidence(network, prepared)
-        assert isinstance(found, Posteriors)
+    def says(network: Autoencoder, prepared: Prepared) -> ClusterPosteriors:
+        found = member.clusters.posteriors(network, prepared)
+        assert isinstance(found, ClusterPosteriors)
         return replace(found, scores=MetaTensor(found.scores.as_tensor()[list(order)], affine=found.scores.affine))
 
     return member.network, Saying(says)
 
 
 def prepared_of(model: Model, scan: MetaTensor):
-    return model.plan.prepare(scan, model.plan.foreground_of(scan))
+    return model.prepare(scan, model.plan.foreground_of(scan))
 
 
 def test_labels_of_the_members_are_matched(model, scans):
     first = model.clusters.members[0]
     parts = [(first.network, first.clusters), turned(first, (2, 0, 1))]
     prepared = [prepared_of(model, scan) for scan in scans]
-    matched = Ensemble.fit(parts, prepared, prepared, 3)
+    matched = Ensemble.fit(parts, prepared, 3)
     assert matched.members[0].order == (0, 1, 2)
     assert matched.members[1].order == (1, 2, 0)
-    evidence = matched.evidence(first.network, prepared[0])
-    alone = first.clusters.evidence(first.network, prepared[0])
-    assert torch.allclose(evidence.scores.as_tensor(), alone.scores.as_tensor(), atol=1e-3)
-    assert float(evidence.disagreement.as_tensor().abs().max()) == 0  # the same labels under other numbers
+    known = matched.posteriors(first.network, prepared[0])
+    alone = first.clusters.posteriors(first.network, prepared[0])
+    assert torch.allclose(known.scores.as_tensor(), alone.scores.as_tensor(), atol=1e-3)
+    assert float(known.disagreement.as_tensor().abs().max()) == 0  # the same labels under other numbers
 
 
 def test_the_consensus_is_near_every_member_and_the_disagreement_is_theirs(model, scans):
     prepared = prepared_of(model, scans[0])
-    evidence = model.clusters.evidence(model.network, prepared)
+    known = model.clusters.posteriors(model.network, prepared)
     inside = prepared.foreground.as_tensor()[0] > 0
-    best = evidence.scores.as_tensor().argmax(0)[inside].numpy()
-    share = evidence.disagreement.as_tensor()[0][inside].numpy()
+    best = known.scores.as_tensor().argmax(0)[inside].numpy()
+    share = known.disagreement.as_tensor()[0][inside].numpy()
     votes = []
     for network, clusters, order in model.clusters.members:
-        own = clusters.evidence(network, prepared).scores.as_tensor()[list(order)].argmax(0)[inside].numpy()
+        own = clusters.posteriors(network, prepared).scores.as_tensor()[list(order)].argmax(0)[inside].numpy()
         assert adjusted_rand_index(confusion(own, best, np.ones(own.shape, dtype=bool), 3, 3)) > 0.8
         votes.append(own != best)
     assert np.array_equal(share, np.mean(votes, axis=0, dtype=np.float32))
@@ -127,7 +123,9 @@ def test_the_disagreement_lies_on_the_native_grid():
     share = torch.zeros(1, *coarse.shape)
     share[0, 6:12, 6:12, 6:12] = 0.5
     scores = MetaTensor(torch.zeros(2, *coarse.shape), affine=torch.tensor(coarse.affine))
-    consensus = Consensus(Posteriors(scores, lambda: np.zeros((1, 1))), MetaTensor(share, affine=scores.affine))
+    consensus = EnsemblePosteriors(
+        ClusterPosteriors(scores, lambda: np.zeros((1, 1))), MetaTensor(share, affine=scores.affine)
+    )
     labels = np.ones(GRID.shape, dtype=np.uint8)
     labels[:, :, :10] = 0
     found = disagreement_on(GRID, consensus, labels)
@@ -169,13 +167,13 @@ def test_the_mean_of_intervals_spreads_as_its_members_do():
 
     def member(u: float, sd: float, top: float) -> Member:
         histogram = Histogram(np.ones(1), np.ones(1))
-        part = Intervals(everywhere(u), everywhere(sd), everywhere(1.0), np.array([0.0, top]), histogram)
+        part = IntervalPosteriors(everywhere(u), everywhere(sd), everywhere(1.0), np.array([0.0, top]), histogram)
         return Member(network, Saying(lambda _network, _prepared: part), (0, 1))
 
     network = Autoencoder(load_config("smoke").autoencoder, 4)
     ensemble = Ensemble((member(0.2, 0.3, 1.0), member(0.6, 0.1, 2.0)))
-    mean = ensemble.evidence(network, Prepared(everywhere(0.0), everywhere(1.0))).mean
-    assert isinstance(mean, Intervals)
+    mean = ensemble.posteriors(network, Prepared(everywhere(0.0), everywhere(1.0), everywhere(0.0))).mean
+    assert isinstance(mean, IntervalPosteriors)
     assert mean.intensity.as_tensor().unique().item() == pytest.approx(0.4)
     assert mean.sd.as_tensor().unique().item() == pytest.approx((0.05 + 0.04) ** 0.5)  # within and between
     assert mean.means.tolist() == [0, 1.5]
@@ -190,11 +188,10 @@ def test_tissues_of_a_scan_agree_on_intervals(scans):
     assert isinstance(ensemble, Ensemble)
     assert [member.order for member in ensemble.members] == [(0, 1, 2)] * 2
     prepared = prepared_of(model, scans[0])
-    seen = normalise(prepared, config.clustering)
-    evidence = [member.clusters.evidence(member.network, prepared, seen) for member in ensemble.members]
-    parts = [part for part in evidence if isinstance(part, Intervals)]
-    mean = ensemble.evidence(model.network, prepared, seen).mean
-    assert isinstance(mean, Intervals)
+    known = [member.clusters.posteriors(member.network, prepared) for member in ensemble.members]
+    parts = [part for part in known if isinstance(part, IntervalPosteriors)]
+    mean = ensemble.posteriors(model.network, prepared).mean
+    assert isinstance(mean, IntervalPosteriors)
     u = [part.intensity.as_tensor() for part in parts]
     assert torch.allclose(mean.intensity.as_tensor(), (u[0] + u[1]) / 2, atol=1e-6)
     assert np.allclose(mean.means, (parts[0].means + parts[1].means) / 2)

@@ -11,7 +11,7 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg import read_labels, read_scan
 from medseg.cli.main import main
-from medseg.clustering.posteriors import Intervals, Posteriors
+from medseg.clustering.posteriors import ClusterPosteriors, IntervalPosteriors
 from medseg.io.label_volumes import write_shares
 from medseg.labels import confidence as certainty
 from medseg.labels.confidence import ONE, Fractions, Groups, coarse_confidence, confidence_on
@@ -33,31 +33,31 @@ def image_of(array):
 
 
 def intervals(sd=0.3, seed=0):
-    """Noisy intensities of three tissues with known truth: (evidence, noise-free intensities)."""
+    """Noisy intensities of three tissues with known truth: (known, noise-free intensities)."""
     randomness = np.random.default_rng(seed)
     true = randomness.uniform(-3.0, 5.5, SHAPE)
     noisy = true + sd * randomness.standard_normal(SHAPE)
     histogram = Histogram.of(noisy.ravel())
     everywhere = image_of(np.ones(SHAPE))
-    return Intervals(image_of(noisy), image_of(np.full(SHAPE, sd)), everywhere, MEANS, histogram), true
+    return IntervalPosteriors(image_of(noisy), image_of(np.full(SHAPE, sd)), everywhere, MEANS, histogram), true
 
 
 def posteriors(seed=0):
     shares = np.random.default_rng(seed).dirichlet(np.ones(5), SHAPE).transpose(3, 0, 1, 2).astype(np.float32)
     shares[:, 3, 3, 3] = 0  # a voxel that no cluster wants
     scores = MetaTensor(torch.from_numpy(shares), affine=torch.tensor(GRID.affine))
-    return Posteriors(scores, lambda: np.zeros((INSIDE.sum(), 1)))
+    return ClusterPosteriors(scores, lambda: np.zeros((INSIDE.sum(), 1)))
 
 
 @pytest.mark.parametrize("sd", [0.1, 0.3, 0.8])
 def test_of_the_voxels_said_to_be_80_percent_sure_80_percent_are_right(sd):
     """Uniform true intensities make the posterior of the true one N(u, sd): confidence must equal the hit rate."""
-    evidence, true = intervals(sd)
-    labels = (evidence.scores.as_tensor().argmax(0).numpy() + 1).astype(np.uint8)
+    known, true = intervals(sd)
+    labels = (known.scores.as_tensor().argmax(0).numpy() + 1).astype(np.uint8)
     right = labels == np.digitize(true, (MEANS[1:] + MEANS[:-1]) / 2) + 1
-    u = evidence.intensity.as_tensor()[0].numpy()
+    u = known.intensity.as_tensor()[0].numpy()
     middle = (u > 0) & (u < 2.5)
-    sure = confidence_on(GRID, evidence, labels, {n: (n,) for n in (1, 2, 3)}) / ONE
+    sure = confidence_on(GRID, known, labels, {n: (n,) for n in (1, 2, 3)}) / ONE
     thirds = [*np.quantile(sure[middle], (0, 1 / 3, 2 / 3)), 1.01]
     for low, high in pairwise(thirds):
         chosen = middle & (sure >= low) & (sure < high)
@@ -65,36 +65,36 @@ def test_of_the_voxels_said_to_be_80_percent_sure_80_percent_are_right(sd):
 
 
 def test_confidence_of_a_merged_label_is_the_sum_of_its_parts():
-    evidence, _ = intervals()
+    known, _ = intervals()
     labels = np.full(SHAPE, 1, np.uint8)
-    whole = confidence_on(GRID, evidence, labels, {1: (1, 2, 3)})
+    whole = confidence_on(GRID, known, labels, {1: (1, 2, 3)})
     assert (whole == ONE).all()
-    one, two = (confidence_on(GRID, evidence, labels, {1: (n,)}).astype(int) for n in (1, 2))
-    both = confidence_on(GRID, evidence, labels, {1: (1, 2)}).astype(int)
+    one, two = (confidence_on(GRID, known, labels, {1: (n,)}).astype(int) for n in (1, 2))
+    both = confidence_on(GRID, known, labels, {1: (1, 2)}).astype(int)
     assert np.abs(both - one - two).max() <= 1
 
 
-@pytest.mark.parametrize("evidence", [intervals()[0], posteriors()], ids=["scan", "cohort"])
-def test_fractions_and_probabilities_sum_to_one_on_any_grid(evidence):
+@pytest.mark.parametrize("known", [intervals()[0], posteriors()], ids=["scan", "cohort"])
+def test_fractions_and_probabilities_sum_to_one_on_any_grid(known):
     fine = Geometry((30, 31, 29), np.diag([1.5, 1.5, 1.5, 1.0]))
-    total = evidence.probabilities(fine).sum(0)
+    total = known.probabilities(fine).sum(0)
     assert torch.allclose(total, torch.ones_like(total), atol=1e-5)
-    n_labels = evidence.scores.shape[0]
+    n_labels = known.scores.shape[0]
     inside = np.random.default_rng(0).random(fine.shape) > 0.3
     groups = {1: (1,), 2: (2, n_labels), **{n: (n,) for n in range(3, n_labels)}}
-    fractions = Fractions(fine, evidence, inside, groups)
+    fractions = Fractions(fine, known, inside, groups)
     assert len(fractions) == n_labels - 1
     summed = sum(fractions[number].astype(int) for number in fractions)
     assert np.array_equal(summed, np.where(inside, ONE, 0))
 
 
 def test_slabs_do_not_show(monkeypatch):
-    evidence, _ = intervals()
+    known, _ = intervals()
     labels = np.where(np.random.default_rng(1).random(SHAPE) > 0.2, 2, 0).astype(np.uint8)
     groups: Groups = {n: (n,) for n in (1, 2, 3)}
-    before = confidence_on(GRID, evidence, labels, groups), Fractions(GRID, evidence, INSIDE, groups)[2]
+    before = confidence_on(GRID, known, labels, groups), Fractions(GRID, known, INSIDE, groups)[2]
     monkeypatch.setattr("medseg.labels.confidence.SLAB_VALUES", 1)
-    after = confidence_on(GRID, evidence, labels, groups), Fractions(GRID, evidence, INSIDE, groups)[2]
+    after = confidence_on(GRID, known, labels, groups), Fractions(GRID, known, INSIDE, groups)[2]
     assert np.array_equal(before[0], after[0])
     assert np.array_equal(before[1], after[1])
     assert (before[0][labels == 0] == 0).all()
@@ -212,19 +212,19 @@ def test_fractions_follow_names_but_not_merges(written, model, tmp_path, capsys)
 
 @pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (1.0, 1.0, 4.0)])
 def test_the_coarse_confidence_is_the_confidence_on_fewer_voxels(spacing, monkeypatch):
-    evidence, _ = intervals(0.8)
-    labels = (evidence.scores.as_tensor().argmax(0).numpy() + 1).astype(np.uint8)
+    known, _ = intervals(0.8)
+    labels = (known.scores.as_tensor().argmax(0).numpy() + 1).astype(np.uint8)
     labels[:3] = 0
     labels[:, :, -2:] = 0
     groups: Groups = {n: (n,) for n in (1, 2, 3)}
-    whole = coarse_confidence(GRID, evidence, labels, groups)
+    whole = coarse_confidence(GRID, known, labels, groups)
     assert whole is not None
-    expected = confidence_on(GRID, evidence, labels, groups)[3:, :, :-2]
+    expected = confidence_on(GRID, known, labels, groups)[3:, :, :-2]
     assert np.array_equal(whole.as_tensor()[0].numpy(), np.maximum(expected, 1))
     assert Geometry.of(whole).is_close(GRID.crop((3, 0, 0), expected.shape))
     monkeypatch.setattr(certainty, "COARSE_VOXELS", 1500)
     native = Geometry(SHAPE, np.diag([*spacing, 1.0]))
-    small = coarse_confidence(native, evidence, labels, groups)
+    small = coarse_confidence(native, known, labels, groups)
     assert small is not None
     assert small[0].numel() <= 1800
     steps = np.asarray(Geometry.of(small).spacing_mm)

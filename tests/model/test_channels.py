@@ -90,7 +90,7 @@ def test_confidence_fractions_leaves_and_anomaly_work_with_channels(cohort, mode
     odd = anomaly_of(model, image).as_tensor()
     assert odd.shape == (1, *GRID.shape)
     assert bool(torch.isfinite(odd).all())
-    assert np.isfinite(list(result.quality.values())).all()
+    assert np.isfinite(list(result.quality.as_columns().values())).all()
 
 
 @pytest.mark.slow

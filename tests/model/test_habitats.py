@@ -127,7 +127,7 @@ def test_one_case_leaves_the_bootstrap_unknown():
     scan, ball = case((50, 130, 210), 0)
     config = load_config("habitats", [*QUICK, "habitats.n_seeds=0"])
     model = Model.fit([scan], config, device="cpu")
-    prepared = [model.plan.prepare(scan, ball)]
+    prepared = [model.prepare(scan, ball)]
     assert {one.verdict for one in habitat_stability(model, prepared)} == {"unknown"}
 
 

@@ -100,7 +100,8 @@ def test_places_are_learned_in_mm_across_crops():
     """A ramp of intensity along one axis says where a voxel lies; 60 steps find the axis and its sign."""
     ramp = torch.linspace(0.05, 1, 64).view(1, 64, 1, 1).expand(1, 64, 56, 56).contiguous()
     affine = torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0]))
-    item = Prepared(MetaTensor(ramp, affine=affine), MetaTensor(torch.ones_like(ramp), affine=affine))
+    image = MetaTensor(ramp, affine=affine)
+    item = Prepared(image, MetaTensor(torch.ones_like(ramp), affine=affine), image)
     torch.manual_seed(0)
     context = ContextEncoder(width=8)
     context.start_from(ramp.flatten()[:, None], (2.0, 2.0, 2.0))
@@ -117,7 +118,8 @@ def test_places_are_learned_in_mm_across_crops():
 def test_a_scan_of_few_slices_is_learned_from_without_padding_it_to_a_cube():
     image = torch.rand(1, 20, 16, 5)
     affine = torch.diag(torch.tensor([1.0, 1.0, 5.0, 1.0]))
-    item = Prepared(MetaTensor(image, affine=affine), MetaTensor(torch.ones_like(image), affine=affine))
+    scan = MetaTensor(image, affine=affine)
+    item = Prepared(scan, MetaTensor(torch.ones_like(image), affine=affine), scan)
     context = encoder()
     before = context.latent.weight.detach().clone()
     seen = []

@@ -29,7 +29,7 @@ def prepared(shape, seed):
     image, inside = torch.zeros(1, *shape), torch.zeros(1, *shape)
     inside[:, 1 : shape[0] // 2] = 1
     image[:, 1 : shape[0] // 2] = torch.rand(shape[0] // 2 - 1, *shape[1:], generator=torch.manual_seed(seed)) + 5
-    return Prepared(*(MetaTensor(part, affine=torch.eye(4)) for part in (image, inside)))
+    return Prepared(*(MetaTensor(part, affine=torch.eye(4)) for part in (image, inside, image)))
 
 
 def network():

@@ -23,13 +23,14 @@ def two_textures() -> tuple[Prepared, np.ndarray]:
     right = np.arange(SHAPE[0])[:, None, None] >= SHAPE[0] // 2
     image = np.where(right, smooth / smooth.std(), fine / fine.std())
     volume = MetaTensor(torch.from_numpy(image[None].astype(np.float32)), affine=torch.eye(4, dtype=torch.float64))
-    return Prepared(volume, MetaTensor(torch.ones(1, *SHAPE), affine=volume.affine)), np.broadcast_to(right, SHAPE)
+    inside = MetaTensor(torch.ones(1, *SHAPE), affine=volume.affine)
+    return Prepared(volume, inside, volume), np.broadcast_to(right, SHAPE)
 
 
 def trained(prepared: Prepared, n_steps: int, seed: int = 0) -> TextureEncoder:
     torch.manual_seed(seed)
     encoder = TextureEncoder()
-    encoder.start_from(prepared.image.as_tensor().flatten())
+    encoder.start_from(prepared.network_image.as_tensor().flatten())
     train_texture(encoder, [prepared], n_steps=n_steps, seed=seed)
     return encoder
 

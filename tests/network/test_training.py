@@ -30,7 +30,7 @@ PLAN = Plan(
 def prepared():
     image, labels = phantom(GRIDS["RAS"], noise=8.0)
     scaled = MetaTensor(image.as_tensor() / 220, affine=image.affine)
-    return [Prepared(scaled, MetaTensor(torch.from_numpy(labels > 0).float()[None], affine=image.affine))]
+    return [Prepared(scaled, MetaTensor(torch.from_numpy(labels > 0).float()[None], affine=image.affine), scaled)]
 
 
 def sampler(prepared, **options):
@@ -119,10 +119,8 @@ def test_patches_are_the_ones_that_monai_cuts_flipped(prepared):
 
 
 def test_a_scan_smaller_than_a_patch_is_padded():
-    tiny = Prepared(
-        MetaTensor(torch.rand(1, 5, 30, 9), affine=torch.eye(4)),
-        MetaTensor(torch.ones(1, 5, 30, 9), affine=torch.eye(4)),
-    )
+    image = MetaTensor(torch.rand(1, 5, 30, 9), affine=torch.eye(4))
+    tiny = Prepared(image, MetaTensor(torch.ones(1, 5, 30, 9), affine=torch.eye(4)), image)
     patches, inside = PatchSampler([tiny], PLAN, seed=0).draw(0)
     assert patches.shape == (2, 1, 16, 16, 16)
     assert 0 < float(inside.mean()) < 1

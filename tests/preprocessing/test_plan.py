@@ -113,11 +113,11 @@ def test_hounsfield_units_are_recognised():
 def test_the_working_image_is_ras_and_lies_where_the_scan_lies(name):
     image, labels = phantom(GRIDS[name])
     plan = plan_of(phantom(GRIDS["RAS"], noise=5)[0])
-    prepared = plan.prepare(image, plan.foreground_of(image))
-    geometry = Geometry.of(prepared.image)
+    working, _ = plan.to_working_grid(image, plan.foreground_of(image))
+    geometry = Geometry.of(working)
     assert geometry.axcodes == "RAS"
     assert geometry.spacing_mm == pytest.approx((1.5, 1.5, 1.5), rel=0.01)
-    bright = prepared.image[0].numpy() > 0.9
+    bright = working[0].numpy() > 0.9
     found = geometry.to_world(np.argwhere(bright)).mean(0)
     expected = GRIDS[name].to_world(np.argwhere(labels == 3)).mean(0)
     assert np.linalg.norm(found - expected) < 1.0
@@ -145,7 +145,7 @@ def test_coarser_grids_do_not_alias():
     board = MetaTensor(torch.from_numpy(((i + j + k) % 2).astype(np.float32))[None], affine=torch.eye(4).double())
     whole = MetaTensor(torch.ones_like(board.as_tensor()), affine=board.affine)
     plan = plan_of(phantom(GRIDS["RAS"], noise=5)[0], changes=["preprocessing.spacing_mm=2.5"])
-    inner = plan.prepare(board, whole).image[0, 4:-4, 4:-4, 4:-4]
+    inner = plan.to_working_grid(board, whole)[0][0, 4:-4, 4:-4, 4:-4]
     assert float(inner.std()) < 0.15
 
 

@@ -57,8 +57,8 @@ def test_measures_and_flags_are_written(segmented):
     assert row["status"] == "done"
     assert quality["scan"] == "a"
     assert int(quality["n_flags"]) == len([flag for flag in row["flags"].split("; ") if flag])
-    assert float(quality["foreground volume"]) > 100
-    assert 0 < float(quality["label 2 share"]) < 1
+    assert float(quality["foreground_ml"]) > 100
+    assert 0 < float(quality["label_2_share"]) < 1
 
 
 def test_a_map_keeps_its_values_to_half_a_step(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from monai.data.meta_tensor import MetaTensor
@@ -20,11 +21,11 @@ X, Y, Z = np.indices(SHAPE)
 INSIDE = ((X - 23.5) / 20) ** 2 + ((Y - 27.5) / 25) ** 2 + ((Z - 19.5) / 17) ** 2 < 1
 
 
-def ball(i: float, j: float, k: float) -> np.ndarray:
-    return (X - i) ** 2 + (Y - j) ** 2 + (Z - k) ** 2 < 3**2
+def ball(i: float, j: float, k: float) -> npt.NDArray[np.bool_]:
+    return np.asarray((X - i) ** 2 + (Y - j) ** 2 + (Z - k) ** 2 < 3**2)
 
 
-def two_channels(*bright: np.ndarray, dark: np.ndarray | None = None) -> Prepared:
+def two_channels(*bright: npt.NDArray[np.bool_], dark: npt.NDArray[np.bool_] | None = None) -> Prepared:
     """T1 and FLAIR of a symmetric head; balls shine in the FLAIR only."""
     noise = np.random.default_rng(0)
     t1, flair = (0.5 + 0.1 * np.cos(np.abs(X - 23.5) / 4) + noise.normal(0, 0.02, SHAPE) for _ in range(2))
@@ -33,10 +34,9 @@ def two_channels(*bright: np.ndarray, dark: np.ndarray | None = None) -> Prepare
     if dark is not None:
         flair[dark], t1[dark] = 0.0, 0.0
     affine = torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0], dtype=torch.float64))
-    image = torch.from_numpy((np.stack([t1, flair]) * INSIDE).astype(np.float32))
-    return Prepared(
-        MetaTensor(image, affine=affine), MetaTensor(torch.from_numpy(INSIDE[None].astype(np.float32)), affine=affine)
-    )
+    image = MetaTensor(torch.from_numpy((np.stack([t1, flair]) * INSIDE).astype(np.float32)), affine=affine)
+    inside = MetaTensor(torch.from_numpy(INSIDE[None].astype(np.float32)), affine=affine)
+    return Prepared(image, inside, image)
 
 
 def test_one_side_stands_out_more_than_both_and_dark_does_not():

@@ -11,10 +11,11 @@ from monai.data.meta_tensor import MetaTensor
 from scipy import stats
 
 from medseg import Model, load_config
-from medseg.clustering.posteriors import Posteriors
+from medseg.clustering.posteriors import ClusterPosteriors
 from medseg.preprocessing.prepare import Prepared
+from medseg.quality.measures import KINDS, Kind, Measures
 from medseg.quality.metrics import edge_strength, measure, reconstruction_error
-from medseg.quality.reference import FALSE_FLAGS, KINDS, Kind, QualityReference, Usual
+from medseg.quality.reference import FALSE_FLAGS, QualityReference, Usual
 from sample_data.faults import FAULTS, another_body_part, ghosting, person
 
 N_TRAINING = 8
@@ -61,32 +62,37 @@ def _measures(row):
     centres = {"ratio": 5.0, "share": 0.3, "correlation": 0.2, "difference": 0.5}
     values = {}
     for (name, kind), offset in zip(KINDS.items(), row, strict=True):
-        values[name] = kind.told(kind.compared(centres[kind.scale]) + offset) / kind.factor
-    return values
+        values[name] = kind.restored(kind.compared(centres[kind.scale]) + offset) / kind.factor
+    return Measures(values)
+
+
+def size_and_share(foreground_ml: float, share: float) -> Measures:
+    return Measures({"foreground_ml": foreground_ml}, {2: {"share": share}})
 
 
 def test_a_flag_says_what_was_found_and_expected():
-    reference = QualityReference.fit([{"foreground volume": v, "label 2 share": 0.4} for v in (90.0, 100.0, 110.0)], 3)
-    (flag,) = reference.flags({"foreground volume": 900.0, "label 2 share": 0.4}, 3)
+    reference = QualityReference.fit([size_and_share(v, 0.4) for v in (90.0, 100.0, 110.0)], 3)
+    (flag,) = reference.flags(size_and_share(900.0, 0.4), 3)
     assert str(flag).startswith("foreground volume 900 ml, expected ")
     assert flag.low < 100 < flag.high < 900
     assert flag.low * flag.high == pytest.approx(100**2)
-    shares = reference.flags({"foreground volume": 100.0, "label 2 share": 0.99}, 3)
+    shares = reference.flags(size_and_share(100.0, 0.99), 3)
     assert str(shares[0]).startswith("label 2 share 99 %, expected ")
+    assert (shares[0].measure, shares[0].label, shares[0].unit) == ("share", 2, "%")
     assert shares[0].high < 100
 
 
 def test_measures_of_labels_hold_for_the_same_number_of_labels_only():
-    reference = QualityReference.fit([{"label 2 share": 0.4}], 3)
-    assert reference.flags({"label 2 share": 0.999}, 3)
-    assert reference.flags({"label 2 share": 0.999}, 4) == ()
+    reference = QualityReference.fit([size_and_share(1.0, 0.4)], 3)
+    assert reference.flags(size_and_share(1.0, 0.999), 3)
+    assert reference.flags(size_and_share(1.0, 0.999), 4) == ()
 
 
 @pytest.mark.parametrize("scale", ["ratio", "share", "correlation", "difference"])
-def test_told_undoes_compared(scale):
-    kind = Kind(0.1, scale)
-    assert kind.told(kind.compared(0.37)) == pytest.approx(0.37)
-    assert Kind(0.1, "ratio").compared(0.0) == log(1e-3)
+def test_restored_undoes_compared(scale):
+    kind = Kind("", 0.1, scale)
+    assert kind.restored(kind.compared(0.37)) == pytest.approx(0.37)
+    assert Kind("", 0.1, "ratio").compared(0.0) == log(1e-3)
 
 
 def test_what_noise_explains_is_no_edge():
@@ -95,13 +101,13 @@ def test_what_noise_explains_is_no_edge():
     noise[0] = torch.from_numpy(5 * np.random.default_rng(0).standard_normal(tuple(image.shape[1:])))
     everywhere = image.clone()
     everywhere[:] = 1
-    assert edge_strength(Prepared(noise, everywhere), 5.0) < 1.0
+    assert edge_strength(noise, everywhere, 5.0) < 1.0
     step = image.clone()
     step[:] = 0
     step[0, 20:] = 10
     n_pairs = step.shape[1] - 1
     expected = (100 / n_pairs / 3) ** 0.5  # one of the pairs along one of three axes differs by 10
-    assert edge_strength(Prepared(step, everywhere), 0.0) == pytest.approx(expected, rel=0.05)
+    assert edge_strength(step, everywhere, 0.0) == pytest.approx(expected, rel=0.05)
 
 
 def test_good_scans_pass_and_faults_are_flagged(cohort_model):
@@ -116,14 +122,16 @@ def test_the_reference_is_kept_and_holds_no_name(cohort_model, tmp_path):
     cohort_model.save(tmp_path / "model")
     again = Model.load(tmp_path / "model", device="cpu")
     assert again.quality == cohort_model.quality
-    assert {u.n_scans for u in again.quality.usual.values()} <= set(range(1, N_TRAINING + 1))
-    assert set(KINDS) <= set(again.quality.usual)
+    usual = [*again.quality.scan.values(), *(u for label in again.quality.labels.values() for u in label.values())]
+    assert {u.n_scans for u in usual} <= set(range(1, N_TRAINING + 1))
+    assert set(again.quality.scan) == set(KINDS)
+    assert set(again.quality.labels) == {1, 2, 3}
 
 
 def test_measures_do_not_depend_on_the_scale_of_intensities(cohort_model):
     image = person(3)
-    first = cohort_model.segment(image).quality
-    second = cohort_model.segment(type(image)(image.as_tensor() * 7.3, affine=image.affine)).quality
+    first = cohort_model.segment(image).quality.as_columns()
+    second = cohort_model.segment(type(image)(image.as_tensor() * 7.3, affine=image.affine)).quality.as_columns()
     assert second == pytest.approx(first, rel=0.02, abs=0.02)
 
 
@@ -131,20 +139,21 @@ def test_a_scan_smaller_than_a_patch_is_measured(cohort_model):
     image = person(3)
     small = type(image)(image.as_tensor()[:, 10:28, 10:30, 12:26].clone(), affine=image.affine)
     foreground = type(image)(torch.ones(small.shape), affine=image.affine)
-    prepared = Prepared(type(image)(small.as_tensor() / 1000, affine=image.affine), foreground)
+    scaled = type(image)(small.as_tensor() / 1000, affine=image.affine)
+    prepared = Prepared(scaled, foreground, scaled)
     assert np.isfinite(reconstruction_error(cohort_model.network, prepared))
-    evidence = cohort_model.clusters.evidence(cohort_model.network, prepared, prepared)
-    values = measure(cohort_model.network, prepared, prepared, evidence)
-    assert 0 <= values["unsure voxels"] <= 1
+    known = cohort_model.clusters.posteriors(cohort_model.network, prepared)
+    values = measure(cohort_model.network, prepared, known).as_columns()
+    assert 0 <= values["unsure_share"] <= 1
     assert all(np.isfinite(value) for value in values.values())
 
 
 def below_surfaces(network, values, inside, affine):
     """Brightness below the surfaces along each axis, by its name."""
     image, foreground = (MetaTensor(torch.from_numpy(x[None]).float(), affine=affine) for x in (values, inside))
-    prepared = Prepared(image, foreground)
-    found = measure(network, prepared, prepared, Posteriors(foreground, lambda: np.zeros((1, 1))))
-    return {name: value for name, value in found.items() if name.startswith("brightness below the surface")}
+    prepared = Prepared(image, foreground, image)
+    found = measure(network, prepared, ClusterPosteriors(foreground, lambda: np.zeros((1, 1))))
+    return {name: value for name, value in found.scan.items() if name.startswith("surface_brightness_")}
 
 
 def test_motion_darkens_what_lies_below_the_surfaces_along_it(cohort_model):
@@ -157,7 +166,7 @@ def test_motion_darkens_what_lies_below_the_surfaces_along_it(cohort_model):
     found = below_surfaces(cohort_model.network, values, inside, torch.eye(4))
     share = 1 - 0.5 * 20 / 50  # mean below the other faces
     expected = 4.5 * 0.5 / (0.5 + 2 * share) - 1.5
-    assert found["brightness below the surface back to front"] == pytest.approx(expected, abs=0.01)
+    assert found["surface_brightness_ap"] == pytest.approx(expected, abs=0.01)
     assert sum(found.values()) == pytest.approx(0, abs=1e-6)
     assert below_surfaces(cohort_model.network, values, inside, torch.diag(torch.tensor([0.5, 0.5, 0.5, 1]))) == {}
 

@@ -35,7 +35,7 @@ def head(turn: float = 0.0, lesion: tuple[float, float, float] | None = None, sh
         MetaTensor(torch.from_numpy(part.reshape(1, *shape).astype(np.float32)), affine=torch.tensor(affine))
         for part in parts
     )
-    return Prepared(image, foreground)
+    return Prepared(image, foreground, image)
 
 
 @pytest.mark.parametrize("turn", [0.0, 0.2, -0.12])
@@ -71,7 +71,7 @@ def test_a_scan_without_symmetry_is_not_compared():
     """The outline of the head, and inside it what runs from left to right."""
     prepared = head()
     across = torch.linspace(0, 1, prepared.image.shape[1])[None, :, None, None] * prepared.foreground.as_tensor()
-    unlike = Prepared(MetaTensor(across, affine=prepared.image.affine), prepared.foreground)
+    unlike = prepared._replace(network_image=MetaTensor(across, affine=prepared.image.affine))
     assert find_mirror(unlike).correlation < 0
     with pytest.raises(InputError, match=r"correlates by -0\.\d+ with its mirror image, expected 0\.85 or more"):
         asymmetry(unlike)
@@ -85,7 +85,7 @@ def test_anatomy_within_the_tolerance_is_no_anomaly():
     half = torch.arange(grid.shape[0])[:, None, None] < grid.shape[0] // 2
     image = MetaTensor(torch.where(half, moved.as_tensor(), prepared.image.as_tensor()), affine=prepared.image.affine)
     deep = (prepared.foreground.as_tensor()[0].numpy() > 0)[8:-8, 8:-8, 8:-8]
-    found = asymmetry(Prepared(image, prepared.foreground))
+    found = asymmetry(prepared._replace(network_image=image))
     assert np.quantile(found.as_tensor()[0].numpy()[8:-8, 8:-8, 8:-8][deep], 0.95) == 0
 
 

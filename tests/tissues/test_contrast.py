@@ -12,7 +12,6 @@ from sklearn.mixture import GaussianMixture
 from medseg.clustering.mixture import Mixture
 from medseg.clustering.neighbourhood import keep_bulk, smooth_posteriors
 from medseg.preprocessing.histogram import Histogram, gaussian_em, start_means
-from medseg.preprocessing.prepare import Prepared
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.resample import resample
 from medseg.tissues.bias import estimate_bias
@@ -100,8 +99,9 @@ def test_no_shading_is_found_where_there_is_none():
 @pytest.mark.parametrize("scale", [0.01, 1.0, 50.0])
 def test_contrast_units_do_not_depend_on_the_scale(scale):
     labels, _, voxels = shaded()
-    prepared = Prepared(image_of(voxels * scale), image_of(np.ones(SHAPE)))
-    z = to_contrast_units(prepared, n_tissues=3, bias_sigma_mm=20.0).image[0].numpy()
+    z = to_contrast_units(image_of(voxels * scale), image_of(np.ones(SHAPE)), n_tissues=3, bias_sigma_mm=20.0)[
+        0
+    ].numpy()
     assert np.median(z[labels == 1]) == pytest.approx(0, abs=0.1)
     assert np.median(z[labels == 2]) == pytest.approx(1, abs=0.1)
 
