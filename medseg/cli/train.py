@@ -30,7 +30,7 @@ STAGES = {
     "texture": "training on the texture around each voxel",
     "clustering": "finding the tissues that the scans share",
     "training": "training the autoencoder",
-    "describing": "measuring the labels",
+    "describing": "measuring the labels, and whether each half of the scans gives them again",
 }
 
 

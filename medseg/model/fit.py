@@ -19,6 +19,7 @@ from medseg.io.scan import Scan
 from medseg.model.describe import describe_labels
 from medseg.model.networks import new_network, noise_of, train_heads
 from medseg.model.prepare import prepare
+from medseg.model.stability import stability_over_halves
 from medseg.model.state import ModelState
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.loss import loss
@@ -127,7 +128,8 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
         parts = [member[:2] for member in members]
         clusters = Ensemble.fit(parts, prepared, config.clustering.n_clusters)
     watch.on_stage("describing")
-    scheme, usual = describe_labels(config, plan, network, clusters, prepared)
+    stability = stability_over_halves(network, clusters, prepared, config, plan)
+    scheme, usual = describe_labels(config, plan, network, clusters, prepared, stability)
     model = ModelState(
         config=config,
         plan=plan,
