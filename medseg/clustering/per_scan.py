@@ -37,6 +37,23 @@ def normalise(prepared: Prepared, config: ClusteringConfig) -> Prepared:
     return Prepared(image, prepared.foreground)
 
 
+def kept_sd(sd: MetaTensor, noise: float, sigma_mm: float) -> MetaTensor:
+    """(1, I, J, K) standard deviation of the posterior means once they are smoothed, in units of the image.
+
+    A voxel's noise n enters its posterior mean with the slope dm/dx = sd^2 / noise^2 (Robbins 1956, Miyasawa 1961),
+    so sd^4 / noise^2 of the variance sd^2 is noise, which differs from voxel to voxel and averages out. The rest,
+    by which the surroundings mislead, may be common to neighbours and is kept.
+
+    Args:
+        sd: (1, I, J, K) standard deviation of the posterior of each voxel.
+        noise: standard deviation of the white noise in the scan, in units of the image, above 0.
+        sigma_mm: standard deviation of the Gaussian that smooths the posterior means; 0 changes nothing.
+    """
+    kept = kept_variance(sigma_mm, Geometry.of(sd).spacing_mm)
+    slope = (sd.as_tensor() / noise).square_().clamp_max_(1.0)
+    return MetaTensor(sd.as_tensor() * (1 - (1 - kept) * slope).sqrt(), affine=sd.affine)
+
+
 @dataclass(frozen=True)
 class ScanTissues:
     """Labels are tissues in ascending intensity, found anew in each scan from its denoised intensities.
@@ -59,7 +76,8 @@ class ScanTissues:
         normalised = normalised or normalise(prepared, self.config)
         found = embed(network, normalised.image, normalised.foreground)
         mean, sd = channels_of(found.mean)[0], channels_of(found.sd)[0]
-        return self.evidence_of(Prepared(mean, normalised.foreground), self._after_smoothing(sd, found.noise[0]))
+        kept = kept_sd(sd, found.noise[0], self.config.intensity_sigma_mm)
+        return self.evidence_of(Prepared(mean, normalised.foreground), kept)
 
     def evidence_of(self, denoised: Prepared, sd: MetaTensor) -> Intervals:
         """The intervals of a normalised scan that holds noise-free intensities.
@@ -83,17 +101,6 @@ class ScanTissues:
         voxels, inside = arrays(denoised)
         pooled = pool(voxels, inside, self.config.intensity_sigma_mm, Geometry.of(denoised.image).spacing_mm)
         return MetaTensor(torch.from_numpy(pooled[None]), affine=denoised.image.affine)
-
-    def _after_smoothing(self, sd: MetaTensor, noise: float) -> MetaTensor:
-        """What smoothing leaves of a posterior's standard deviation.
-
-        A voxel's noise n enters its posterior mean with the slope dm/dx = sd^2 / noise^2 (Robbins 1956, Miyasawa 1961),
-        so sd^4 / noise^2 of the variance sd^2 is noise, which differs from voxel to voxel and averages out. The rest,
-        by which the surroundings mislead, may be common to neighbours and is kept.
-        """
-        kept = kept_variance(self.config.intensity_sigma_mm, Geometry.of(sd).spacing_mm)
-        slope = (sd.as_tensor() / noise).square_().clamp_max_(1.0)
-        return MetaTensor(sd.as_tensor() * (1 - (1 - kept) * slope).sqrt(), affine=sd.affine)
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing is learned but the network."""

@@ -187,7 +187,7 @@ def test_slabs_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.random.default_rng(1).integers(0, 4, (11, 6, 7)).astype(np.uint8)
     whole = clean(labels, SPACING_MM, min_volume_mm3=20, max_hole_mm3=20)
     for voxels in (1, 42, 100, 200):
-        monkeypatch.setattr("medseg.labels.cleanup._SLAB_VOXELS", voxels)
+        monkeypatch.setattr("medseg.labels.cleanup.SLAB_VOXELS", voxels)
         np.testing.assert_array_equal(clean(labels, SPACING_MM, min_volume_mm3=20, max_hole_mm3=20), whole)
 
 
