@@ -37,7 +37,7 @@ def test_partial_volume_does_not_pull_the_tissue_means():
     assert np.abs(drawn - MEANS).max() > 2 * np.abs(pure - MEANS).max()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(2, 5))
 def test_the_gradient_is_that_of_the_cost(seed, n_tissues):
     generator = np.random.default_rng(seed)
