@@ -117,8 +117,8 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
         patches = PatchSampler(
             prepared, plan, seed, part=Group.current().rank, store=store, device=computing, room_bytes=room
         )
-        kept = None if checkpoint is None else checkpoint / _digest(chosen, cohort.fingerprints)
-        record = _trained(network, patches, prepared, chosen, kept, watch, objective)
+        folder = None if checkpoint is None else checkpoint / _digest(chosen, cohort.fingerprints)
+        record = _trained(network, patches, prepared, chosen, folder, watch, objective)
         watch.on_stage("clustering")
         return network, fit_clusters(network, prepared, config.clustering, plan, seed=seed, store=store), record
 
@@ -192,14 +192,14 @@ def _read_fingerprints(scans: Sequence[Source], config: Config, reading: Reading
 
 def _keep_one_modality(cohort: _Cohort, config: Config, watch: Watch) -> None:
     """Leave out the scans of the rarer modality, and tell `watch`: one model serves one of them."""
-    kept = commonest_modality(cohort.fingerprints)
-    other = [number for number, found in enumerate(cohort.fingerprints) if found.modality != kept]
+    commoner = commonest_modality(cohort.fingerprints)
+    other = [number for number, found in enumerate(cohort.fingerprints) if found.modality != commoner]
     if config.preprocessing.modality != "auto" or not other:
         return
     n_kept = len(cohort.used) - len(other)
     for number in reversed(other):
         found = cohort.fingerprints.pop(number).modality
-        watch.on_refused(cohort.used.pop(number), other_modality(found, f"{kept} as the {n_kept} others"))
+        watch.on_refused(cohort.used.pop(number), other_modality(found, f"{commoner} as the {n_kept} others"))
 
 
 def _prepare(
@@ -209,12 +209,12 @@ def _prepare(
     found = []
     for n_done, scan in enumerate(scans, start=1):
         image, mask = reading(scan)
-        found.append(_kept(prepare(image, plan.foreground_of(image, mask), plan, config.clustering), store))
+        found.append(kept(prepare(image, plan.foreground_of(image, mask), plan, config.clustering), store))
         watch.on_scan(len(scans) + n_done, 2 * len(scans))
     return found
 
 
-def _kept(prepared: Prepared, store: Store) -> Prepared:
+def kept(prepared: Prepared, store: Store) -> Prepared:
     """The same tensors, each kept once."""
     image, foreground = store.image(prepared.image), store.image(prepared.foreground)
     is_same = prepared.network_image is prepared.image

@@ -37,7 +37,7 @@ def blobs(seed=0, n=3, sigma=4.0):
     return np.argmax([f / f.std() for f in fields], axis=0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(2, 5))
 def test_start_means_are_the_global_optimum_of_k_means(seed, n_tissues):
     generator = np.random.default_rng(seed)
