@@ -82,7 +82,7 @@ def ensemble_table(noise: float = 40.0) -> list[str]:
     model = Model.fit(fitted, settings(2, f"training.ensemble={N_MEMBERS}"), device="cpu")
     if not isinstance(model.clusters, Ensemble):
         raise TypeError("expected an ensemble")
-    results = [model.segment(image, disagreement=True) for image, _ in scored]
+    results = [model.segment(image, outputs={"disagreement"}) for image, _ in scored]
     truths = [truth for _, truth in scored]
     consensus = [result.labels for result in results]
     lines = ["| labels of | Dice of the regions | ARI with the consensus |", "|---|---|---|"]

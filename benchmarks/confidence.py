@@ -70,7 +70,7 @@ def calibrate(name: str, args: argparse.Namespace) -> tuple[Row, Curve]:
     """Segment one scan; labels in ascending intensity are cerebrospinal fluid, grey and white matter as they are."""
     model, case = fitted(SETS[name](args.shared, args.out), name, args.out, args.seed)
     image, mask = load(case)
-    result = model.segment(image, mask, confidence=True, fractions=True)
+    result = model.segment(image, mask, outputs={"confidence", "fractions"})
     truth = case.read_truth()
     inside = (truth > 0) & (result.labels > 0)
     is_right = (result.labels == truth)[inside]
@@ -117,7 +117,7 @@ def picture_of_cuts(name: str, args: argparse.Namespace) -> str:
     part = SETS[name](args.shared, args.out)
     model, case = fitted(part, name, args.out, args.seed)
     image, mask = load(case)
-    finest = model.segment(image, mask, finest=True)
+    finest = model.segment(image, mask, outputs={"finest"})
     if finest.finest is None:
         raise ValueError("the model has no hierarchy")
     columns = []

@@ -25,11 +25,11 @@ from benchmarks.table import machine
 from medseg import Model, find_scans, load_config, read_scan
 from medseg.batch import segment_scan as segmenting
 from medseg.batch.outputs import Job
-from medseg.batch.records import Record
 from medseg.batch.resources import peak_memory_mb
 from medseg.clustering import ct_cohort, mixture_cohort, mr_cohort, per_scan
 from medseg.model import prepare as preparing
 from medseg.model import segment as labelling
+from medseg.model.record import Record
 from medseg.network.tiled_inference import embed
 from medseg.preprocessing.plan import Plan
 from medseg.runtime.memory import freed_memory_kept

@@ -24,7 +24,7 @@ def brain_volumes(scans: Path, table: Path, changes: Sequence[str] = ()) -> list
     model = medseg.Model.fit(usable, medseg.load_config("brain_t1", changes))
     rows = []
     for scan in usable:
-        result = model.segment(medseg.read_scan(scan), fractions=True)
+        result = model.segment(medseg.read_scan(scan), outputs={"fractions"})
         if result.fractions is None:
             raise TypeError("no fractions, though they were asked for")
         whole_ml = result.geometry.voxel_volume_mm3 / 1000 / 255

@@ -14,6 +14,7 @@ from scipy import ndimage
 from medseg.labels.location import NAMES as PLACES
 from medseg.labels.location import places_of
 from medseg.labels.table import LabelTable
+from medseg.model.record import Record, write_record
 from medseg.model.segmentation import Segmentation
 from medseg.network.examples import Example
 from medseg.report.mosaic import write_mosaic
@@ -48,10 +49,9 @@ def _sureness(labels: np.ndarray, image: MetaTensor) -> MetaTensor:
     return MetaTensor(torch.from_numpy(np.where(labels > 0, ramp, 0).astype(np.uint8)[None]), affine=image.affine)
 
 
-def _write_places(out: Path, result: Segmentation, rows: list[str]) -> None:
+def _write_places(out: Path, result: Segmentation, names: list[str]) -> None:
     """The same places for every scan that is done."""
     found = places_of(result.labels, result.geometry)
-    names = [row.partition(",")[0] for row in rows if ",done," in row]
     lines = [
         f"{name},{number}," + ",".join(f"{place[part]:.4g}" for part in PLACES)
         for name in names
@@ -79,21 +79,21 @@ def make_out(out: Path, n_scans: int, *, volumes: bool = True, side: int = 40) -
     if volumes:
         write_viewer_volume(image, labels, found, result.coarse_confidence)
     mm3 = result.volumes_mm3()
-    header = "scan,status,reason,seconds,peak_memory_mb," + ",".join(f"{n} {name} mm3" for n, name in NAMES.items())
-    rows = []
+    names = []
     for place in range(n_scans):
         name = f"scan{place:03d}"
         factor = 3.0 if place == n_scans - 1 else 1.0 + 0.01 * (place % 7)
-        rows.append(f"{name},done,,{1.5 + place},800," + ",".join(f"{factor * mm3[n]:.1f}" for n in NAMES))
+        scaled = {number: factor * mm3[number] for number in NAMES}
+        write_record(out, Record(name, "done", "", "", 1.5 + place, 800, scaled))
+        names.append(name)
         for source in (first, found):
             if place and source.is_file():
                 os.link(source, source.with_name(name + source.suffix))
-    rows.append('tilted,refused,"gantry_tilt: found a tilt of 12.5 degrees; regrid it",0.1,90,,,')
-    (out / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
-    colors = [f"{x.number} {'_'.join(x.name.split())} {' '.join(map(str, x.color))} 255" for x in table()]
-    (out / "labels.ctbl").write_text("\n".join(["0 background 0 0 0 0", *colors]) + "\n")
-    _write_places(out, result, rows)
+    reason = "found a tilt of 12.5 degrees; regrid it"
+    write_record(out, Record("tilted", "refused", "gantry_tilt", reason, 0.1, 90))
+    _write_places(out, result, names)
     facts = {"medseg": "0.1.0", "command": ["medseg", "run", "--config", "smoke"], "device": "cpu", "plan": {},
+             "labels": [label.model_dump(mode="json") for label in table()],
              "created": CREATED, "training": {"losses": [1.9, 1.2, 0.9, 0.8, 0.77, 0.76], "n_steps": 300}}  # fmt: skip
     write_examples(out, CREATED, _examples(image))
     (out / "run.json").write_text(json.dumps(facts))

@@ -49,7 +49,8 @@ DOORS = {
     "rich": ("batch.progress", "cli"),
     "PIL": ("report",),
     "yaml": ("config_files", "cli.label_file"),
-    "pydantic": ("config", "config_files", "labels.table", "preprocessing", "model.folder", "quality.reference",
+    "pydantic": ("config", "config_files", "labels.table", "preprocessing", "model.folder", "model.record",
+                 "quality.reference",
                  "network.training", "report.outcome", "cli.label_file"),
     "argparse": ("cli",),
 }  # fmt: skip

@@ -18,10 +18,10 @@ from typing import Any
 
 from medseg.batch.pool import Death, Limits, Pool
 from medseg.batch.progress import say
-from medseg.batch.records import Record
 from medseg.batch.worker import Order
 from medseg.errors import ConfigError
 from medseg.io.scan import Scan
+from medseg.model.record import Record
 
 CONNECT_S = 30
 RETRIES = 3

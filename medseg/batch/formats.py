@@ -1,8 +1,8 @@
-"""The formats in which a label volume is written: their names on the command line, their files, their writers."""
+"""The outputs of a scan as files: their names and their writers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,29 +12,27 @@ from medseg.errors import InputError
 from medseg.io.label_volumes import write_labels, write_shares
 from medseg.io.scan import Scan
 from medseg.io.seg_nrrd import write_seg_nrrd
+from medseg.model.outputs import Output
 from medseg.model.segmentation import Segmentation
 
 SUFFIXES = {
-    "nifti": "_seg.nii.gz",
-    "seg.nrrd": ".seg.nrrd",
-    "mrb": ".mrb",
-    "dicomseg": "_seg.dcm",
-    "dicomseg-binary": "_seg_binary.dcm",
-    "confidence": "_confidence.nii.gz",
-    "fractions": "_fraction{}.nii.gz",
-    "finest": "_finest.nii.gz",
-    "anomaly": "_anomaly.nii.gz",
-    "disagreement": "_disagreement.nii.gz",
+    Output.NIFTI: "_seg.nii.gz",
+    Output.SEG_NRRD: ".seg.nrrd",
+    Output.MRB: ".mrb",
+    Output.DICOM_SEG: "_seg.dcm",
+    Output.DICOM_SEG_BINARY: "_seg_binary.dcm",
+    Output.CONFIDENCE: "_confidence.nii.gz",
+    Output.FRACTIONS: "_fraction{}.nii.gz",
+    Output.FINEST: "_finest.nii.gz",
+    Output.ANOMALY: "_anomaly.nii.gz",
+    Output.DISAGREEMENT: "_disagreement.nii.gz",
 }
-"""What follows the id of the scan, by format; {} stands for the number of each label."""
-DEFAULT_FORMATS = ("nifti", "seg.nrrd")
-FORMATS_OF_LABELS = DEFAULT_FORMATS
-"""Formats that need nothing but the labels, so that they can be written again from them."""
-NAMELESS_FORMATS = ("confidence", "fractions", "anomaly", "disagreement")
-"""Formats that say nothing of names and colours: they hold as long as each number means the same."""
-
-MAPS = ("anomaly",)
-"""Formats that are made of the image and the model, not of the labels."""
+"""What follows the id of the scan; {} stands for the number of each label."""
+OUTPUTS_OF_LABELS = frozenset({Output.NIFTI, Output.SEG_NRRD})
+"""Outputs that need nothing but the labels, so that they can be written again from them."""
+NAMELESS_OUTPUTS = frozenset({Output.CONFIDENCE, Output.FRACTIONS, Output.ANOMALY, Output.DISAGREEMENT})
+"""Outputs that say nothing of names and colours: they hold as long as each number means the same."""
+DICOM_OUTPUTS = frozenset({Output.DICOM_SEG, Output.DICOM_SEG_BINARY})
 
 
 @dataclass(frozen=True)
@@ -51,17 +49,17 @@ def numbered(path: Path, number: int | str) -> Path:
     return path.with_name(str(number).join(path.name.rsplit("{}", 1)))
 
 
-def check_formats(scan: Scan, formats: tuple[str, ...]) -> None:
-    """Refuse, before any work, formats that this scan cannot have.
+def check_outputs(scan: Scan, outputs: Collection[Output]) -> None:
+    """Refuse, before any work, outputs that this scan cannot have.
 
     Raises:
         InputError: ``no_reference`` for a DICOM segmentation of a scan that is not DICOM.
     """
-    wanted = [name for name in formats if name.startswith("dicomseg")]
+    wanted = sorted(DICOM_OUTPUTS.intersection(outputs))
     if wanted and scan.format != "dicom":
         message = (
             f"{scan.id}: --write {wanted[0]} refers to the DICOM files of the scan, found NIfTI; "
-            "give the DICOM series or leave this format out"
+            "give the DICOM series or leave this output out"
         )
         raise InputError(message, code="no_reference")
 
@@ -92,24 +90,24 @@ def _write_disagreement(result: Segmentation, path: Path) -> None:
     write_shares(result.disagreement, result.geometry, path)
 
 
-EXTRAS: dict[str, Callable[[Segmentation, Path], None]] = {
-    "confidence": _write_confidence, "fractions": _write_fractions, "finest": _write_finest,
-    "disagreement": _write_disagreement,
+_WRITERS: dict[Output, Callable[[Segmentation, Path], None]] = {
+    Output.CONFIDENCE: _write_confidence, Output.FRACTIONS: _write_fractions, Output.FINEST: _write_finest,
+    Output.DISAGREEMENT: _write_disagreement,
 }  # fmt: skip
-"""What a segmentation holds only when it is asked for, by format: the arguments of `Model.segment`."""
+"""Of what a segmentation holds only when it is asked for."""
 
 
-def write_format(name: str, result: Segmentation, path: Path, origin: Origin | None = None) -> None:
-    """Write one format; all but `FORMATS_OF_LABELS` need to know the origin."""
-    if name == "nifti":
+def write_output(name: Output, result: Segmentation, path: Path, origin: Origin | None = None) -> None:
+    """Write one output; all but `OUTPUTS_OF_LABELS` need to know the origin."""
+    if name is Output.NIFTI:
         write_labels(result.labels, result.geometry, path, table=result.table)
-    elif name == "seg.nrrd":
+    elif name is Output.SEG_NRRD:
         write_seg_nrrd(result.labels, result.geometry, result.table, path)
-    elif name in EXTRAS:
-        EXTRAS[name](result, path)
+    elif name in _WRITERS:
+        _WRITERS[name](result, path)
     elif origin is None:
         raise ValueError(f"{name} needs the scan that was segmented")
-    elif name == "mrb":
+    elif name is Output.MRB:
         from medseg.io.mrb import write_mrb
 
         write_mrb(origin.image, result.labels, result.table, path)
@@ -117,4 +115,5 @@ def write_format(name: str, result: Segmentation, path: Path, origin: Origin | N
         from medseg.io.dicom_seg.writer import write_dicom_seg
 
         write_dicom_seg(result.labels, result.geometry, result.table, path, sources=origin.scan.paths,
-                        model=origin.model, kind="binary" if name == "dicomseg-binary" else "labelmap")  # fmt: skip
+                        model=origin.model,
+                        kind="binary" if name is Output.DICOM_SEG_BINARY else "labelmap")  # fmt: skip

@@ -1,24 +1,25 @@
-"""Where the outputs of a scan lie, in which formats, and how they are written."""
+"""Where the outputs of a scan lie, and how they are written."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.batch.formats import DEFAULT_FORMATS, MAPS, SUFFIXES, Origin, write_format
+from medseg.batch.formats import OUTPUTS_OF_LABELS, SUFFIXES, Origin, numbered, write_output
 from medseg.errors import ConfigError, InputError
 from medseg.io.atomic import remove_leftovers, scratch_folder
 from medseg.io.bids import derivative_stem, write_lookup, write_sidecar
 from medseg.io.scan import Scan
+from medseg.model.outputs import Output, requested
+from medseg.model.record import JobFacts
 from medseg.model.segmentation import Segmentation
 from medseg.report.viewer_volumes import FOLDER
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to do with every scan: where outputs go, in which formats, inside which masks, how sure labels must be.
+    """What to do with every scan: where outputs go, which ones, inside which masks, how sure labels must be.
 
     Attributes:
         bids: ``desc`` of the names of a BIDS derivative, such as ``k6``; empty for the plain layout.
@@ -26,26 +27,33 @@ class Job:
     """
 
     out: Path
-    formats: tuple[str, ...] = DEFAULT_FORMATS
+    outputs: frozenset[Output] = OUTPUTS_OF_LABELS
     masks: Path | None = None
     bids: str = ""
     min_confidence: float = 0.0
 
-    def path(self, scan_id: str, name: str) -> Path:
-        """Where the output of a scan in the format `name` lies."""
+    @classmethod
+    def of(cls, out: Path, facts: JobFacts | None) -> Job:
+        """The job that a record of the folder `out` keeps, its masks forgotten; without facts the plain layout."""
+        facts = facts or JobFacts("")
+        return cls(out, frozenset(facts.outputs), None, facts.bids, facts.min_confidence)
+
+    def facts(self, model: str) -> JobFacts:
+        """What a record keeps of the job; `model` is the `model_key`."""
+        outputs = tuple(name for name in Output if name in self.outputs)
+        return JobFacts(model, outputs, self.bids, self.min_confidence, self.masks is not None)
+
+    def path(self, scan_id: str, name: Output) -> Path:
+        """Where an output of a scan lies."""
         if not self.bids:
             return output_path(self.out, scan_id, SUFFIXES[name])
         ending = SUFFIXES[name].replace("_seg", "", 1)
         return output_path(self.out, derivative_stem(scan_id, self.bids), f"_dseg{ending}")
 
-    def paths(self, scan_id: str, name: str) -> list[Path]:
-        """Where a format of a scan lies; of a format with one file a label, the files that are there."""
+    def paths(self, scan_id: str, name: Output, labels: Iterable[int]) -> list[Path]:
+        """Where the files of an output lie: one, or one for each of the `labels`."""
         path = self.path(scan_id, name)
-        if "{}" not in SUFFIXES[name]:
-            return [path]
-        before, after = map(re.escape, path.name.rsplit("{}", 1))
-        there = path.parent.iterdir() if path.parent.is_dir() else iter(())
-        return sorted(found for found in there if re.fullmatch(rf"{before}\d+{after}", found.name))
+        return [numbered(path, number) for number in labels] if name is Output.FRACTIONS else [path]
 
     def sidecars(self, scan_id: str) -> tuple[Path, Path] | None:
         """Where the lookup table and the facts of a label map lie in a BIDS derivative."""
@@ -55,19 +63,19 @@ class Job:
         return output_path(self.out, stem, "_dseg.tsv"), output_path(self.out, stem, "_dseg.json")
 
 
-def job_of(out: Path, formats: tuple[str, ...], outputs: Iterable[str]) -> Job:
-    """The job that wrote `outputs` (names relative to OUT), in `formats`: its layout is told by the names."""
-    found = [hit[1] for name in outputs if (hit := re.search(r"_desc-([A-Za-z0-9]+)_dseg\.", name))]
-    return Job(out, formats, bids=re.sub(r"^.*(?=k\d+$)", "", found[0]) if found else "")
+def parse_outputs(text: str) -> frozenset[Output]:
+    """The outputs that ``nifti,seg.nrrd`` names.
 
-
-def parse_formats(text: str) -> tuple[str, ...]:
-    """``nifti,seg.nrrd`` as a tuple; unknown names are a `ConfigError`."""
-    formats = tuple(part.strip() for part in text.split(",") if part.strip())
-    unknown = [name for name in formats if name not in SUFFIXES]
-    if unknown or not formats:
-        raise ConfigError(f"--write {text}: found {unknown or 'nothing'}, expected some of {', '.join(SUFFIXES)}")
-    return formats
+    Raises:
+        ConfigError: an unknown name, or none.
+    """
+    try:
+        outputs = requested(part.strip() for part in text.split(",") if part.strip())
+    except ConfigError as error:
+        raise ConfigError(f"--write {text}: {error}") from None
+    if not outputs:
+        raise ConfigError(f"--write {text}: found nothing, expected some of {', '.join(Output)}")
+    return outputs
 
 
 def check_writable(folder: Path) -> None:
@@ -113,10 +121,9 @@ def viewer_path(out: Path, scan_id: str) -> Path:
 
 
 def write_outputs(result: Segmentation, scan_id: str, job: Job, origin: Origin | None = None) -> None:
-    """Write the label volume in the formats asked for."""
-    for name in job.formats:
-        if name not in MAPS:
-            write_format(name, result, job.path(scan_id, name), origin)
+    """Write what was asked for but the anomaly, which is made of the image and the model, not of the labels."""
+    for name in job.outputs - {Output.ANOMALY}:
+        write_output(name, result, job.path(scan_id, name), origin)
     sidecars = job.sidecars(scan_id)
     if sidecars is not None:
         write_lookup(result.table, sidecars[0])
@@ -126,18 +133,19 @@ def write_outputs(result: Segmentation, scan_id: str, job: Job, origin: Origin |
             write_sidecar(names, sidecars[1], model=origin.model)
 
 
-def _paths_of(scan_id: str, job: Job) -> list[Path]:
-    labels = [path for name in job.formats for path in job.paths(scan_id, name)]
-    return [*labels, *(job.sidecars(scan_id) or ()), mosaic_path(job.out, scan_id), viewer_path(job.out, scan_id)]
+def _paths_of(scan_id: str, job: Job, labels: Iterable[int]) -> list[Path]:
+    numbers = list(labels)
+    found = [path for name in sorted(job.outputs) for path in job.paths(scan_id, name, numbers)]
+    return [*found, *(job.sidecars(scan_id) or ()), mosaic_path(job.out, scan_id), viewer_path(job.out, scan_id)]
 
 
-def sizes_of(scan_id: str, job: Job) -> dict[str, int]:
-    """Bytes of every output of a scan that is there, by its name relative to OUT."""
-    found = [path for path in _paths_of(scan_id, job) if path.is_file()]
+def sizes_of(scan_id: str, job: Job, labels: Iterable[int]) -> dict[str, int]:
+    """Bytes of every output of a scan that is there, by its name relative to OUT; `labels` are their numbers."""
+    found = [path for path in _paths_of(scan_id, job, labels) if path.is_file()]
     return {path.relative_to(job.out).as_posix(): path.stat().st_size for path in found}
 
 
-def remove_halves(scan_id: str, job: Job) -> None:
+def remove_halves(scan_id: str, job: Job, labels: Iterable[int]) -> None:
     """Remove what a killed process left of this scan's outputs."""
-    for path in _paths_of(scan_id, job):
+    for path in _paths_of(scan_id, job, labels):
         remove_leftovers(path.parent, path.name, whoever=True)

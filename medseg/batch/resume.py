@@ -1,4 +1,4 @@
-"""When a scan counts as done: same content, same model, same settings, and its outputs still there as written."""
+"""When a scan counts as done: same content, same job by the same model, and its outputs still there as written."""
 
 from __future__ import annotations
 
@@ -8,22 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from medseg.batch.outputs import Job, mask_path
-from medseg.batch.records import Record, read_record, write_record
 from medseg.errors import InputError
 from medseg.io.scan import Scan
 from medseg.model.model import Model
+from medseg.model.record import Record, read_record, write_record
 
 
 def model_key(model: Model) -> str:
-    """What the model contributes to a key: everything learned, and the names and colours of its labels."""
+    """What changes with everything that a model has learned, and with the names and colours of its labels."""
     return f"{model.fingerprint}-{hashlib.sha256(model.table.model_dump_json().encode()).hexdigest()[:8]}"
-
-
-def settings_key(model: Model, job: Job) -> str:
-    """The part of a key that is the same for all scans of a run."""
-    chosen = [value for value in (job.bids, job.min_confidence) if value]
-    settings = [sorted(job.formats), job.masks is not None, *chosen]
-    return f"{model_key(model)}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]}"
 
 
 def stamp_of(scan: Scan, job: Job) -> str:
@@ -55,12 +48,10 @@ def content_of(scan: Scan, job: Job) -> str:
     return digest.hexdigest()[:16]
 
 
-def known_to_be_done(settings: str, scan: Scan, job: Job) -> Record | None:
-    """The record of a scan that is done, as far as can be said without reading the scan."""
-    known = read_record(job.out, scan.id)
-    if known is None or known.status != "done" or not known.key.startswith(f"{settings}-"):
-        return None
-    if not known.outputs or not all(_has_size(job.out / name, size) for name, size in known.outputs.items()):
+def known_to_be_done(model: str, scan: Scan, job: Job) -> Record | None:
+    """The record of a scan that is done, as far as can be said without reading the scan; `model` is the `model_key`."""
+    known = _written_as_asked(model, scan, job)
+    if known is None:
         return None
     try:
         return known if known.stamp == stamp_of(scan, job) else None
@@ -68,17 +59,23 @@ def known_to_be_done(settings: str, scan: Scan, job: Job) -> Record | None:
         return None
 
 
-def proven_to_be_done(settings: str, scan: Scan, job: Job, content: str) -> Record | None:
+def proven_to_be_done(model: str, scan: Scan, job: Job, content: str) -> Record | None:
     """The record of a scan whose files were only copied or touched; its stamp is brought up to date."""
-    known = read_record(job.out, scan.id)
-    if known is None or known.status != "done" or known.key != f"{settings}-{content}":
+    known = _written_as_asked(model, scan, job)
+    if known is None or known.content != content:
         return None
     renewed = replace(known, stamp=stamp_of(scan, job))
-    intact = known.outputs and all(_has_size(job.out / name, size) for name, size in known.outputs.items())
-    if not intact:
-        return None
     write_record(job.out, renewed)
     return renewed
+
+
+def _written_as_asked(model: str, scan: Scan, job: Job) -> Record | None:
+    """The record of a scan that was done for the same job, and whose outputs are still there as written."""
+    known = read_record(job.out, scan.id)
+    if known is None or not known.is_done or known.job != job.facts(model) or not known.outputs:
+        return None
+    is_intact = all(_has_size(job.out / name, size) for name, size in known.outputs.items())
+    return known if is_intact else None
 
 
 def _has_size(path: Path, size: int) -> bool:

@@ -15,21 +15,12 @@ from typing import Any
 
 import torch
 
-from medseg.batch.formats import EXTRAS, Origin, check_formats
+from medseg.batch.formats import Origin, check_outputs
 from medseg.batch.logs import describe, raised_in, remove_log, write_log
 from medseg.batch.outputs import Job, mask_path, mosaic_path, remove_halves, sizes_of, viewer_path, write_outputs
-from medseg.batch.records import (
-    Record,
-    locked,
-    read_records,
-    record_path,
-    write_manifest,
-    write_places,
-    write_quality,
-    write_record,
-)
 from medseg.batch.resources import forget_peak_memory, peak_memory_mb
-from medseg.batch.resume import content_of, known_to_be_done, proven_to_be_done, settings_key, stamp_of
+from medseg.batch.resume import content_of, known_to_be_done, model_key, proven_to_be_done, stamp_of
+from medseg.batch.tables import locked, write_manifest, write_places, write_quality
 from medseg.errors import InputError
 from medseg.io.atomic import remove_leftovers, write_text_whole
 from medseg.io.label_volumes import write_color_table
@@ -38,6 +29,8 @@ from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
 from medseg.labels.location import places_of
 from medseg.model.model import Model
+from medseg.model.outputs import Output
+from medseg.model.record import Record, read_records, record_path, write_record
 from medseg.model.segment import anomaly_of
 from medseg.model.segmentation import Segmentation
 from medseg.preprocessing.prepare import channels_of
@@ -57,51 +50,49 @@ def segment_or_explain(model: Model, scan: Scan, job: Job) -> Record:
     forget_peak_memory()
     try:
         remove_log(job.out, scan.id)
-        known = known_to_be_done(settings_key(model, job), scan, job)
+        known = known_to_be_done(model_key(model), scan, job)
         if known:
             return known
         record = _segment(model, scan, job, started)
     except InputError as error:
-        record = Record(scan.id, "refused", f"{error.code}: {error}", time.monotonic() - started)
+        record = Record(scan.id, "refused", error.code, str(error), time.monotonic() - started)
     except Exception as error:  # whatever it is, it costs this scan only
         seconds = time.monotonic() - started
-        record = Record(scan.id, "failed", _explain(error), seconds, peak_memory_mb())
+        record = Record(scan.id, "failed", *_explain(error), seconds, peak_memory_mb())
         keep_log(job.out, record, describe(error))
     keep_record(job.out, record)
     return record
 
 
 def _segment(model: Model, scan: Scan, job: Job, started: float) -> Record:
-    settings = settings_key(model, job)
+    model_now, numbers = model_key(model), [label.number for label in model.table]
     if not scan.is_ok:
         raise InputError(scan.reason, code=scan.verdict)
     stamp, content = stamp_of(scan, job), content_of(scan, job)
-    known = proven_to_be_done(settings, scan, job, content)
+    known = proven_to_be_done(model_now, scan, job, content)
     if known:
         return known
     remove_leftovers(record_path(job.out, scan.id).parent, record_path(job.out, scan.id).name, whoever=True)
-    remove_halves(scan.id, job)
+    remove_halves(scan.id, job, numbers)
     result, places = segment_one(model, scan, job)
     seconds = time.monotonic() - started
     return Record(
-        scan.id, "done", "", seconds, peak_memory_mb(), result.volumes_mm3(), f"{settings}-{content}",
-        stamp, sizes_of(scan.id, job), result.quality, [str(flag) for flag in result.flags],
-        places,
+        scan.id, "done", "", "", seconds, peak_memory_mb(), result.volumes_mm3(), result.quality, result.flags, places,
+        job.facts(model_now), content, stamp, sizes_of(scan.id, job, numbers),
     )  # fmt: skip
 
 
 def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[int, dict[str, float]]]:
     """Read, segment and write one scan; returns also where each label lies (`places_of`)."""
-    check_formats(scan, job.formats)
+    check_outputs(scan, job.outputs)
     image = read_scan(scan)
     path = mask_path(job.masks, scan)
     mask = read_mask(path, Geometry.of(image)) if path else None
-    wanted = {name: name in job.formats for name in EXTRAS}
-    result = model.segment(image, mask, **wanted, min_confidence=job.min_confidence)
+    result = model.segment(image, mask, outputs=job.outputs, min_confidence=job.min_confidence)
     first = channels_of(image)[0]
-    if "anomaly" in job.formats:
+    if Output.ANOMALY in job.outputs:
         write_map(
-            anomaly_of(model, image, mask), job.path(scan.id, "anomaly"), unit=unit_of(model.config.channels.names)
+            anomaly_of(model, image, mask), job.path(scan.id, Output.ANOMALY), unit=unit_of(model.config.channels.names)
         )
     # Compressing and drawing leave most of a second core idle each.
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -116,14 +107,14 @@ def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[
     return result, places.result()
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception) -> tuple[str, str]:
     """A reason code and a sentence that quotes no message of another library."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
-        return "out_of_memory: not enough memory for this scan; use fewer workers or a larger machine and run again"
+        return "out_of_memory", "not enough memory for this scan; use fewer workers or a larger machine and run again"
     if isinstance(error, OSError):
         reason = error.strerror or type(error).__name__
-        return f"machine: {reason}; free space or memory and run again"
-    return f"error: {raised_in(error)}; see its log"
+        return "machine", f"{reason}; free space or memory and run again"
+    return "error", f"{raised_in(error)}; see its log"
 
 
 def keep_record(out: Path, record: Record) -> None:
@@ -137,7 +128,7 @@ def keep_record(out: Path, record: Record) -> None:
 def keep_log(out: Path, record: Record, details: list[str]) -> None:
     """Write the log of a failure where possible."""
     try:
-        write_log(out, record.scan, record.reason, details)
+        write_log(out, record.scan, record.why, details)
     except (OSError, InputError):
         _LOG.warning("%s: its log could not be written", record.scan)
 
@@ -170,5 +161,5 @@ def run_facts(model: Model, command: Sequence[str]) -> dict[str, Any]:
         "plan": model.plan.model_dump(mode="json"),
         "created": model.created,
         "training": asdict(model.record),
-        "labels": [{"number": x.number, "name": x.name, "color": list(x.color)} for x in model.table],
+        "labels": [label.model_dump(mode="json") for label in model.table],
     }

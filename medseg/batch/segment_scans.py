@@ -12,9 +12,8 @@ from pathlib import Path
 from medseg.batch.outputs import Job, check_writable
 from medseg.batch.pool import Death, Limits, Pool
 from medseg.batch.progress import Tally, bar, say
-from medseg.batch.records import RECORDS, Record
 from medseg.batch.resources import n_cpus, total_memory
-from medseg.batch.resume import known_to_be_done, settings_key
+from medseg.batch.resume import known_to_be_done, model_key
 from medseg.batch.segment_scan import keep_log, keep_record
 from medseg.batch.stopping import stoppable
 from medseg.batch.worker import Order, inline
@@ -22,6 +21,7 @@ from medseg.errors import ConfigError
 from medseg.io.atomic import remove_leftovers
 from medseg.io.scan import Scan
 from medseg.model.model import Model
+from medseg.model.record import RECORDS, Record
 from medseg.network.tiled_inference import WINDOW_VOXELS
 from medseg.runtime.memory import freed_memory_kept
 
@@ -86,8 +86,8 @@ def segment_scans(model: Model, folder: Path, scans: Sequence[Scan], job: Job, o
     remove_leftovers(job.out, deep=True)
     part, n_parts = options.shard
     scans = scans[part - 1 :: n_parts]
-    settings = settings_key(model, job)
-    records = {scan.id: record for scan in scans if (record := known_to_be_done(settings, scan, job))}
+    model_now = model_key(model)
+    records = {scan.id: record for scan in scans if (record := known_to_be_done(model_now, scan, job))}
     left = [scan for scan in scans if scan.id not in records]
     order = _order(left, folder, job, options)
     with bar("segmenting", len(scans)) as progress, stoppable(), freed_memory_kept():
@@ -95,7 +95,7 @@ def segment_scans(model: Model, folder: Path, scans: Sequence[Scan], job: Job, o
         for scan, result in _results(model, left, order, options):
             record = result if isinstance(result, Record) else _obituary(job.out, scan, result)
             records[scan.id] = record
-            tally.count(scan.id, record.status, record.reason, record.seconds)
+            tally.count(scan.id, record.status, record.why, record.seconds)
     remove_leftovers(job.out / RECORDS)
     return [records[scan.id] for scan in scans]
 
@@ -139,7 +139,7 @@ def isolated(
 def _obituary(out: Path, scan: Scan, death: Death) -> Record:
     """Keep the record and the log of a scan whose worker died."""
     log = "; see its log" if death.details else ""
-    record = Record(scan.id, "failed", f"{death.code}: {death.reason}{log}", death.seconds)
+    record = Record(scan.id, "failed", death.code, f"{death.reason}{log}", death.seconds)
     if death.details:
         keep_log(out, record, list(death.details))
     keep_record(out, record)

@@ -21,10 +21,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from medseg.batch.outputs import Job
-from medseg.batch.records import Record
 from medseg.batch.segment_scan import segment_or_explain
 from medseg.io.scan import Scan
 from medseg.model.model import Model
+from medseg.model.record import Record
 from medseg.runtime.device import repeatable
 from medseg.runtime.memory import freed_memory_kept
 

@@ -47,27 +47,27 @@ def train(args: argparse.Namespace) -> int:
 
 def segment(args: argparse.Namespace) -> int:
     """Segment with a fitted model."""
-    from medseg.batch.outputs import Job, parse_formats
+    from medseg.batch.outputs import Job, parse_outputs
     from medseg.cli.habitats import check_habitats
     from medseg.model.model import Model
 
-    formats = parse_formats(args.write)
+    outputs = parse_outputs(args.write)
     model = Model.load(args.model, device=args.device)
     scans = _scans(args, model.config)
-    job = Job(args.out, formats, args.masks, bids_desc(args, model.config), args.min_confidence)
+    job = Job(args.out, outputs, args.masks, bids_desc(args, model.config), args.min_confidence)
     check_habitats(model.config, job)
     return _segment_and_report(model, scans, job, args)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, segment, report."""
-    from medseg.batch.outputs import Job, check_writable, parse_formats
+    from medseg.batch.outputs import Job, check_writable, parse_outputs
     from medseg.cli.habitats import check_habitats, judge_habitats
     from medseg.cli.train import train_model
 
-    formats = parse_formats(args.write)
+    outputs = parse_outputs(args.write)
     config = _config(args)
-    job = Job(args.out, formats, args.masks, bids_desc(args, config), args.min_confidence)
+    job = Job(args.out, outputs, args.masks, bids_desc(args, config), args.min_confidence)
     check_habitats(config, job)
     scans = _scans(args, config)
     check_writable(args.out)
@@ -147,23 +147,23 @@ def report(args: argparse.Namespace) -> int:
 
 def pacs(args: argparse.Namespace) -> int:
     """Segment series of a PACS and store the results there."""
-    from medseg.batch.outputs import Job, parse_formats
+    from medseg.batch.outputs import Job, parse_outputs
     from medseg.batch.segment_scan import finish
     from medseg.cli.pacs import connect, parse_query, say_summary, segment_pacs
     from medseg.cli.report import write_report
     from medseg.model.model import Model
 
-    query, server, formats = parse_query(args), connect(args), parse_formats(args.write)
+    query, server, outputs = parse_query(args), connect(args), parse_outputs(args.write)
     model = Model.load(args.model, device=args.device)
     if model.config.channels.names:
         raise ConfigError("medseg pacs works on one series at a time, found a model of several channels; fetch the "
                           "studies and use medseg segment")  # fmt: skip
-    model.check(**{name: name in formats for name in ("fractions", "finest", "disagreement", "anomaly")})
-    outcome = segment_pacs(server, query, model, Job(args.out, formats, min_confidence=args.min_confidence))
+    model.check(outputs)
+    outcome = segment_pacs(server, query, model, Job(args.out, outputs, min_confidence=args.min_confidence))
     finish(args.out, model, _quotable(args))
     write_report(args.out)
     say_summary(outcome)
-    return 0 if all(record.status == "done" for record in outcome.records) else 1
+    return 0 if all(record.is_done for record in outcome.records) else 1
 
 
 def slicer(args: argparse.Namespace) -> int:
@@ -184,17 +184,17 @@ def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args:
 
     if not isinstance(model, Model) or not isinstance(job, Job):
         raise TypeError("expected a Model and a Job")
-    model.check(**{name: name in job.formats for name in ("fractions", "finest", "disagreement", "anomaly")})
+    model.check(job.outputs)
     records = segment_scans(model, args.model or job.out / "model", scans, job, _options(args))
     finish(job.out, model, _quotable(args))
     if job.bids:
         write_dataset(job.out, args.scans, version=__version__)
     write_habitats(model, scans, records, job)
     page = write_report(job.out)
-    n_done = sum(record.status == "done" for record in records)
+    n_done = sum(record.is_done for record in records)
     for record in records:
-        if record.status != "done":
-            say(f"{record.scan}: {record.status}: {record.reason}")
+        if not record.is_done:
+            say(f"{record.scan}: {record.status}: {record.why}")
     say(f"{n_done} of {len(records)} scans segmented")
     say(f"label volumes: {job.out}")
     say(f"report: {page}")
@@ -220,11 +220,13 @@ def _options(args: argparse.Namespace) -> Options:
 
 
 def _quotable(args: argparse.Namespace) -> list[str]:
-    """The command without the paths of the scans, for run.json."""
+    """The command without any path, which may tell names, for run.json."""
     words = ["medseg", str(args.command)]
-    for name in ("config", "write", "layout", "min_confidence", "device"):
+    if hasattr(args, "config"):
+        words += ["--config", args.config if args.config in config_names() else "FILE"]
+    for name in ("write", "layout", "min_confidence", "device"):
         if hasattr(args, name):
-            words += [f"--{name}", str(getattr(args, name))]
+            words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     words += [f"--{name.replace('_', '-')}" for name in ("keep_names", "regrid") if getattr(args, name, False)]
     for change in getattr(args, "set", []):
         words += ["--set", str(change)]

@@ -13,7 +13,6 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg.batch.outputs import Job, mask_path
 from medseg.batch.progress import bar, say
-from medseg.batch.records import Record
 from medseg.config import Config
 from medseg.errors import ConfigError, InputError
 from medseg.io.atomic import write_text_whole
@@ -23,6 +22,8 @@ from medseg.io.scan import Scan
 from medseg.labels.table import LabelTable
 from medseg.model.habitats import Stability, habitat_stability, n_rounds_of
 from medseg.model.model import Model
+from medseg.model.outputs import Output
+from medseg.model.record import Record
 from medseg.preprocessing.foreground import foreground_of
 from medseg.preprocessing.prepare import Prepared, channels_of
 from medseg.spatial.geometry import Geometry
@@ -41,8 +42,9 @@ def check_habitats(config: Config, job: Job) -> None:
         return
     if job.masks is None:
         raise ConfigError("--config with habitats: found no regions, expected --masks DIR with a mask for each scan")
-    if "nifti" not in job.formats:
-        raise ConfigError(f"--write {','.join(job.formats)}: habitats are measured on the label maps; add nifti")
+    if Output.NIFTI not in job.outputs:
+        found = ",".join(sorted(job.outputs))
+        raise ConfigError(f"--write {found}: habitats are measured on the label maps; add nifti")
 
 
 def judge_habitats(model: Model, folder: Path, scans: Sequence[Scan], job: Job) -> Model:
@@ -107,7 +109,7 @@ def write_habitats(model: Model, scans: Sequence[Scan], records: Sequence[Record
     """
     if not model.config.habitats.is_asked:
         return
-    done = {record.scan for record in records if record.status == "done"}
+    done = {record.scan for record in records if record.is_done}
     names = {
         label.number: f"h{label.number}" + ("_unstable" if label.name.endswith(UNSTABLE) else "")
         for label in model.table
@@ -123,7 +125,7 @@ def write_habitats(model: Model, scans: Sequence[Scan], records: Sequence[Record
 
 def _row(model: Model, scan: Scan, job: Job, numbers: Sequence[int]) -> list[object]:
     image = read_scan(scan)
-    labels, geometry = read_labels(job.path(scan.id, "nifti"))
+    labels, geometry = read_labels(job.path(scan.id, Output.NIFTI))
     region = _region(image, scan, job)
     channels = [(x.as_tensor()[0].numpy(), *model.plan.intensity_range(x, region)) for x in channels_of(image)]
     total = int((labels > 0).sum())

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.batch.formats import FORMATS_OF_LABELS, NAMELESS_FORMATS, SUFFIXES
-from medseg.batch.outputs import job_of, mosaic_path, sizes_of, viewer_path, write_outputs
+from medseg.batch.formats import NAMELESS_OUTPUTS, OUTPUTS_OF_LABELS
+from medseg.batch.outputs import Job, mosaic_path, sizes_of, viewer_path, write_outputs
 from medseg.batch.progress import bar, say
-from medseg.batch.records import Record, read_records, write_record
 from medseg.batch.resume import model_key
 from medseg.batch.segment_scan import finish
 from medseg.cli.label_cut import check_can_follow, labels_after, only_merged
@@ -19,6 +18,8 @@ from medseg.errors import ConfigError
 from medseg.labels.location import places_of
 from medseg.labels.table import Code
 from medseg.model.model import Model
+from medseg.model.outputs import Output
+from medseg.model.record import Record, read_records, write_record
 from medseg.model.segmentation import Segmentation
 from medseg.report.mosaic import redraw_mosaic
 from medseg.report.viewer_volumes import renew_labels
@@ -154,11 +155,11 @@ def _check_made_by(model: Model, out: Path) -> None:
 
 def _rewrite(out: Path, before: Model, model: Model) -> int:
     """Rewrite every done scan of a folder; returns how many could not be."""
-    done = [record for record in read_records(out) if record.status == "done"]
+    done = [record for record in read_records(out) if record.is_done]
     n_failed = 0
     with bar("rewriting", len(done)) as progress:
         for n_done, record in enumerate(done, start=1):
-            path = job_of(out, (), record.outputs).path(record.scan, "nifti")
+            path = Job.of(out, record.job).path(record.scan, Output.NIFTI)
             if path.is_file():
                 n_failed += not _rewrite_scan(out, record, before, model)
             else:
@@ -172,25 +173,25 @@ def _rewrite(out: Path, before: Model, model: Model) -> int:
 
 def _rewrite_scan(out: Path, record: Record, before: Model, model: Model) -> bool:
     """Rewrite what can follow from the labels; returns whether that is everything."""
-    job = job_of(out, (), record.outputs)
+    job, numbers = Job.of(out, record.job), [label.number for label in before.table]
     labels, geometry = labels_after(job, record.scan, before, model)
     result = Segmentation(labels, geometry, model.table)
-    files = {name: [p for p in job.paths(record.scan, name) if p.is_file()] for name in SUFFIXES}
-    rewritten = tuple(name for name in FORMATS_OF_LABELS if files[name])
-    write_outputs(result, record.scan, replace(job, formats=rewritten))
+    files = {name: [p for p in job.paths(record.scan, name, numbers) if p.is_file()] for name in Output}
+    there = frozenset(name for name in Output if files[name])
+    write_outputs(result, record.scan, replace(job, outputs=OUTPUTS_OF_LABELS & there))
     followed = _renew_pictures(
         out, record.scan, result, (before.scheme.merged, before.scheme.cut) == (model.scheme.merged, model.scheme.cut)
     )
     same = before.scheme.groups == model.scheme.groups and only_merged(before, model)
-    follow = (*FORMATS_OF_LABELS, "finest", *(NAMELESS_FORMATS if same else ()))
-    left = [path.name for name in SUFFIXES for path in files[name] if name not in follow]
+    follow = OUTPUTS_OF_LABELS | {Output.FINEST} | (NAMELESS_OUTPUTS if same else frozenset())
+    left = [path.name for name in Output for path in files[name] if name not in follow]
     if left:
         say(f"{record.scan}: {', '.join(left)} cannot follow without the scan; segment it again")
-    key = "" if left or not followed else record.key.replace(model_key(before), model_key(model))
-    there = tuple(name for name in SUFFIXES if files[name])
-    sizes = sizes_of(record.scan, replace(job, formats=there))
+    done_by = "" if left or not followed else model_key(model)
+    facts = None if record.job is None else replace(record.job, model=done_by)
+    sizes = sizes_of(record.scan, replace(job, outputs=there), numbers)
     places = places_of(labels, geometry)
-    write_record(out, replace(record, volumes_mm3=result.volumes_mm3(), key=key, outputs=sizes, places=places))
+    write_record(out, replace(record, volumes_mm3=result.volumes_mm3(), job=facts, outputs=sizes, places=places))
     return followed and not left
 
 

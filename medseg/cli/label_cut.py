@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.batch.outputs import Job, job_of
-from medseg.batch.records import read_records
+from medseg.batch.outputs import Job
 from medseg.errors import ConfigError
 from medseg.io.label_volumes import read_labels
 from medseg.model.model import Model
+from medseg.model.outputs import Output
+from medseg.model.record import read_records
 from medseg.model.segmentation import LabelArray
 from medseg.spatial.chunks import look_up
 from medseg.spatial.geometry import Geometry
@@ -30,8 +31,8 @@ def check_can_follow(out: Path, before: Model, model: Model) -> None:
     if only_merged(before, model):
         return
     for record in read_records(out):
-        finest = job_of(out, (), record.outputs).path(record.scan, "finest")
-        if record.status == "done" and not finest.is_file() and _unions(before, model) is None:
+        finest = Job.of(out, record.job).path(record.scan, Output.FINEST)
+        if record.is_done and not finest.is_file() and _unions(before, model) is None:
             raise ConfigError(
                 f"{out}: {record.scan} was written with {len(before.table)} labels, of which {len(model.table)} are "
                 "no unions; segment it again with --write nifti,finest"
@@ -40,10 +41,10 @@ def check_can_follow(out: Path, before: Model, model: Model) -> None:
 
 def labels_after(job: Job, scan_id: str, before: Model, model: Model) -> tuple[LabelArray, Geometry]:
     """The labels that a scan has under the changed model, from what the model `before` wrote of it."""
-    labels, geometry = read_labels(job.path(scan_id, "nifti"))
+    labels, geometry = read_labels(job.path(scan_id, Output.NIFTI))
     if only_merged(before, model):
         return model.scheme.merge(labels), geometry
-    finest = job.path(scan_id, "finest")
+    finest = job.path(scan_id, Output.FINEST)
     if finest.is_file():
         leaves, geometry = read_labels(finest)
         return model.scheme.apply(leaves, leaves), geometry

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from medseg.batch.outputs import Job, check_writable
 from medseg.batch.progress import bar, say
-from medseg.batch.records import Record, write_record
 from medseg.batch.resources import peak_memory_mb
+from medseg.batch.resume import model_key
 from medseg.batch.segment_scan import segment_one
 from medseg.batch.stopping import stoppable
 from medseg.errors import ConfigError, InputError
@@ -27,8 +27,8 @@ from medseg.io.discovery import find_scans
 from medseg.io.pacs.base import Credentials, Pacs, PacsError, Query, Series, StorageRefusedError, Tls
 from medseg.io.scan import Scan
 from medseg.model.model import Model
+from medseg.model.record import Record, write_record
 from medseg.model.segmentation import Segmentation
-from medseg.quality.measures import Measures
 
 _LOG = logging.getLogger(__name__)
 _VARIABLES = {"token": "MEDSEG_PACS_TOKEN", "user": "MEDSEG_PACS_USER", "password": "MEDSEG_PACS_PASSWORD"}
@@ -125,7 +125,7 @@ def segment_pacs(pacs: Pacs, query: Query, model: Model, job: Job) -> Outcome:
                 else:
                     records += _segment_series(pacs, one, model, job)
             except PacsError as error:
-                records.append(_keep(job.out, Record(one.name, "failed", f"pacs: {error}")))
+                records.append(_keep(job.out, Record(one.name, "failed", "pacs", str(error))))
             progress.advance(n_done, f"{n_known} known" if n_known else "")
     return Outcome(records, n_known)
 
@@ -135,32 +135,28 @@ def _segment_series(pacs: Pacs, series: Series, model: Model, job: Job) -> list[
         pacs.fetch(series, folder)
         scans = [scan for scan in find_scans(folder) if not scan.is_bystander]
         if not scans:
-            return [_keep(job.out, Record(series.name, "refused", "not_a_volume: found no image in the series"))]
+            return [_keep(job.out, Record(series.name, "refused", "not_a_volume", "found no image in the series"))]
         return [_keep(job.out, _segment_and_store(pacs, scan, model, job, folder)) for scan in scans]
 
 
 def _segment_and_store(pacs: Pacs, scan: Scan, model: Model, job: Job, folder: Path) -> Record:
     started = time.monotonic()
-    volumes: dict[int, float] = {}
-    quality = Measures()
-    places: dict[int, dict[str, float]] = {}
-    flags: list[str] = []
+    status = "failed"
     try:
         result, places = segment_one(model, scan, job)
         store_segmentation(pacs, result, scan, model, folder)
-        status, reason, volumes = "done", "", result.volumes_mm3()
-        quality, flags = result.quality, [str(flag) for flag in result.flags]
+        return Record(
+            scan.id, "done", "", "", time.monotonic() - started, peak_memory_mb(), result.volumes_mm3(), result.quality,
+            result.flags, places, job.facts(model_key(model)),
+        )  # fmt: skip
     except InputError as error:
-        status, reason = "refused", f"{error.code}: {error}"
+        status, code, reason = "refused", error.code, str(error)
     except PacsError as error:
-        status, reason = "failed", f"pacs: {error}"
+        code, reason = "pacs", str(error)
     except (OSError, MemoryError) as error:
         _LOG.warning("%s: %s", scan.id, type(error).__name__)
-        status, reason = "failed", f"machine: {type(error).__name__}; free space or memory and run again"
-    seconds = time.monotonic() - started
-    return Record(
-        scan.id, status, reason, seconds, peak_memory_mb(), volumes, quality=quality, flags=flags, places=places
-    )
+        code, reason = "machine", f"{type(error).__name__}; free space or memory and run again"
+    return Record(scan.id, status, code, reason, time.monotonic() - started, peak_memory_mb())
 
 
 def store_segmentation(pacs: Pacs, result: Segmentation, scan: Scan, model: Model, folder: Path) -> Kind:
@@ -205,8 +201,8 @@ def downloads(out: Path) -> Iterator[Path]:
 def say_summary(outcome: Outcome) -> None:
     """Say what happened to each scan that is not done, and how many are."""
     for record in outcome.records:
-        if record.status != "done":
-            say(f"{record.scan}: {record.status}: {record.reason}")
-    n_done = sum(record.status == "done" for record in outcome.records)
+        if not record.is_done:
+            say(f"{record.scan}: {record.status}: {record.why}")
+    n_done = sum(record.is_done for record in outcome.records)
     say(f"{n_done} of {len(outcome.records)} scans segmented and stored")
     say(f"{outcome.n_known} series had their segmentation already")

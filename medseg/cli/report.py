@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.batch.outputs import job_of, viewer_path
+from medseg.batch.outputs import Job, viewer_path
 from medseg.batch.progress import bar, say
-from medseg.batch.records import Record, read_record, write_record
 from medseg.errors import ConfigError, InputError
 from medseg.io.label_volumes import read_labels
 from medseg.io.read import read_scan
 from medseg.io.scan import Scan
+from medseg.model.outputs import Output
+from medseg.model.record import Record, read_record, write_record
 from medseg.report.niivue import viewer
 from medseg.report.viewer_volumes import viewer_grid, write_viewer_volume
 from medseg.report.write import write_report
@@ -45,9 +46,9 @@ def add_viewer_volumes(out: Path, scans: Sequence[Scan]) -> None:
 
 def _add_viewer_volume(out: Path, scan: Scan) -> None:
     record = read_record(out, scan.id)
-    if record is None or record.status != "done":
+    if record is None or not record.is_done:
         return
-    labels_path = job_of(out, (), record.outputs).path(scan.id, "nifti")
+    labels_path = Job.of(out, record.job).path(scan.id, Output.NIFTI)
     if not labels_path.is_file():
         return
     image = read_scan(scan)
@@ -62,7 +63,7 @@ def _add_viewer_volume(out: Path, scan: Scan) -> None:
 
 def _written_confidence(out: Path, record: Record) -> MetaTensor | None:
     """(1, I, J, K) of 0..255 on the viewer's grid, where a run wrote the confidence."""
-    path = job_of(out, (), record.outputs).path(record.scan, "confidence")
+    path = Job.of(out, record.job).path(record.scan, Output.CONFIDENCE)
     if not path.is_file():
         return None
     shares = read_scan(path)

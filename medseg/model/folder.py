@@ -31,7 +31,7 @@ from medseg.quality.reference import QualityReference
 from medseg.runtime.device import choose_device
 from medseg.version import __version__
 
-FORMAT = 3
+FORMAT = 1
 MARKER = "model.json"
 
 

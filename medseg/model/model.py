@@ -83,7 +83,7 @@ class Model(ModelState):
         Raises:
             ConfigError: the model has no such cut.
         """
-        self.check(finest=True)
+        self.check()
         return replace(self, scheme=self.scheme.cut_to(n_labels))
 
     def describe(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,6 +14,7 @@ from medseg.clustering.ensemble import EnsemblePosteriors, disagreement_on
 from medseg.labels.cleanup import clean
 from medseg.labels.confidence import ONE, Fractions, coarse_confidence, confidence_on
 from medseg.labels.description import describe
+from medseg.model.outputs import Output
 from medseg.model.segmentation import LabelArray, Segmentation
 from medseg.model.state import ModelState
 from medseg.preprocessing.prepare import check_channels
@@ -28,33 +30,30 @@ SLAB_VOXELS = 8_000_000
 """Scores on the native grid exist one label at a time, in slabs of about this many voxels (32 MB)."""
 
 
-def segment(  # noqa: PLR0913, one flag for each output that can be asked for
+def segment(
     model: ModelState,
     image: MetaTensor,
     mask: MetaTensor | None = None,
     *,
-    confidence: bool = False,
-    fractions: bool = False,
+    outputs: Iterable[str] = (),
     min_confidence: float = 0.0,
-    finest: bool = False,
-    disagreement: bool = False,
 ) -> Segmentation:
     """Label a native (C, I, J, K) image, only inside `mask` (1, I, J, K) when given, else inside the body.
 
     Label scores are resampled from the working grid to the native one, where their argmax is the label, in chunks.
 
     Args:
-        confidence: whether to say how probable each voxel's label is; the labels stay the same.
-        fractions: whether to say how much of each label a voxel holds; the labels stay the same.
+        outputs: what the result holds beside the labels, by the names of `Output`: ``confidence`` (how probable each
+            voxel's label is), ``fractions`` (how much of each label a voxel holds), ``finest`` (the leaf of the
+            hierarchy that each voxel belongs to), ``disagreement`` (how many members of an ensemble have another
+            label); others are made of the result. The labels stay the same.
         min_confidence: voxels of less confidence lose their label, after cleanup; 0: none.
-        finest: whether to name the leaf of the hierarchy that each voxel belongs to.
-        disagreement: whether to say how many members of an ensemble have another label.
 
     Raises:
         ConfigError: what is asked for does not exist in this model (`check`).
         InputError: other channels than the model's, no foreground, or nothing but one intensity in it.
     """
-    model.check(fractions=fractions, finest=finest, disagreement=disagreement)
+    wanted = model.check(outputs)
     _check_image(model, image)
     scheme, clustering = model.scheme, model.config.clustering
     image = model.own(image)
@@ -63,7 +62,7 @@ def segment(  # noqa: PLR0913, one flag for each output that can be asked for
     inside = (foreground.as_tensor()[0] > 0).cpu().numpy()
     planes = middle_planes(prepared.image)
     del foreground  # four bytes a voxel, of a scan that may have hundreds of millions
-    geometry, tree = Geometry.of(image), scheme.hierarchy if finest or scheme.is_divided else None
+    geometry, tree = Geometry.of(image), scheme.hierarchy if Output.FINEST in wanted or scheme.is_divided else None
     posteriors = model.clusters.posteriors(model.network, prepared)
     description = describe(posteriors, prepared) if tree else None
     with ThreadPoolExecutor(max_workers=1) as pool:  # measuring leaves a core idle
@@ -71,21 +70,23 @@ def segment(  # noqa: PLR0913, one flag for each output that can be asked for
         del prepared
         labels = _fitted_labels(model, geometry, posteriors.scores, inside)
         differ = None
-        if disagreement and isinstance(posteriors, EnsemblePosteriors):
+        if Output.DISAGREEMENT in wanted and isinstance(posteriors, EnsemblePosteriors):
             differ = disagreement_on(geometry, posteriors, labels)
-        shares = Fractions(geometry, posteriors, inside, scheme.groups) if fractions else None
+        shares = Fractions(geometry, posteriors, inside, scheme.groups) if Output.FRACTIONS in wanted else None
         del inside
         leaves = tree.leaves_on(geometry, description, labels, scheme.fitted_groups) if tree and description else None
         labels = scheme.apply(labels, leaves)
-        sure = confidence_on(geometry, posteriors, labels, scheme.groups) if confidence or min_confidence > 0 else None
+        is_judged = Output.CONFIDENCE in wanted or min_confidence > 0
+        sure = confidence_on(geometry, posteriors, labels, scheme.groups) if is_judged else None
         for volume in (labels, leaves):
             if sure is not None and volume is not None:
                 volume[sure < min_confidence * ONE] = 0
         coarse = coarse_confidence(geometry, posteriors, labels, scheme.groups)
     quality = measured.result()
     return Segmentation(
-        labels, geometry, model.table, sure if confidence else None, shares, leaves if finest else None, quality,
-        model.quality.flags(quality, clustering.n_clusters), planes, coarse, disagreement=differ,
+        labels, geometry, model.table, sure if Output.CONFIDENCE in wanted else None, shares,
+        leaves if Output.FINEST in wanted else None, quality, model.quality.flags(quality, clustering.n_clusters),
+        planes, coarse, disagreement=differ,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,6 +16,7 @@ from medseg.config import Config
 from medseg.errors import ConfigError
 from medseg.labels.scheme import LabelScheme
 from medseg.labels.table import LabelTable
+from medseg.model.outputs import Output, requested
 from medseg.model.prepare import prepare
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.training import TrainingRecord
@@ -81,27 +83,23 @@ class ModelState:
             digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def check(
-        self,
-        *,
-        fractions: bool = False,
-        finest: bool = False,  # noqa: ARG002
-        disagreement: bool = False,
-        anomaly: bool = False,
-    ) -> None:
-        """Refuse, before any work, what this model cannot give.
+    def check(self, outputs: Iterable[str] = ()) -> frozenset[Output]:
+        """What was asked for; refuse, before any work, what this model cannot give.
 
         Raises:
-            ConfigError: fractions of labels finer than the fitted ones, disagreement of one network, an anomaly map
-                of channels that have none; or anything without the own transforms that the model was fitted with.
+            ConfigError: outputs that are none, fractions of labels finer than the fitted ones, disagreement of one
+                network, an anomaly map of channels that have none, or anything without the own transforms that the
+                model was fitted with.
         """
         self.own.check()
-        if anomaly:
+        wanted = requested(outputs)
+        if Output.ANOMALY in wanted:
             check_channels(self.config.channels.names)
-        if disagreement and self.config.training.ensemble == 1:
+        if Output.DISAGREEMENT in wanted and self.config.training.ensemble == 1:
             raise ConfigError("this model is one network, found no others; fit it with training.ensemble=3")
-        if fractions and self.scheme.is_divided:
+        if Output.FRACTIONS in wanted and self.scheme.is_divided:
             raise ConfigError(
                 f"fractions exist for the {self.scheme.n_fitted} fitted labels and unions of them, found "
                 f"a cut of {self.scheme.cut}; cut to fewer or leave fractions out"
             )
+        return wanted

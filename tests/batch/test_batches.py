@@ -10,9 +10,10 @@ from medseg import ConfigError, Model, find_scans
 from medseg.batch import resources
 from medseg.batch import segment_scans as batch
 from medseg.batch.outputs import Job
-from medseg.batch.resume import settings_key
+from medseg.batch.resume import model_key
 from medseg.cli.main import main
 from medseg.io.atomic import recover_folder, remove_leftovers, scratch_folder, whole_folder
+from medseg.model.outputs import Output
 from tests.support.cohorts import KINDS, leftovers, manifest, medseg, write_poison
 
 
@@ -92,11 +93,15 @@ def test_a_link_in_the_output_folder_leads_nowhere(cohort, quick_model, tmp_path
 
 def test_settings_decide_what_is_done(quick_model, tmp_path):
     model = Model.load(quick_model)
-    key = settings_key(model, Job(tmp_path))
-    assert settings_key(model, Job(tmp_path / "b")) == key
-    assert settings_key(model, Job(tmp_path, ("nifti",))) != key
-    assert settings_key(model, Job(tmp_path, masks=tmp_path)) != key
-    assert settings_key(model.relabelled(model.table, {3: 2}), Job(tmp_path)) != key
+    key = model_key(model)
+    facts = Job(tmp_path).facts(key)
+    assert Job(tmp_path / "b").facts(key) == facts
+    assert Job(tmp_path, frozenset({Output.SEG_NRRD, Output.NIFTI})).facts(key) == facts
+    assert Job(tmp_path, frozenset({Output.NIFTI})).facts(key) != facts
+    assert Job(tmp_path, masks=tmp_path).facts(key) != facts
+    assert Job(tmp_path, min_confidence=0.5).facts(key) != facts
+    assert Job(tmp_path).facts(model_key(model.relabelled(model.table, {3: 2}))) != facts
+    assert Job(tmp_path).facts(model_key(model.relabelled(model.table.replace(1, name="x"), {}))) != facts
 
 
 def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):

@@ -15,7 +15,8 @@ import pytest
 
 from medseg import Model, find_scans, read_labels, read_scan
 from medseg.batch import outputs
-from medseg.cli.main import main
+from medseg.cli.commands import _quotable
+from medseg.cli.main import build_parser, main
 from medseg.io.label_volumes import write_labels
 from medseg.io.seg_nrrd import write_seg_nrrd
 from medseg.spatial.geometry import Geometry
@@ -132,8 +133,25 @@ def test_label_renames_and_merges_without_segmenting_again(segmented, model_fold
     assert "white_matter 230 231 232" in (out / "labels.ctbl").read_text().replace("white matter", "white_matter")
     assert "3 white matter mm3" in manifest(out)["a/b"]
     monkeypatch.undo()
-    scan = json.loads(next((out / ".medseg").glob("*.json")).read_text())
-    assert Model.load(folder).fingerprint in scan["key"] or scan["status"] != "done"
+    records = [json.loads(path.read_text()) for path in (out / ".medseg").glob("*.json")]
+    done = [record for record in records if record["status"] == "done"]
+    assert len(done) == 2
+    for record in done:
+        assert Model.load(folder).fingerprint in record["job"]["model"]
+        assert record["job"]["outputs"] == ["nifti", "seg.nrrd"]
+        assert set(record["volumes_mm3"]) == {"1", "3"}
+    (refused,) = [record for record in records if record["status"] == "refused"]
+    assert (refused["code"], refused["job"]) == ("corrupt_file", None)
+
+
+def test_the_command_that_is_kept_names_no_path():
+    words = ["run", "/home/Jane_Doe/a", "--out", "/data/Jane_Doe", "--masks", "/data/Jane_Doe", "--model", "/Jane_Doe"]
+    args = build_parser().parse_args([*words, "--config", "/home/Jane_Doe/own.yaml", "--set", "training.seed=3"])
+    kept = _quotable(args)
+    assert not any("Jane_Doe" in word for word in kept)
+    assert kept[:4] == ["medseg", "run", "--config", "FILE"]
+    assert kept[-2:] == ["--set", "training.seed=3"]
+    assert _quotable(build_parser().parse_args([*words, "--config", "smoke"]))[3] == "smoke"
 
 
 @pytest.mark.parametrize(
@@ -213,7 +231,7 @@ def test_an_output_folder_that_is_a_file_is_refused(scans, model_folder, tmp_pat
         (["run", "{scans}", "--out", "{out}", "--set", "clustering.n_clusters=99"], "less than or equal to 32"),
         (["run", "{scans}", "--out", "{out}", "--write", "jpeg"], "expected some of nifti, seg.nrrd"),
         (["segment", "{scans}", "--out", "{out}", "--model", "{empty}"], "found no model.json"),
-        (["report", "{empty}"], "found no manifest.csv"),
+        (["report", "{empty}"], "found no .medseg with records"),
         (["evaluate", "{empty}", "{empty}", "--out", "{out}/m.csv"], "holds no NIfTI file"),
     ],
 )

@@ -14,13 +14,14 @@ import pydicom
 import pytest
 
 from medseg.batch.outputs import Job
-from medseg.batch.records import read_records
 from medseg.cli import pacs
 from medseg.cli.main import main
 from medseg.io.dicom_seg.writer import LABELMAP_CLASS, seg_series_uid
 from medseg.io.pacs.base import Credentials, Query
 from medseg.labels.table import LabelTable
 from medseg.model.model import Model
+from medseg.model.outputs import Output
+from medseg.model.record import read_records
 from medseg.model.segmentation import Segmentation
 from medseg.spatial.geometry import Geometry
 from sample_data.phantom import phantom
@@ -81,7 +82,7 @@ def fake_model() -> Model:
 def test_a_server_that_takes_no_label_map_gets_binary(series, tmp_path, refuses, kinds):
     uid = pydicom.dcmread(next(series.glob("*.dcm"))).SeriesInstanceUID
     server = FakePacs(series, refuses=refuses, series_uid=uid)
-    job = Job(tmp_path / "out", ("nifti",))
+    job = Job(tmp_path / "out", frozenset({Output.NIFTI}))
     outcome = pacs.segment_pacs(server, Query(modality="MR"), fake_model(), job)
     assert [str(found.SegmentationType) for found in server.stored] == kinds
     assert [r.status for r in outcome.records] == ["done" if kinds else "failed"]
@@ -91,7 +92,7 @@ def test_a_server_that_takes_no_label_map_gets_binary(series, tmp_path, refuses,
         again = pacs.segment_pacs(server, Query(modality="MR"), fake_model(), job)
         assert (again.records, again.n_known, len(server.stored)) == ([], 1, 1)
     else:
-        assert outcome.records[0].reason == "pacs: PACS takes no such objects"
+        assert outcome.records[0].why == "pacs: PACS takes no such objects"
         assert read_records(tmp_path / "out")[0].status == "failed"
 
 
@@ -101,7 +102,7 @@ def test_failures_cost_their_series(series, tmp_path):
     assert (record.status, record.scan[:4]) == ("failed", "mr4-")
     (tmp_path / "nothing").mkdir()
     outcome = pacs.segment_pacs(FakePacs(tmp_path / "nothing"), Query(modality="MR"), fake_model(), Job(tmp_path))
-    assert outcome.records[0].reason.startswith("not_a_volume: found no image")
+    assert outcome.records[0].why.startswith("not_a_volume: found no image")
 
 
 def test_a_kill_leaves_no_patient_file(series, tmp_path):

@@ -59,7 +59,7 @@ def test_cuts_of_ct_labels_are_nested_and_survive_saving(ct_model, tmp_path):
     image, _ = ct(2)
     ct_model.save(tmp_path / "model")
     again = Model.load(tmp_path / "model", device="cpu")
-    plain = again.segment(image, finest=True, confidence=True)
+    plain = again.segment(image, outputs={"finest", "confidence"})
     assert np.array_equal(plain.labels, ct_model.segment(image).labels)
     tree = again.scheme.hierarchy
     assert np.array_equal(np.r_[0, tree.owners][plain.finest], plain.labels)

@@ -105,7 +105,7 @@ def test_the_consensus_is_near_every_member_and_the_disagreement_is_theirs(model
 
 def test_disagreement_on_request_changes_no_label(model, scans):
     plain = model.segment(scans[0])
-    result = model.segment(scans[0], disagreement=True, confidence=True, fractions=True, finest=True)
+    result = model.segment(scans[0], outputs={"disagreement", "confidence", "fractions", "finest"})
     assert np.array_equal(plain.labels, result.labels)
     assert plain.disagreement is None
     found = result.disagreement
@@ -140,7 +140,7 @@ def test_a_saved_ensemble_is_the_same(model, scans, tmp_path):
     known = Model.load(tmp_path / "model", device="cpu")
     assert known.fingerprint == model.fingerprint
     assert "an ensemble of 2 networks" in known.describe()
-    first, second = (x.segment(scans[1], disagreement=True) for x in (model, known))
+    first, second = (x.segment(scans[1], outputs={"disagreement"}) for x in (model, known))
     assert np.array_equal(first.labels, second.labels)
     assert first.disagreement is not None
     assert second.disagreement is not None
@@ -154,7 +154,7 @@ def test_a_saved_ensemble_is_the_same(model, scans, tmp_path):
 def test_the_first_member_is_the_model_without_an_ensemble(model, scans):
     single = Model.fit(scans, load_config("generic", [*TINY[:-1]]), device="cpu")
     with pytest.raises(ConfigError, match=r"one network.*training\.ensemble=3"):
-        single.segment(scans[0], disagreement=True)
+        single.segment(scans[0], outputs={"disagreement"})
     for name, weight in single.network.state_dict().items():
         assert torch.equal(weight, model.network.state_dict()[name])
     other = model.clusters.members[1].network
@@ -183,7 +183,7 @@ def test_the_mean_of_intervals_spreads_as_its_members_do():
 def test_tissues_of_a_scan_agree_on_intervals(scans):
     config = load_config("smoke", ["training.max_steps=6", "clustering.bias_sigma_mm=null", "training.ensemble=2"])
     model = Model.fit(scans[:1], config, device="cpu")
-    disagreement = model.segment(scans[0], disagreement=True, confidence=True).disagreement
+    disagreement = model.segment(scans[0], outputs={"disagreement", "confidence"}).disagreement
     ensemble = model.clusters
     assert isinstance(ensemble, Ensemble)
     assert [member.order for member in ensemble.members] == [(0, 1, 2)] * 2
@@ -249,7 +249,7 @@ def test_the_command_writes_the_disagreement(model, scans, tmp_path: Path, capsy
                  "--write", "nifti,disagreement", "--model"]  # fmt: skip
     assert main([*arguments, str(tmp_path / "model")]) == 0
     written = load_nifti(tmp_path / "out" / "a_disagreement.nii.gz")
-    expected = model.segment(scans[0], disagreement=True).disagreement
+    expected = model.segment(scans[0], outputs={"disagreement"}).disagreement
     assert written.get_data_dtype() == np.uint8
     assert np.allclose(written.get_fdata(), expected / 255, atol=1e-6)
     assert Geometry.of(scans[0]).is_close(nifti_grid(written))

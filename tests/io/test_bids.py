@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medseg.batch.outputs import Job, job_of
+from medseg.batch.outputs import Job
 from medseg.cli.main import main
 from medseg.errors import ConfigError
 from medseg.io.bids import check_dataset, derivative_stem, is_raw_dataset, is_structural, write_lookup
@@ -22,6 +22,7 @@ from medseg.io.label_volumes import read_labels
 from medseg.io.scan import Scan
 from medseg.labels.table import LabelTable
 from medseg.model.model import Model
+from medseg.model.outputs import Output
 from sample_data.phantom import phantom
 from sample_data.report_folder import small_grid
 from tests.support.scans import write_nifti
@@ -139,10 +140,9 @@ def test_only_raw_datasets_are_taken_for_one(tmp_path, dataset):
 def test_names_of_a_derivative(name, wanted, tmp_path):
     assert derivative_stem(name, "k6") == wanted
     job = Job(tmp_path, bids="k6")
-    path = job.path(name, "nifti")
-    assert path == tmp_path / f"{wanted}_dseg.nii.gz"
-    assert job_of(tmp_path, job.formats, [path.relative_to(tmp_path).as_posix()]) == job
-    assert job_of(tmp_path, job.formats, ["a/b_seg.nii.gz"]) == Job(tmp_path)
+    assert job.path(name, Output.NIFTI) == tmp_path / f"{wanted}_dseg.nii.gz"
+    assert Job.of(tmp_path, job.facts("a model")) == job
+    assert Job.of(tmp_path, Job(tmp_path).facts("a model")) == Job(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a", "sub-1/func/sub-1_bold", "derivatives/x/sub-1/anat/sub-1_T1w",

@@ -128,7 +128,7 @@ def test_expected_fractions_beat_hard_labels_and_the_straight_line_under_noise()
 def test_labels_do_not_notice_and_unsure_ones_go(model):
     scan = phantom(small_grid(), noise=8.0, seed=1)[0]
     plain = model.segment(scan)
-    full = model.segment(scan, confidence=True, fractions=True)
+    full = model.segment(scan, outputs={"confidence", "fractions"})
     assert plain.confidence is None
     assert plain.fractions is None
     assert np.array_equal(plain.labels, full.labels)

@@ -81,12 +81,12 @@ def test_few_voxels_make_a_smaller_tree():
 
 def test_segment_gives_nested_labels_at_any_cut(model):
     scan = phantom(small_grid(), noise=8.0, seed=1)[0]
-    plain = model.segment(scan, finest=True)
+    plain = model.segment(scan, outputs={"finest"})
     assert set(np.unique(plain.finest)) - {0} <= set(range(1, FINEST + 1))
     assert len(np.unique(plain.finest)) > 20
     assert np.array_equal(np.r_[0, model.scheme.hierarchy.owners][plain.finest], plain.labels)
     for cut in (2, 7):
-        found = model.cut_to(cut).segment(scan, confidence=True)
+        found = model.cut_to(cut).segment(scan, outputs={"confidence"})
         assert np.array_equal(found.labels, model.scheme.hierarchy.numbers(cut)[plain.finest])
         assert [label.number for label in found.table] == list(range(1, cut + 1))
         assert (found.confidence[found.labels > 0] > 80).all()
@@ -97,7 +97,7 @@ def test_segment_gives_nested_labels_at_any_cut(model):
 def test_fractions_of_divided_labels_are_refused(model):
     scan = phantom(small_grid(), noise=8.0, seed=1)[0]
     with pytest.raises(ConfigError, match="fractions exist for the 3 fitted labels"):
-        model.cut_to(7).segment(scan, fractions=True)
+        model.cut_to(7).segment(scan, outputs={"fractions"})
 
 
 def test_a_model_without_its_tree_is_refused(model_folder, tmp_path):

@@ -110,7 +110,8 @@ def test_label_shows_saves_and_takes_a_file_without_segmenting(phantom_scans, mo
     scan = phantom_scans / "scans" / "RAS.nii.gz"
     assert main(["segment", str(scan), "--model", str(folder), "--out", str(out), "--workers", "0"]) == 0
     picture, run = (out / "report" / "RAS.png").read_bytes(), (out / "run.json").read_bytes()
-    assert json.loads(run)["labels"][2] == {"number": 3, "name": "label 3", "color": [238, 102, 119]}
+    expected = {"number": 3, "name": "label 3", "color": [238, 102, 119]}
+    assert expected.items() <= json.loads(run)["labels"][2].items()
     capsys.readouterr()
     assert main(["label", str(folder), "--save", str(tmp_path / "labels.yaml")]) == 0
     assert "grey matter?" in capsys.readouterr().out
@@ -163,13 +164,9 @@ def test_a_picture_of_another_layout_is_left(tmp_path):
 
 def test_the_page_offers_names_and_suggestions(tmp_path):
     out = make_out(tmp_path / "out", 2, side=24, volumes=False)
+    labels = [x.model_dump(mode="json") for x in table().replace(3, name="label 3", mean_intensity=700.0)]
     facts = {"plan": {"modality": "CT"}, "config": {"clustering": {"method": "cohort", "n_clusters": 3}}}
-    (out / "run.json").write_text(json.dumps(facts))
-    described = LabelTable.default(3).replace(3, mean_intensity=700.0)
-    (out / "model").mkdir()
-    (out / "model" / "model.json").write_text(json.dumps({**facts, "labels": described.model_dump(mode="json")}))
-    manifest = (out / "manifest.csv").read_text().replace("3 white matter mm3", "3 label 3 mm3")
-    (out / "manifest.csv").write_text(manifest)
+    (out / "run.json").write_text(json.dumps({**facts, "labels": labels}))
     text = write_report(out).read_text("utf-8")
     assert text.count("suggestion: bone") == 2
     assert 'data-number="1" data-field="name" value="cerebrospinal fluid"' in text

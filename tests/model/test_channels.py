@@ -81,7 +81,7 @@ def test_confidence_fractions_leaves_and_anomaly_work_with_channels(cohort, mode
     from medseg.model.segment import anomaly_of
 
     image = stacked(cohort[0][0])
-    result = model.segment(image, confidence=True, fractions=True, finest=True)
+    result = model.segment(image, outputs={"confidence", "fractions", "finest"})
     inside = result.labels > 0
     assert result.confidence is not None
     assert result.fractions is not None

@@ -13,7 +13,9 @@ from PIL import Image
 
 from medseg.errors import ConfigError
 from medseg.labels.table import Code, LabelTable
+from medseg.model.record import Record, record_path, write_record
 from medseg.model.segmentation import Segmentation
+from medseg.quality.measures import Flag
 from medseg.report import page as page_module
 from medseg.report.mosaic import write_mosaic
 from medseg.report.outcome import read_outcome
@@ -41,52 +43,49 @@ def mosaic(tmp_path_factory, table):
     return path
 
 
-FLAGS = ("label 3 share 61.5 %, expected 31 to 44.2 %", "extent left to right 71 mm, expected 120 to 160 mm")
+PLACE = 8
+"""Of the odd scan, ``site1/scan5``, among all by name."""
+FLAGS = (Flag("share", 61.5, 31, 44.2, "%", 3), Flag("extent_lr_mm", 71, 120, 160, "mm"))
 
 
-def write_out(out, rows, *, mosaic=None, table=None, run=True, flags=None):
-    """An output folder as `medseg segment` leaves it; without `flags` as versions left it that had none."""
+def write_out(out, records, *, mosaic=None, table=None, run=True):
+    """An output folder as `medseg segment` leaves it."""
     out.mkdir(parents=True, exist_ok=True)
-    table = table or LabelTable.default(3)
-    header = ["scan,status,reason,seconds,peak_memory_mb", *(f'"{x.number} {x.name} mm3"' for x in table)]
-    if flags is not None:
-        header[0] = "scan,status,reason,flags,seconds,peak_memory_mb"
-        listed = [(*row[:3], "; ".join(flags.get(row[0], ())), *row[3:]) for row in rows]
-    else:
-        listed = rows
-    lines = [",".join('"{}"'.format(str(cell).replace('"', '""')) for cell in row) for row in listed]
-    (out / "manifest.csv").write_text("\n".join([",".join(header), *lines]) + "\n")
-    colors = [f"{x.number} {'_'.join(x.name.split())} {' '.join(map(str, x.color))} 255" for x in table]
-    (out / "labels.ctbl").write_text("\n".join(["# a comment", "0 background 0 0 0 0", *colors]) + "\n")
+    for record in records:
+        write_record(out, record)
     if run:
         facts = {"medseg": "0.1.0", "command": ["medseg", "run", "--config", "smoke"], "seed": 7, "device": "cpu"}
-        (out / "run.json").write_text(json.dumps({**facts, "config": CONFIG, "plan": {"modality": "CT"}}))
-    for row in rows if mosaic else []:
-        if row[1] == "done":
-            path = out / "report" / f"{row[0]}.png"
+        labels = [label.model_dump(mode="json") for label in table or LabelTable.default(3)]
+        plan = {"modality": "CT"}
+        (out / "run.json").write_text(json.dumps({**facts, "config": CONFIG, "plan": plan, "labels": labels}))
+    for record in records if mosaic else []:
+        if record.is_done:
+            path = out / "report" / f"{record.scan}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             os.link(mosaic, path)
     return out
 
 
-def done(name, *volumes):
-    return (name, "done", "", 1.5, 800, *volumes)
+def done(name, *volumes, flags=()):
+    return Record(name, "done", "", "", 1.5, 800, dict(enumerate(map(float, volumes), start=1)), flags=flags)
 
 
 @pytest.fixture
 def out(tmp_path, mosaic, table):
-    rows = [done(f"site{n % 2}/scan{n}", 1000 + n, 2000 + 10 * n, 9000 if n == 5 else 3000 + n) for n in range(8)]
-    rows += [
-        ("tilted", "refused", "gantry_tilt: found a tilt of 12.5 degrees; regrid it", 0.1, 100, "", "", ""),
-        ("broken", "failed", "out_of_memory: not enough memory", 9.0, 100, "", "", ""),
-        ("odd reason", "refused", "no code here", 0.1, 100, "", "", ""),
+    records = [
+        done(f"site{n % 2}/scan{n}", 1000 + n, 2000 + 10 * n, 9000 if n == 5 else 3000 + n, flags=FLAGS * (n == 5))
+        for n in range(8)
     ]
-    out = write_out(tmp_path / "out", rows, mosaic=mosaic, table=table, flags={"site1/scan5": FLAGS})
+    records += [
+        Record("tilted", "refused", "gantry_tilt", "found a tilt of 12.5 degrees; regrid it", 0.1, 100),
+        Record("broken", "failed", "out_of_memory", "not enough memory", 9.0, 100),
+        Record("odd reason", "refused", "", "no code here", 0.1, 100),
+    ]
     described = table.replace(1, mean_intensity=-612.5, volume_ml=1.0)
-    model = {"config": CONFIG, "plan": {"modality": "CT"}, "labels": described.model_dump(mode="json"),
-             "training": {"losses": [2.0, 1.0, 0.5], "n_steps": 75, "ended_early": False}}  # fmt: skip
-    (out / "model").mkdir()
-    (out / "model" / "model.json").write_text(json.dumps(model))
+    out = write_out(tmp_path / "out", records, mosaic=mosaic, table=described)
+    facts = json.loads((out / "run.json").read_text())
+    facts["training"] = {"losses": [2.0, 1.0, 0.5], "n_steps": 75, "ended_early": False}
+    (out / "run.json").write_text(json.dumps(facts))
     return out
 
 
@@ -104,32 +103,32 @@ def test_the_page_tells_everything(out):
     assert len(page.all("polyline")) == 1
     links = {x["href"] for x in page.all("a")}
     assert "report/site1/scan5.png" in links
-    assert "#scan-5" in links
+    assert f"#scan-{PLACE}" in links
 
 
 def test_the_odd_scan_is_marked_and_its_row_can_be_reached(out):
     page = Page(write_report(out).read_text("utf-8"))
     marked = [cell for row in page.rows for cell in row if "odd" in (cell.get("class") or "").split()]
     assert [cell["data-value"] for cell in marked] == ["9"]
-    assert [x["id"] for x in page.all("tr") if x.get("id")].count("scan-5") == 1
+    assert [x["id"] for x in page.all("tr") if x.get("id")].count(f"scan-{PLACE}") == 1
     assert len([x for x in page.all("path") if x.get("class") == "odd-dot"]) == 1
 
 
 def test_flags_are_told_in_words_and_the_label_is_marked(out):
     outcome = read_outcome(out)
-    assert flagged(outcome) == [(5, FLAGS[0]), (5, FLAGS[1])]
+    assert flagged(outcome) == [(PLACE, str(flag)) for flag in FLAGS]
+    assert str(FLAGS[0]) == "label 3 share 61.5 %, expected 31 to 44.2 %"
+    assert str(FLAGS[1]) == "extent left to right 71 mm, expected 120 to 160 mm"
     assert [(odd.number, odd.is_more) for odd in odd_shares(outcome).values()] == [(3, True)]
     texts = " ".join(Page(write_report(out).read_text("utf-8")).texts)
-    assert all(flag in texts for flag in FLAGS)
+    assert all(str(flag) in texts for flag in FLAGS)
     assert "far more than others" in texts
 
 
 def test_without_flags_nothing_is_odd(tmp_path):
-    rows = [done(f"s{n}", 1, 2, 900 if n == 3 else 3 + n) for n in range(8)]
-    for name, flags in (("none", {}), ("before", None)):
-        out = write_out(tmp_path / name, rows, flags=flags)
-        assert odd_shares(read_outcome(out)) == {}
-        assert "Look at these first" not in write_report(out).read_text("utf-8")
+    out = write_out(tmp_path / "out", [done(f"s{n}", 1, 2, 900 if n == 3 else 3 + n) for n in range(8)])
+    assert odd_shares(read_outcome(out)) == {}
+    assert "Look at these first" not in write_report(out).read_text("utf-8")
 
 
 def test_the_page_needs_nothing_from_elsewhere(out):
@@ -157,14 +156,11 @@ def test_the_content_policy_allows_the_style_and_the_script_that_are_there(out):
 
 
 def test_names_and_reasons_are_escaped(tmp_path):
-    table = LabelTable.default(2).replace(1, name=EVIL)
-    rows = [done(EVIL, 1, 2), ("x", "refused", f"code: {EVIL}", 1, 1, "", ""), ("y", EVIL, "", "", "", "", "")]
-    out = write_out(tmp_path / "out", rows, table=LabelTable.default(2))
-    manifest = (out / "manifest.csv").read_text()
-    (out / "manifest.csv").write_text(
-        manifest.replace("1 label 1 mm3", "1 " + table[1].name.replace('"', '""') + " mm3")
-    )
-    (out / "run.json").write_text(json.dumps({"device": EVIL, "config": {EVIL: EVIL}, "packages": {EVIL: EVIL}}))
+    labels = [label.model_dump(mode="json") for label in LabelTable.default(2).replace(1, name=EVIL)]
+    records = [done(EVIL, 1, 2), Record("x", "refused", "code", EVIL, 1, 1), Record("y", EVIL)]
+    out = write_out(tmp_path / "out", records)
+    facts = {"device": EVIL, "config": {EVIL: EVIL}, "packages": {EVIL: EVIL}, "labels": labels}
+    (out / "run.json").write_text(json.dumps(facts))
     text = write_report(out).read_text("utf-8")
     page = Page(text)
     assert len(page.all("script")) == 1
@@ -181,40 +177,37 @@ def test_every_sortable_column_has_its_values(out):
     scans = [row for row in page.rows if row[0].get("scope") == "row" and len(row) == 8]
     assert len(scans) == 11
     assert [float(row[5]["data-value"]) for row in scans if row[5]["data-value"]] == pytest.approx(
-        [9 if n == 5 else 3 + n / 1000 for n in range(8)]
+        [9 if n == 5 else 3 + n / 1000 for n in (0, 2, 4, 6, 1, 3, 5, 7)]  # by their names
     )
-    assert [row[5]["data-value"] for row in scans[8:]] == [""] * 3
+    assert [row[5]["data-value"] for row in (scans[0], scans[1], scans[-1])] == [""] * 3
     script = files("medseg.report").joinpath("page.js").read_text("utf-8")
     assert "aria-sort" in script
 
 
-def test_folders_of_earlier_versions(tmp_path):
-    out = write_out(tmp_path / "out", [done("a", 1, 2, 3)], run=False)
-    (out / "labels.ctbl").unlink()
-    assert "1 of 1 scan segmented" in write_report(out).read_text("utf-8")
+def test_damaged_facts_and_records_cost_only_themselves(tmp_path):
+    out = write_out(tmp_path / "out", [done("a", 1, 2, 3), done("b", 1, 2, 3)], run=False)
+    text = write_report(out).read_text("utf-8")
+    assert "2 of 2 scans segmented" in text
+    assert "label 3" in text
     (out / "run.json").write_text("{ damaged")
-    assert "<h2>This run" not in write_report(out).read_text("utf-8")
+    record_path(out, "b").write_text("{ damaged")
+    text = write_report(out).read_text("utf-8")
+    assert "<h2>This run" not in text
+    assert "1 of 1 scan segmented" in text
 
 
-def test_the_model_of_another_run_is_not_told(out):
-    facts = json.loads((out / "run.json").read_text())
-    (out / "run.json").write_text(json.dumps({**facts, "config": {"training": {"seed": 8}}}))
+def test_the_model_of_another_run_is_not_told(tmp_path):
+    out = write_out(tmp_path / "out", [done("a", 1, 2, 3)])
+    described = LabelTable.default(3).replace(1, mean_intensity=-612.5)
+    (out / "model").mkdir()
+    facts = {"config": CONFIG, "labels": described.model_dump(mode="json")}
+    (out / "model" / "model.json").write_text(json.dumps(facts))
     assert "-612.5" not in write_report(out).read_text("utf-8")
 
 
-def test_absolute_paths_are_not_told(out):
-    facts = json.loads((out / "run.json").read_text())
-    facts["command"] = ["medseg", "run", "/home/Jane_Doe/scans", "--out=/data/Jane_Doe", r"C:\Jane_Doe"]
-    (out / "run.json").write_text(json.dumps(facts))
-    assert "Jane_Doe" not in write_report(out).read_text("utf-8")
-
-
-@pytest.mark.parametrize("content", ["", "a,b\n1,2\n"], ids=["empty", "foreign"])
-def test_a_foreign_manifest_is_refused(tmp_path, content):
-    with pytest.raises(ConfigError, match=r"no manifest\.csv"):
-        write_report(tmp_path)
-    (tmp_path / "manifest.csv").write_text(content)
-    with pytest.raises(ConfigError, match="no columns scan"):
+def test_a_folder_without_records_is_refused(tmp_path):
+    (tmp_path / "manifest.csv").write_text("scan,status,reason\na,done,\n")
+    with pytest.raises(ConfigError, match=r"found no \.medseg with records"):
         write_report(tmp_path)
 
 
