@@ -13,7 +13,7 @@ from medseg.io.atomic import remove_leftovers, scratch_folder
 from medseg.io.bids import derivative_stem, write_lookup, write_sidecar
 from medseg.io.scan import Scan
 from medseg.model.segmentation import Segmentation
-from medseg.report.viewer_volumes import FOLDER
+from medseg.report import slices, viewer_volumes
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,14 @@ def mosaic_path(out: Path, scan_id: str) -> Path:
     return output_path(out / "report", scan_id, ".png")
 
 
+def slices_path(out: Path, scan_id: str) -> Path:
+    """Where the slices of a scan lie that its pictures are drawn from."""
+    return output_path(out / "report" / slices.FOLDER, scan_id, ".npz")
+
+
 def viewer_path(out: Path, scan_id: str) -> Path:
     """Where the volumes of a scan lie that the viewer of the page shows."""
-    return output_path(out / "report" / FOLDER, scan_id, ".js")
+    return output_path(out / "report" / viewer_volumes.FOLDER, scan_id, ".js")
 
 
 def write_outputs(result: Segmentation, scan_id: str, job: Job, origin: Origin | None = None) -> None:
@@ -128,7 +133,8 @@ def write_outputs(result: Segmentation, scan_id: str, job: Job, origin: Origin |
 
 def _paths_of(scan_id: str, job: Job) -> list[Path]:
     labels = [path for name in job.formats for path in job.paths(scan_id, name)]
-    return [*labels, *(job.sidecars(scan_id) or ()), mosaic_path(job.out, scan_id), viewer_path(job.out, scan_id)]
+    pictures = [where(job.out, scan_id) for where in (slices_path, mosaic_path, viewer_path)]
+    return [*labels, *(job.sidecars(scan_id) or ()), *pictures]
 
 
 def sizes_of(scan_id: str, job: Job) -> dict[str, int]:

@@ -20,12 +20,13 @@ from typing import Any
 
 from medseg.batch.fork_server import worker_context
 from medseg.batch.logs import frames_of_dump
-from medseg.batch.records import RECORDS, Record
+from medseg.batch.records import Record
 from medseg.batch.resources import available_memory, resident_memory, total_memory
 from medseg.batch.worker import DUMP_SIGNAL, Order, serve
 from medseg.errors import ConfigError
 from medseg.io.atomic import scratch_folder
 from medseg.io.scan import Scan
+from medseg.report.outcome import RECORDS
 
 LOOK_S = 0.25
 START_S = 300.0

@@ -14,8 +14,8 @@ from pathlib import Path
 from medseg.io.atomic import remove_leftovers, write_text_whole
 from medseg.labels.location import NAMES
 from medseg.labels.table import LabelTable
-
-RECORDS = ".medseg"
+from medseg.quality.reference import Flag
+from medseg.report.outcome import RECORDS
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Record:
         reason: reason code and sentence, empty when done.
         volumes_mm3: volume of each label by its number.
         quality: measures of the scan by name.
-        flags: what is unlike the training scans, in words.
+        flags: what is unlike the training scans.
         places: where each label lies, by its number.
         key: fingerprint of content, model and settings; a done scan with the same key is not done again.
         stamp: names, sizes and times of the scan's files; while it is the same, their content is not read again.
@@ -44,7 +44,7 @@ class Record:
     stamp: str = ""
     outputs: dict[str, int] = field(default_factory=dict)
     quality: dict[str, float] = field(default_factory=dict)
-    flags: list[str] = field(default_factory=list)
+    flags: list[Flag] = field(default_factory=list)
     places: dict[int, dict[str, float]] = field(default_factory=dict)
 
 
@@ -62,6 +62,7 @@ def _parse(path: Path) -> Record | None:
     try:
         values = json.loads(path.read_text("utf-8"))
         values["volumes_mm3"] = {int(k): float(v) for k, v in values["volumes_mm3"].items()}
+        values["flags"] = [Flag(**flag) for flag in values.get("flags", [])]
         values["places"] = {int(k): dict(v) for k, v in values.get("places", {}).items()}
         return Record(**values)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -83,7 +84,7 @@ def write_manifest(out: Path, records: Iterable[Record], table: LabelTable) -> N
     volumes = [f"{label.number} {label.name} mm3" for label in table]
     writer.writerow(["scan", "status", "reason", "flags", "seconds", "peak_memory_mb", *volumes])
     for record in records:
-        row: Sequence[object] = (record.scan, record.status, record.reason, "; ".join(record.flags),
+        row: Sequence[object] = (record.scan, record.status, record.reason, "; ".join(map(str, record.flags)),
                                  f"{record.seconds:.1f}", f"{record.peak_memory_mb:.0f}")  # fmt: skip
         done = record.status == "done"
         writer.writerow([*row, *(f"{record.volumes_mm3.get(n, 0.0):.1f}" if done else "" for n in numbers)])

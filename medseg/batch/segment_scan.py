@@ -17,7 +17,16 @@ import torch
 
 from medseg.batch.formats import EXTRAS, Origin, check_formats
 from medseg.batch.logs import describe, raised_in, remove_log, write_log
-from medseg.batch.outputs import Job, mask_path, mosaic_path, remove_halves, sizes_of, viewer_path, write_outputs
+from medseg.batch.outputs import (
+    Job,
+    mask_path,
+    mosaic_path,
+    remove_halves,
+    sizes_of,
+    slices_path,
+    viewer_path,
+    write_outputs,
+)
 from medseg.batch.records import (
     Record,
     locked,
@@ -42,7 +51,7 @@ from medseg.model.segment import anomaly_of
 from medseg.model.segmentation import Segmentation
 from medseg.preprocessing.prepare import channels_of
 from medseg.quality.anomaly import UNIT
-from medseg.report.mosaic import write_mosaic
+from medseg.report.mosaic import write_pictures
 from medseg.report.niivue import viewer
 from medseg.report.viewer_volumes import write_viewer_volume
 from medseg.spatial.geometry import Geometry
@@ -85,7 +94,7 @@ def _segment(model: Model, scan: Scan, job: Job, started: float) -> Record:
     seconds = time.monotonic() - started
     return Record(
         scan.id, "done", "", seconds, peak_memory_mb(), result.volumes_mm3(), f"{settings}-{content}",
-        stamp, sizes_of(scan.id, job), dict(result.quality), [str(flag) for flag in result.flags],
+        stamp, sizes_of(scan.id, job), dict(result.quality), list(result.flags),
         places,
     )  # fmt: skip
 
@@ -103,7 +112,8 @@ def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[
         write_map(anomaly_of(model, image, mask), job.path(scan.id, "anomaly"), unit=UNIT)
     # Compressing and drawing leave most of a second core idle each.
     with ThreadPoolExecutor(max_workers=2) as pool:
-        written = [pool.submit(write_mosaic, first, result, mosaic_path(job.out, scan.id), title=scan.id)]
+        pictures = slices_path(job.out, scan.id), mosaic_path(job.out, scan.id)
+        written = [pool.submit(write_pictures, first, result, *pictures, title=scan.id)]
         if viewer() is not None:
             page, sure = viewer_path(job.out, scan.id), result.coarse_confidence
             written.append(pool.submit(write_viewer_volume, first, result.labels, page, sure))

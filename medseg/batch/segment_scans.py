@@ -12,7 +12,7 @@ from pathlib import Path
 from medseg.batch.outputs import Job, check_writable
 from medseg.batch.pool import Death, Limits, Pool
 from medseg.batch.progress import Tally, bar, say
-from medseg.batch.records import RECORDS, Record
+from medseg.batch.records import Record
 from medseg.batch.resources import n_cpus, total_memory
 from medseg.batch.resume import known_to_be_done, settings_key
 from medseg.batch.segment_scan import keep_log, keep_record
@@ -23,6 +23,7 @@ from medseg.io.atomic import remove_leftovers
 from medseg.io.scan import Scan
 from medseg.model.model import Model
 from medseg.network.tiled_inference import WINDOW_VOXELS
+from medseg.report.outcome import RECORDS
 from medseg.runtime.memory import freed_memory_kept
 
 TIMEOUT_S = 3600.0

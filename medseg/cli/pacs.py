@@ -28,6 +28,7 @@ from medseg.io.pacs.base import Credentials, Pacs, PacsError, Query, Series, Sto
 from medseg.io.scan import Scan
 from medseg.model.model import Model
 from medseg.model.segmentation import Segmentation
+from medseg.quality.reference import Flag
 
 _LOG = logging.getLogger(__name__)
 _VARIABLES = {"token": "MEDSEG_PACS_TOKEN", "user": "MEDSEG_PACS_USER", "password": "MEDSEG_PACS_PASSWORD"}
@@ -143,12 +144,12 @@ def _segment_and_store(pacs: Pacs, scan: Scan, model: Model, job: Job, folder: P
     volumes: dict[int, float] = {}
     quality: dict[str, float] = {}
     places: dict[int, dict[str, float]] = {}
-    flags: list[str] = []
+    flags: list[Flag] = []
     try:
         result, places = segment_one(model, scan, job)
         store_segmentation(pacs, result, scan, model, folder)
         status, reason, volumes = "done", "", result.volumes_mm3()
-        quality, flags = dict(result.quality), [str(flag) for flag in result.flags]
+        quality, flags = dict(result.quality), list(result.flags)
     except InputError as error:
         status, reason = "refused", f"{error.code}: {error}"
     except PacsError as error:

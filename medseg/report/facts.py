@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 _SHOWN = (
@@ -18,21 +17,18 @@ _SHOWN = (
     ("packages", "packages"),
     ("platform", "platform"),
 )
+_FOLDED = ("config", "plan")
 _ABSOLUTE = re.compile(r"^(.*=)?(/|~|[A-Za-z]:[\\/]|\\\\)")
 
 
-def facts_list(facts: Mapping[str, Any]) -> str:
-    """A definition list of ``run.json``, its settings and plan folded; nothing when there are no facts."""
-    items = [
-        f"<dt>{escape(title)}</dt><dd>{escape(_as_text(facts[key]))}</dd>\n" for key, title in _SHOWN if key in facts
-    ]
-    folded = [
-        f"<details><summary>{key}</summary>"
-        f"<pre>{escape(json.dumps(_without_paths(facts[key]), indent=1))}</pre></details>\n"
-        for key in ("config", "plan")
-        if key in facts
-    ]
-    return f"<dl>{''.join(items)}</dl>\n{''.join(folded)}" if items or folded else ""
+def shown_facts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(title, text) of the facts of ``run.json`` that the page tells at once."""
+    return [(title, _as_text(facts[key])) for key, title in _SHOWN if key in facts]
+
+
+def folded_facts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(title, JSON) of those that the page shows when they are asked for."""
+    return [(key, json.dumps(_without_paths(facts[key]), indent=1)) for key in _FOLDED if key in facts]
 
 
 def command_of(facts: Mapping[str, Any]) -> str:
@@ -48,7 +44,7 @@ def _as_text(value: Any) -> str:
 
 
 def _without_paths(value: Any) -> Any:
-    """The value without absolute paths, which may tell names; earlier versions wrote some."""
+    """The value without absolute paths, which may hold names of patients."""
     if isinstance(value, Mapping):
         return {str(key): _without_paths(one) for key, one in value.items()}
     if isinstance(value, list):

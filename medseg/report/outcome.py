@@ -1,4 +1,4 @@
-"""What a run left in its output folder, read back for the report: manifest, colours, run facts, training record."""
+"""What a run left in its output folder, read back for the report: manifest, flags, colours, run facts, training."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from medseg.errors import ConfigError
 from medseg.labels.table import Label, LabelTable, default_color
+from medseg.quality.reference import Flag
+
+RECORDS = ".medseg"
+"""Folder below OUT that keeps one JSON record a scan."""
+_FLAGS = TypeAdapter(tuple[Flag, ...])
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class ScanRow:
     seconds: float | None
     memory_mb: float | None
     volumes_ml: dict[int, float]
-    flags: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
 
     @property
     def is_done(self) -> bool:
@@ -70,7 +75,7 @@ def read_outcome(out: Path) -> Outcome:
     Raises:
         ConfigError: there is no manifest, or it is not one that medseg wrote.
     """
-    names, scans = _read_manifest(out)
+    names, scans = _read_manifest(out, _read_flags(out))
     facts = _read_json(out / "run.json")
     model = _read_json(out / "model" / "model.json")
     if not _is_of_this_run(model, facts):
@@ -81,7 +86,19 @@ def read_outcome(out: Path) -> Outcome:
     return Outcome(scans, labels, facts, losses, n_steps, str(fitted.get("created", "")))
 
 
-def _read_manifest(out: Path) -> tuple[dict[int, str], tuple[ScanRow, ...]]:
+def _read_flags(out: Path) -> dict[str, tuple[Flag, ...]]:
+    """What is unlike the training scans, by name of the scan, from the records."""
+    found = {}
+    for path in sorted((out / RECORDS).glob("*.json")):
+        record = _read_json(path)
+        try:
+            found[str(record.get("scan"))] = _FLAGS.validate_python(record.get("flags"))
+        except ValidationError:
+            continue
+    return found
+
+
+def _read_manifest(out: Path, flags: dict[str, tuple[Flag, ...]]) -> tuple[dict[int, str], tuple[ScanRow, ...]]:
     try:
         text = (out / "manifest.csv").read_text("utf-8")
     except (OSError, UnicodeError):
@@ -93,11 +110,12 @@ def _read_manifest(out: Path) -> tuple[dict[int, str], tuple[ScanRow, ...]]:
     columns = {
         int(found[1]): (cell, found[2]) for cell in header if (found := re.fullmatch(r"(\d+) (.*) mm3", cell, re.S))
     }
-    scans = tuple(_scan_row(dict(zip(header, row, strict=False)), columns) for row in rows[1:] if row)
+    cells = [dict(zip(header, row, strict=False)) for row in rows[1:] if row]
+    scans = tuple(_scan_row(one, columns, flags.get(one.get("scan", ""), ())) for one in cells)
     return {number: name for number, (_, name) in columns.items()}, scans
 
 
-def _scan_row(cells: dict[str, str], columns: dict[int, tuple[str, str]]) -> ScanRow:
+def _scan_row(cells: dict[str, str], columns: dict[int, tuple[str, str]], flags: tuple[Flag, ...]) -> ScanRow:
     volumes = {number: _number(cells.get(cell, "")) for number, (cell, _) in columns.items()}
     code, colon, sentence = cells.get("reason", "").partition(": ")
     if not re.fullmatch(r"\w+", code) or not colon:
@@ -106,7 +124,7 @@ def _scan_row(cells: dict[str, str], columns: dict[int, tuple[str, str]]) -> Sca
         name=cells.get("scan", ""), status=cells.get("status", ""), code=code, reason=sentence,
         seconds=_number(cells.get("seconds", "")), memory_mb=_number(cells.get("peak_memory_mb", "")),
         volumes_ml={number: mm3 / 1000 for number, mm3 in volumes.items() if mm3 is not None},
-        flags=tuple(flag for flag in cells.get("flags", "").split("; ") if flag),
+        flags=flags,
     )  # fmt: skip
 
 

@@ -11,14 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medseg.batch.records import Record, write_record
 from medseg.errors import ConfigError
 from medseg.labels.table import Code, LabelTable
 from medseg.model.segmentation import Segmentation
-from medseg.report import page as page_module
-from medseg.report.mosaic import write_mosaic
+from medseg.quality.reference import Flag, label_measure
+from medseg.report import scans as scans_module
+from medseg.report.folder import mosaic_of, slices_of
+from medseg.report.mosaic import write_pictures
 from medseg.report.outcome import read_outcome
 from medseg.report.outliers import flagged, odd_shares
-from medseg.report.thumbnails import label_alone, mosaic_of, thumbnail
+from medseg.report.slices import cut_slices, read_slices
+from medseg.report.thumbnails import label_alone, thumbnail
 from medseg.report.write import write_report
 from sample_data.phantom import grids, phantom
 from tests.support.call_counts import n_calls
@@ -37,24 +41,32 @@ def table():
 def mosaic(tmp_path_factory, table):
     image, truth = phantom(grids()["RAS"], noise=8.0, seed=0)
     path = tmp_path_factory.mktemp("mosaic") / "scan.png"
-    write_mosaic(image, Segmentation(np.asarray(truth), grids()["RAS"], table), path, title="scan")
+    result = Segmentation(np.asarray(truth), grids()["RAS"], table)
+    write_pictures(image, result, path.with_suffix(".npz"), path, title="scan")
     return path
 
 
-FLAGS = ("label 3 share 61.5 %, expected 31 to 44.2 %", "extent left to right 71 mm, expected 120 to 160 mm")
+@pytest.fixture(scope="module")
+def slices(mosaic):
+    found = read_slices(mosaic.with_suffix(".npz"))
+    assert found is not None
+    return found
+
+
+FLAGS = (
+    Flag(label_measure(3, "share"), 61.5, 31.0, 44.2, " %"),
+    Flag("extent left to right", 71.0, 120.0, 160.0, " mm"),
+)
 
 
 def write_out(out, rows, *, mosaic=None, table=None, run=True, flags=None):
-    """An output folder as `medseg segment` leaves it; without `flags` as versions left it that had none."""
+    """An output folder as `medseg segment` leaves it; without `flags` there are no records."""
     out.mkdir(parents=True, exist_ok=True)
     table = table or LabelTable.default(3)
     header = ["scan,status,reason,seconds,peak_memory_mb", *(f'"{x.number} {x.name} mm3"' for x in table)]
-    if flags is not None:
-        header[0] = "scan,status,reason,flags,seconds,peak_memory_mb"
-        listed = [(*row[:3], "; ".join(flags.get(row[0], ())), *row[3:]) for row in rows]
-    else:
-        listed = rows
-    lines = [",".join('"{}"'.format(str(cell).replace('"', '""')) for cell in row) for row in listed]
+    for row in rows if flags is not None else []:
+        write_record(out, Record(row[0], row[1], flags=list(flags.get(row[0], ()))))
+    lines = [",".join('"{}"'.format(str(cell).replace('"', '""')) for cell in row) for row in rows]
     (out / "manifest.csv").write_text("\n".join([",".join(header), *lines]) + "\n")
     colors = [f"{x.number} {'_'.join(x.name.split())} {' '.join(map(str, x.color))} 255" for x in table]
     (out / "labels.ctbl").write_text("\n".join(["# a comment", "0 background 0 0 0 0", *colors]) + "\n")
@@ -63,9 +75,10 @@ def write_out(out, rows, *, mosaic=None, table=None, run=True, flags=None):
         (out / "run.json").write_text(json.dumps({**facts, "config": CONFIG, "plan": {"modality": "CT"}}))
     for row in rows if mosaic else []:
         if row[1] == "done":
-            path = out / "report" / f"{row[0]}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.link(mosaic, path)
+            for source, name in ((mosaic, f"{row[0]}.png"), (mosaic.with_suffix(".npz"), f"slices/{row[0]}.npz")):
+                path = out / "report" / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.link(source, path)
     return out
 
 
@@ -120,7 +133,8 @@ def test_flags_are_told_in_words_and_the_label_is_marked(out):
     assert flagged(outcome) == [(5, FLAGS[0]), (5, FLAGS[1])]
     assert [(odd.number, odd.is_more) for odd in odd_shares(outcome).values()] == [(3, True)]
     texts = " ".join(Page(write_report(out).read_text("utf-8")).texts)
-    assert all(flag in texts for flag in FLAGS)
+    assert "label 3 share 61.5 %, expected 31 to 44.2 %" in texts
+    assert "extent left to right 71 mm, expected 120 to 160 mm" in texts
     assert "far more than others" in texts
 
 
@@ -220,28 +234,68 @@ def test_a_foreign_manifest_is_refused(tmp_path, content):
 
 def test_pictures_never_come_from_outside(tmp_path, mosaic):
     os.link(mosaic, tmp_path / "secret.png")
-    out = write_out(tmp_path / "out", [done("../../secret", 1, 2, 3)])
-    (out / "report").mkdir()
+    os.link(mosaic.with_suffix(".npz"), tmp_path / "secret.npz")
+    out = write_out(tmp_path / "out", [done("../../secret", 1, 2, 3), done("../../../secret", 1, 2, 3)])
+    (out / "report" / "slices").mkdir(parents=True)
     assert mosaic_of(out, "../../secret") is None
+    assert slices_of(out, "../../../secret") is None
     assert Page(write_report(out).read_text("utf-8")).all("img") == []
 
 
-def test_damaged_and_foreign_pictures_cost_only_themselves(tmp_path):
-    out = write_out(tmp_path / "out", [done("damaged", 1, 2, 3), done("foreign", 1, 2, 3)])
-    (out / "report").mkdir()
-    (out / "report" / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
-    Image.new("RGB", (900, 300), (9, 9, 9)).save(out / "report" / "foreign.png")
+def test_damaged_and_foreign_slices_cost_only_themselves(tmp_path, mosaic, slices):
+    names = ("sound", "cut off", "changed", "other shape", "pickled", "no archive")
+    out = write_out(tmp_path / "out", [done(name, 1, 2, 3) for name in names], mosaic=mosaic)
+    folder = out / "report" / "slices"
+    content = mosaic.with_suffix(".npz").read_bytes()
+    for name in names[1:]:
+        (folder / f"{name}.npz").unlink()
+    (folder / "cut off.npz").write_bytes(content[: len(content) // 2])
+    (folder / "changed.npz").write_bytes(content[:9000] + b"\xff" * 99 + content[9099:])
+    np.savez(
+        folder / "other shape.npz", **{**vars(slices), "grey": slices.grey[:2], "shape": (1, 1, 1), "affine": np.eye(4)}
+    )
+    np.savez(folder / "pickled.npz", grey=np.array([{}], dtype=object))
+    np.save(folder / "no archive", slices.grey)
+    (folder / "no archive.npy").replace(folder / "no archive.npz")
     page = Page(write_report(out).read_text("utf-8"))
-    assert [x["alt"] for x in page.all("img")] == ["labels of foreign"]
-    assert "picture of damaged" in page.texts
+    assert [x["alt"] for x in page.all("img") if x["class"] == "thumb"] == ["labels of sound"]
+    assert {f"picture of {name}" for name in names[1:]} <= set(page.texts)
 
 
-def test_a_label_alone_shows_its_color_and_no_other(mosaic, table):
+def test_the_page_follows_new_colors_without_new_pictures(out):
+    before = thumbnails(out)
+    table = (out / "labels.ctbl").read_text()
+    (out / "labels.ctbl").write_text(re.sub(r"(?m)^3 (\S+) .*$", r"3 \1 1 2 3 255", table))
+    assert thumbnails(out) != before
+
+
+def thumbnails(out):
+    return [x["src"] for x in Page(write_report(out).read_text("utf-8")).all("img") if x["class"] == "thumb"]
+
+
+def test_slices_survive_their_file(tmp_path, mosaic, slices, table):
+    image, truth = phantom(grids()["RAS"], noise=8.0, seed=0)
+    result = Segmentation(np.asarray(truth), grids()["RAS"], table)
+    fresh = cut_slices(image, result)
+    assert fresh.grid.is_close(slices.grid)
+    for name in ("indices", "grey", "labels", "confidence"):
+        assert np.array_equal(getattr(fresh, name), getattr(slices, name)), name
+    assert set(np.unique(slices.labels)) == {0, 1, 2, 3}
+    assert slices.labels.dtype == np.uint8
+    wide = Segmentation(np.asarray(truth).astype(np.uint16) * 300, result.geometry, table)
+    paths = tmp_path / "a.npz", tmp_path / "a.png"
+    write_pictures(image, wide, *paths, title="")
+    found = read_slices(paths[0])
+    assert found is not None
+    assert np.array_equal(found.labels, slices.labels.astype(np.uint16) * 300)
+
+
+def test_a_label_alone_shows_its_color_and_no_other(slices, table):
     import base64
     import io
 
     for label in table:
-        uri = label_alone(mosaic, label)
+        uri = label_alone(slices, label)
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))).astype(float)
         hues = pixels - pixels.mean(axis=-1, keepdims=True)
         own = np.array(label.color) - np.mean(label.color)
@@ -249,22 +303,22 @@ def test_a_label_alone_shows_its_color_and_no_other(mosaic, table):
         assert colored.sum() > 50
         cosine = hues[colored] @ own / (np.linalg.norm(hues[colored], axis=-1) * np.linalg.norm(own))
         assert np.mean(cosine > 0.9) > 0.9
-    assert label_alone(mosaic, table[1].model_copy(update={"color": (1, 255, 1)})) == ""
+    assert label_alone(slices, table[1].model_copy(update={"number": 4})) == ""
 
 
-def test_200_scans_stay_small_and_each_costs_the_same(tmp_path, mosaic):
+def test_200_scans_stay_small_and_each_costs_the_same(tmp_path, mosaic, slices):
     rng = np.random.default_rng(0)
     rows = [done(f"s{n}", *rng.normal(9e5, 9e4, 3)) for n in range(200)]
     one, few, out = (write_out(tmp_path / f"{n}", rows[:n], mosaic=mosaic) for n in (1, 20, 200))
     write_report(one)  # what is loaded once
     assert n_calls(lambda: write_report(out)) < 10.5 * n_calls(lambda: write_report(few))
     path = out / "report.html"
-    assert len(thumbnail(mosaic)) * 200 < path.stat().st_size < 60e6
+    assert len(thumbnail(slices, LabelTable.default(3))) * 200 < path.stat().st_size < 60e6
     assert 200 * 120_000 < 60e6  # room for pictures with more texture than a phantom's
 
 
 def test_pictures_beyond_the_budget_become_links(out, monkeypatch):
-    monkeypatch.setattr(page_module, "MAX_PICTURES_BYTES", 1)
+    monkeypatch.setattr(scans_module, "MAX_PICTURES_BYTES", 1)
     page = Page(write_report(out).read_text("utf-8"))
     assert len([x for x in page.all("img") if x["class"] == "thumb"]) == 1
     assert "picture of site1/scan7" in page.texts
