@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -57,35 +57,37 @@ class Slices:
         """Whether there is any confidence."""
         return bool(self.confidence.any())
 
-    def planes(self) -> Iterator[tuple[int, int, int, Geometry]]:
-        """(row, column, axis, grid one voxel thick) of every slice."""
-        for row, axis in enumerate(_AXES):
-            for column, index in enumerate(self.indices[row]):
+    def planes(self) -> Iterator[tuple[int, Geometry]]:
+        """Axis and grid, one voxel thick, of every slice."""
+        for axis, indices in zip(_AXES, self.indices, strict=True):
+            for index in indices:
                 start, shape = [0, 0, 0], list(self.grid.shape)
                 start[axis], shape[axis] = int(index), 1
-                yield row, column, axis, self.grid.crop(start, shape)
+                yield axis, self.grid.crop(start, shape)
+
+    def sampled(self, sample: Callable[[Geometry], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """(3, N_SLICES, TILE, TILE) values that `sample` finds on the grid of each slice."""
+        return np.stack([_tile(sample(plane), axis) for axis, plane in self.planes()]).reshape(_SHAPE)
 
 
 def cut_slices(image: MetaTensor, result: Segmentation) -> Slices:
     """The slices of a (1, I, J, K) image, evenly between the first and the last labelled one along each axis."""
     grid, window, known = _display_grid(result), window_of(image, result.labels), known_confidence(result)
     inside = labels_at(grid, result.labels, result.geometry) > 0
-    indices = np.array([_slice_indices(inside, axis) for axis in _AXES])
-    grey, sure = np.zeros(_SHAPE, np.uint8), np.zeros(_SHAPE, np.uint8)
-    slices = with_labels_of(Slices(grid, indices, grey, np.zeros(_SHAPE, np.uint8), sure), result)
-    for row, column, axis, plane in slices.planes():
-        grey[row, column] = _tile(to_grey(resample(image, plane), window), axis)
-        if known is not None:
-            labelled = labels_at(plane, result.labels, result.geometry) > 0
-            sure[row, column] = _tile(confidence_at(plane, known, labelled), axis)
-    return slices
+    indices = np.array([_slice_indices(inside, axis) for axis in _AXES], dtype=np.int64)
+    empty = np.zeros(_SHAPE, np.uint8)
+    slices = with_labels_of(Slices(grid, indices, empty, empty, empty), result)
+    slices = replace(slices, grey=slices.sampled(lambda plane: to_grey(resample(image, plane), window)))
+    if known is None:
+        return slices
+    native, labels = result.geometry, result.labels
+    sure = slices.sampled(lambda plane: confidence_at(plane, known, labels_at(plane, labels, native) > 0))
+    return replace(slices, confidence=sure)
 
 
 def with_labels_of(slices: Slices, result: Segmentation) -> Slices:
     """The same slices with the labels of `result`, of the same scan."""
-    labels = np.zeros(_SHAPE, np.uint16)
-    for row, column, axis, plane in slices.planes():
-        labels[row, column] = _tile(labels_at(plane, result.labels, result.geometry), axis)
+    labels = slices.sampled(lambda plane: labels_at(plane, result.labels, result.geometry))
     return replace(slices, labels=labels if labels.max() > 255 else labels.astype(np.uint8))
 
 
