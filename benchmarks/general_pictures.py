@@ -51,7 +51,7 @@ def write_beside(case: Case, ours: Path, others: Mapping[str, Path], picture: Pa
 def _structures(truth: Ints) -> npt.NDArray[np.bool_]:
     """Where the reference says something: all of it, less a class that is most of the scan."""
     counts = np.bincount(truth[truth > 0].ravel())
-    return (truth > 0) & (truth != (counts.argmax() if counts.max() > truth.size / 2 else 0))
+    return np.asarray((truth > 0) & (truth != (counts.argmax() if counts.max() > truth.size / 2 else 0)))
 
 
 def _row(parts: list[Rgb], width: int) -> Rgb:
