@@ -96,8 +96,7 @@ def run_cohort(part: Part, out: Path, seed: int) -> Iterator[Row]:
     """The ablation of a part whose clusters are those of the whole cohort."""
     one_step = ("training.max_steps=1",)
     yield ours.run(part, out, seed, one_step, method="untrained network")
-    yield ours.run(part, out, seed, ("clustering.texture=0",), method="without texture")
-    yield ours.run(part, out, seed, ("clustering.n_tissues=null",), method="without surroundings")
+    yield ours.run(part, out, seed, ("clustering.method=mixture",), method="mixture of voxels")
     yield ours.run(part, out, seed, ("clustering.mrf_weight=0",), method="without smoothing of posteriors")
     yield ours.run(part, out, seed, method="squared error", objective=squared_error)
     yield plain.run(part, seed)

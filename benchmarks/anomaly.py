@@ -114,7 +114,7 @@ def glioma(shared: Path, out: Path) -> None:
     )
     both = torch.cat([flair.as_tensor(), resample(t1, Geometry.of(flair)).as_tensor()])
     images = {"FLAIR": flair, "T1": t1, "FLAIR and T1": MetaTensor(both, affine=flair.affine)}
-    settings = ["training.max_steps=100", "clustering.texture=0", "clustering.n_clusters=3"]
+    settings = ["training.max_steps=100", "clustering.n_clusters=3"]
     models = {
         name: Model.fit(
             [image],

@@ -27,7 +27,7 @@ NOISES = (20.0, 40.0)
 N_MEMBERS = 3
 SETTINGS = [
     *("training.max_steps=25", "training.patch_size=24", "autoencoder.channels=4", "clustering.n_clusters=3"),
-    *("clustering.texture=0", "clustering.mrf_weight=0", "clustering.intensity_sigma_mm=0"),
+    *("clustering.mrf_weight=0", "clustering.intensity_sigma_mm=0"),
     *("clustering.covariance_shrinkage=0.1", "cleanup.min_volume_mm3=0"),
 ]
 Ints = npt.NDArray[np.integer]

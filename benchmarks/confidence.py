@@ -28,8 +28,8 @@ from medseg import Model, load_config
 from medseg.io.atomic import whole_file, write_text_whole
 from medseg.labels.confidence import ONE
 from medseg.model.segmentation import Segmentation
-from medseg.report.layout import tiles_of
-from medseg.report.mosaic import write_mosaic
+from medseg.report.render import label_colors, render
+from medseg.report.slices import cut_slices
 
 Array = npt.NDArray[np.float64]
 CALIBRATED = ("brainweb", "mni_noisy", "mni_clean")
@@ -124,7 +124,7 @@ def picture_of_cuts(name: str, args: argparse.Namespace) -> str:
     for cut in CUTS:
         cutted = model.cut_to(cut)
         labels = model.scheme.hierarchy.numbers(cut)[finest.finest].astype(np.uint8)
-        columns.append(_column(image, Segmentation(labels, finest.geometry, cutted.table), args.out))
+        columns.append(_column(image, Segmentation(labels, finest.geometry, cutted.table)))
     pages = [columns[0][0], *(colored for _, colored in columns)]
     picture = _captioned(np.concatenate(pages, axis=1), ["the scan", *(f"{cut} labels" for cut in CUTS)])
     path = args.out / f"cuts_{name}.png"
@@ -143,16 +143,11 @@ def _captioned(pixels: npt.NDArray[np.uint8], captions: list[str]) -> Image.Imag
     return picture
 
 
-def _column(image: MetaTensor, result: Segmentation, out: Path) -> tuple[npt.NDArray[np.uint8], ...]:
-    """The third slice of each plane, plain and with labels, from a mosaic."""
-    path = out / "mosaic.png"
-    write_mosaic(image, result, path, title="")
-    with Image.open(path) as page:
-        tiles = tiles_of(np.asarray(page.convert("RGB")))
-    path.unlink()
-    if tiles is None:
-        raise ValueError("expected a mosaic")
-    return tuple(np.concatenate(tiles[:, 1, kind], axis=0) for kind in (0, 1))
+def _column(image: MetaTensor, result: Segmentation) -> tuple[npt.NDArray[np.uint8], ...]:
+    """The second slice of each plane, plain and with labels."""
+    slices = cut_slices(image, result)
+    grey, labels = slices.grey[:, 1], slices.labels[:, 1]
+    return tuple(np.concatenate(x, axis=0) for x in (render(grey), render(grey, labels, label_colors(result.table))))
 
 
 PICTURES: dict[str, str] = {"cuts_brain": "brainweb", "cuts_ct": "ct"}

@@ -8,6 +8,6 @@ ABLATION: Mapping[str, tuple[str, ...]] = {
     "without smoothing of posteriors": ("clustering.mrf_weight=0",),
     "without context latent and place": ("autoencoder.context_steps=0",),
     "context encoder after one step": ("autoencoder.context_steps=1",),
-    "zones instead of regions": ("clustering.method=zones",),
+    "mixture of voxels": ("clustering.method=mixture",),
 }
 """Name of the variant -> ``a.b=value`` on top of the config of each cohort."""

@@ -18,6 +18,7 @@ from benchmarks.general_fits import stem
 from benchmarks.sets import Case
 from medseg import LabelTable, Segmentation, read_labels, read_scan
 from medseg.report.mosaic import write_mosaic
+from medseg.report.slices import cut_slices
 
 METHODS = ("kmeans", "gmm")
 
@@ -65,7 +66,7 @@ class Baselines:
         result = Segmentation(*read_labels(file), LabelTable.default(k))
         picture = self.out / "pictures" / f"{stem(cohort, k)}_{case.name}_{method}.png"
         title = f"{cohort.name} {case.name}, K = {k}, {method} of smoothed intensities"
-        write_mosaic(read_scan(case.scan), result, picture, title=title)
+        write_mosaic(cut_slices(read_scan(case.scan), result), result.table, picture, title=title)
 
 
 def run_tool(tool: Path, *arguments: str | Path) -> str:

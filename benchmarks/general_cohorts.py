@@ -107,4 +107,4 @@ def lungs_together(shared: Path, out: Path) -> Cohort:
 
 def textures(shared: Path, out: Path) -> Cohort:
     """Three textures of one mean and variance, three phantoms, each fitted and scored on itself."""
-    return Cohort("texture", "generic", tuple(sets.texture(shared, out).folds()))
+    return Cohort("texture", "texture", tuple(sets.texture(shared, out).folds()))

@@ -15,6 +15,7 @@ from benchmarks.sets import Case
 from medseg import Geometry, Model, Scan, load_config, read_scan, write_labels
 from medseg.io.read import read_mask
 from medseg.report.mosaic import write_mosaic
+from medseg.report.slices import cut_slices
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Fits:
                 files.append(file)
                 title = f"{cohort.name} {case.name}, K = {k}, {setting.variant}, seed {setting.seed}"
                 picture = self.out / "pictures" / f"{name}_{case.name}_{variant}_seed{setting.seed}.png"
-                write_mosaic(image, result, picture, title=title)
+                write_mosaic(cut_slices(image, result), result.table, picture, title=title)
         return Labelled(tuple(files), seconds_fit, float(np.mean(seconds)))
 
 

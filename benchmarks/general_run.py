@@ -8,7 +8,8 @@ from pathlib import Path
 
 from benchmarks.general_baselines import Baselines
 from benchmarks.general_cohorts import Cohort
-from benchmarks.general_fits import Fits, Setting
+from benchmarks.general_fits import Fits, Setting, stem
+from benchmarks.general_pictures import write_beside
 from benchmarks.general_rows import Goal, Row
 from benchmarks.general_scores import Found, Ints, Score, best_single
 from benchmarks.sets import Case
@@ -40,13 +41,22 @@ class Run:
             return
         ours, setting = self.fits.labelled(cohort, k, self.setting), self.setting
         found = cohort.scores(ours.files, score)
-        peers = {m: cohort.scores(files, score) for m, files in self.baselines.labelled(cohort, k).items()}
+        theirs = self.baselines.labelled(cohort, k)
+        self._draw(cohort, k, ours.files, theirs)
+        peers = {m: cohort.scores(files, score) for m, files in theirs.items()}
         for what, goal in goals.items():
             baseline = {method: scores[what].value for method, scores in peers.items()}
             yield Row(
                 cohort.name, what, k, found[what].value, baseline, goal, ours.seconds_fit, ours.seconds_scan,
                 setting.variant, setting.seed, ours.files, found[what].detail,
             )  # fmt: skip
+
+    def _draw(self, cohort: Cohort, k: int, ours: Sequence[Path], theirs: Mapping[str, Sequence[Path]]) -> None:
+        """Each scan with all labels beside each other, below `out`."""
+        for number, (case, file) in enumerate(zip(cohort.scored, ours, strict=True)):
+            others = {method: files[number] for method, files in theirs.items()}
+            name = f"{stem(cohort, k)}_{case.name}_{self.setting.variant.replace(' ', '_')}_seed{self.setting.seed}.png"
+            write_beside(case, file, others, self.out / "pictures" / "beside" / name)
 
 
 def single(what: str, structure: Sequence[int]) -> Score:

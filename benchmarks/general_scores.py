@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
+from skimage.morphology import convex_hull_image
 from sklearn.metrics import average_precision_score
 
 from benchmarks.sets import Case
@@ -107,6 +108,19 @@ def consistency(labels: Sequence[Ints], truths: Sequence[Ints]) -> dict[int, Con
             tuple(float(share[0]) for share in shares),
         )
     return result
+
+
+def within_body(truth: Ints, lung: int = 1) -> Ints:
+    """The truth without lung beyond the convex outline of all other tissue in its slice: couch, foam and clothes.
+
+    They have the intensity of lung, and a truth by intensity counts them in.
+    """
+    found = truth.copy()
+    for number in range(truth.shape[2]):
+        part = found[:, :, number]
+        body = part > 0 if not (part > lung).any() else convex_hull_image(part > lung)
+        part[(part == lung) & ~body] = 0
+    return found
 
 
 def class_dice(labels: Sequence[Ints], truths: Sequence[Ints], how: Literal["one", "many"]) -> dict[int, float]:

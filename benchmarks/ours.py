@@ -14,6 +14,7 @@ from medseg.io.label_volumes import write_labels
 from medseg.network.loss import loss as likelihood
 from medseg.network.training import Loss
 from medseg.report.mosaic import write_mosaic
+from medseg.report.slices import cut_slices
 
 Change = Callable[[Model], Model]
 
@@ -58,5 +59,6 @@ def _segment(model: Model, case: Case, part: Part, folder: Path, costs: Costs) -
         image, mask = load(case)
         result = model.segment(image, mask)
         write_labels(result.labels, result.geometry, folder / f"{case.name}_seg.nii.gz")
-    write_mosaic(image, result, folder / f"{case.name}.png", title=f"{part.name} {case.name}")
+    picture = folder / f"{case.name}.png"
+    write_mosaic(cut_slices(image, result), result.table, picture, title=f"{part.name} {case.name}")
     return pair_of(case, result.labels, image, mask, part)

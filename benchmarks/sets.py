@@ -143,8 +143,8 @@ def texture(_shared: Path, out: Path) -> Part:
     """Three textures of one mean and variance, three seeds; fitted and scored on each volume."""
     cases = [Case(f"texture{seed}", *texture_phantom(out / "phantoms", seed)) for seed in range(3)]
     folds = [([case], [case]) for case in cases]
-    changes = ("clustering.n_clusters=3", "clustering.n_tissues=null")
-    return Part("texture", "generic", lambda: iter(folds), changes=changes, separate_folds=True)
+    changes = ("clustering.n_clusters=3",)
+    return Part("texture", "texture", lambda: iter(folds), changes=changes, separate_folds=True)
 
 
 SETS: dict[str, Callable[[Path, Path], Part]] = {

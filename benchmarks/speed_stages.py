@@ -26,7 +26,7 @@ from medseg import Model, find_scans, load_config, read_scan
 from medseg.batch import segment_scan as segmenting
 from medseg.batch.outputs import Job
 from medseg.batch.resources import peak_memory_mb
-from medseg.clustering import ct_cohort, mr_cohort, per_scan, zones
+from medseg.clustering import ct_cohort, mixture_cohort, mr_cohort, per_scan
 from medseg.model import prepare as preparing
 from medseg.model import segment as labelling
 from medseg.model.record import Record
@@ -40,7 +40,7 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
     (Plan, "foreground_of", "foreground"),
     (Plan, "to_working_grid", "to the working grid"),
     (preparing, "network_image", "shading and contrast"),
-    *((kind, "embed", "embedding") for kind in (per_scan, ct_cohort, mr_cohort, zones)),
+    *((kind, "embed", "embedding") for kind in (per_scan, ct_cohort, mr_cohort, mixture_cohort)),
     (labelling, "labels_on", "labels on the native grid"),
     (labelling, "clean", "cleanup"),
     (Model, "segment", "tissues, scores, quality measures and the rest of segment"),

@@ -60,6 +60,8 @@ class AutoencoderConfig(_Section):
     """Feature channels at full resolution; null: planned."""
     n_components: int = Field(12, ge=2, le=64)
     """Size of the categorical latent: Gaussians of intensity that the decoder mixes."""
+    texture_steps: int = Field(200, ge=0)
+    """Steps in which a third latent learns to tell textures apart (clustering.texture above 0)."""
     context_steps: int = Field(250, ge=0)
     """Steps in which a second latent learns what is around a voxel and where it lies (cohorts of CT); 0: left out."""
 
@@ -94,27 +96,21 @@ class ClusteringConfig(_Section):
 
     n_clusters: int = Field(6, ge=2, le=32)
     """Number of labels."""
-    method: Literal["per_scan", "cohort", "zones"] = "cohort"
-    """per_scan: tissues by intensity, adapted to each scan; cohort: one tree over the whole cohort; zones: a mixture
-    over intensity and texture, some of it divided by its surroundings."""
+    method: Literal["per_scan", "cohort", "mixture"] = "cohort"
+    """per_scan: tissues by intensity, adapted to each scan; cohort: one tree over the whole cohort;
+    mixture: one Gaussian of intensity and texture a label."""
     bias_sigma_mm: float | None = Field(None, gt=0)
     """Standard deviation of the smooth shading estimated with the tissues (per_scan); null: none."""
     local_sigma_mm: float | None = Field(6.0, gt=0)
     """Standard deviation of the window in which a tissue has a mean of its own (per_scan); null: one for the scan."""
-    n_tissues: int | None = Field(None, ge=2, le=32)
-    """Clusters by intensity and texture; the other labels divide them; null: n_clusters."""
-    divide_range: tuple[float, float] = (0.0, 1.0)
-    """Mean intensities (0 to 1) of the tissues that their surroundings divide."""
-    surroundings_sigma_mm: float = Field(24.0, gt=0)
-    """Standard deviation of the surroundings whose composition divides a tissue."""
+    bulk_range: tuple[float, float] = (0.0, 1.0)
+    """Mean intensities (0 to 1) of the labels that `min_component_fraction` holds for (mixture)."""
     min_component_fraction: float = Field(0.0, ge=0, le=1)
-    """Parts of a divided tissue below this share of its largest go to the next best; 0: none."""
+    """Parts of a label below this share of its largest go to the next best (mixture); 0: none."""
     texture: float = Field(0.0, ge=0)
-    """Weight of local texture against intensity."""
+    """Weight of the texture latent against intensity (mixture); 0: none is learned."""
     intensity_sigma_mm: float = Field(0.0, ge=0)
     """Standard deviation of the smoothing of the intensity before clustering."""
-    texture_sigma_mm: float = Field(3.0, ge=0)
-    """Standard deviation of the pooling of the texture energies."""
     covariance_shrinkage: float = Field(0.1, ge=0, le=1)
     """Share of the covariance that all tissues have in common."""
     mrf_weight: float = Field(0.0, ge=0)
@@ -124,8 +120,6 @@ class ClusteringConfig(_Section):
 
     @model_validator(mode="after")
     def _method_fits_labels(self) -> ClusteringConfig:
-        if self.n_tissues is not None and self.n_tissues > self.n_clusters:
-            raise ValueError(f"n_tissues must not exceed n_clusters, found {self.n_tissues} > {self.n_clusters}")
         if self.method == "per_scan" and self.n_clusters > 8:
             raise ValueError(f"tissues by intensity alone go up to 8 labels, found {self.n_clusters}; use cohort")
         return self

@@ -17,7 +17,7 @@ from medseg.labels.table import LabelTable
 from medseg.model.record import Record, write_record
 from medseg.model.segmentation import Segmentation
 from medseg.network.examples import Example
-from medseg.report.mosaic import write_mosaic
+from medseg.report.mosaic import write_pictures
 from medseg.report.training import write_examples
 from medseg.report.viewer_volumes import write_viewer_volume
 from medseg.spatial.geometry import Geometry
@@ -74,8 +74,10 @@ def make_out(out: Path, n_scans: int, *, volumes: bool = True, side: int = 40) -
     image, truth = phantom(small_grid(side), noise=8.0, seed=0)
     labels = np.asarray(truth)
     result = Segmentation(labels, Geometry.of(image), table(), coarse_confidence=_sureness(labels, image))
-    first, found = out / "report" / "scan000.png", out / "report" / "volumes" / "scan000.js"
-    write_mosaic(image, result, first, title="scan000")
+    slices, first, found = (
+        out / "report" / name for name in ("slices/scan000.npz", "scan000.png", "volumes/scan000.js")
+    )
+    write_pictures(image, result, slices, first, title="scan000")
     if volumes:
         write_viewer_volume(image, labels, found, result.coarse_confidence)
     mm3 = result.volumes_mm3()
@@ -86,7 +88,7 @@ def make_out(out: Path, n_scans: int, *, volumes: bool = True, side: int = 40) -
         scaled = {number: factor * mm3[number] for number in NAMES}
         write_record(out, Record(name, "done", "", "", 1.5 + place, 800, scaled))
         names.append(name)
-        for source in (first, found):
+        for source in (slices, first, found):
             if place and source.is_file():
                 os.link(source, source.with_name(name + source.suffix))
     reason = "found a tilt of 12.5 degrees; regrid it"

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 warnings.filterwarnings("ignore", category=UserWarning, module="monai")
 
@@ -14,6 +15,9 @@ from medseg.io.label_volumes import write_labels
 from sample_data.phantom import phantom
 from tests.support.cohorts import write_cohort
 from tests.support.scans import GRIDS, write_nifti
+
+settings.register_profile("any machine", deadline=None)  # Hypothesis' own deadline of 200 ms fails on a busy machine
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,7 @@ DOORS = {
     "ipyniivue": ("report.niivue",),
     "rich": ("batch.progress", "cli"),
     "PIL": ("report",),
+    "jinja2": ("report",),
     "yaml": ("config_files", "cli.label_file"),
     "pydantic": ("config", "config_files", "labels.table", "preprocessing", "model.folder", "model.record",
                  "quality.reference",

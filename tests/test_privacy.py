@@ -90,7 +90,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], str]
 def test_no_output_and_no_log_holds_a_secret(run):
     out, uids, said = run
     kinds = {path.suffix for path in out.rglob("*") if path.is_file()}
-    assert {".gz", ".nrrd", ".mrb", ".png", ".html", ".json", ".csv", ".ctbl", ".safetensors", ".log", ".js"} <= kinds
+    assert {
+        ".gz",
+        ".nrrd",
+        ".mrb",
+        ".png",
+        ".npz",
+        ".html",
+        ".json",
+        ".csv",
+        ".ctbl",
+        ".safetensors",
+        ".log",
+        ".js",
+    } <= kinds
     n_looked_at = 0
     for name, content in [*contents(out), ("what was said", said.encode())]:
         n_looked_at += 1

@@ -14,7 +14,7 @@ from medseg.io.scan import Scan
 from medseg.model.outputs import Output, requested
 from medseg.model.record import JobFacts
 from medseg.model.segmentation import Segmentation
-from medseg.report.viewer_volumes import FOLDER
+from medseg.report import slices, viewer_volumes
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,14 @@ def mosaic_path(out: Path, scan_id: str) -> Path:
     return output_path(out / "report", scan_id, ".png")
 
 
+def slices_path(out: Path, scan_id: str) -> Path:
+    """Where the slices of a scan lie that its pictures are drawn from."""
+    return output_path(out / "report" / slices.FOLDER, scan_id, ".npz")
+
+
 def viewer_path(out: Path, scan_id: str) -> Path:
     """Where the volumes of a scan lie that the viewer of the page shows."""
-    return output_path(out / "report" / FOLDER, scan_id, ".js")
+    return output_path(out / "report" / viewer_volumes.FOLDER, scan_id, ".js")
 
 
 def write_outputs(result: Segmentation, scan_id: str, job: Job, origin: Origin | None = None) -> None:
@@ -136,7 +141,8 @@ def write_outputs(result: Segmentation, scan_id: str, job: Job, origin: Origin |
 def _paths_of(scan_id: str, job: Job, labels: Iterable[int]) -> list[Path]:
     numbers = list(labels)
     found = [path for name in sorted(job.outputs) for path in job.paths(scan_id, name, numbers)]
-    return [*found, *(job.sidecars(scan_id) or ()), mosaic_path(job.out, scan_id), viewer_path(job.out, scan_id)]
+    pictures = [where(job.out, scan_id) for where in (slices_path, mosaic_path, viewer_path)]
+    return [*found, *(job.sidecars(scan_id) or ()), *pictures]
 
 
 def sizes_of(scan_id: str, job: Job, labels: Iterable[int]) -> dict[str, int]:

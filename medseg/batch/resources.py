@@ -24,7 +24,7 @@ def n_cpus() -> int:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
         count = os.cpu_count() or 1
-    for group in _own_groups():
+    for group in own_groups():
         quota, _, period = _text(group / "cpu.max").partition(" ")
         if quota.isdigit() and period.strip().isdigit():
             count = min(count, max(1, math.ceil(int(quota) / int(period))))
@@ -33,7 +33,7 @@ def n_cpus() -> int:
 
 def total_memory() -> int:
     """Bytes that this process and its children may use; 0 when the platform does not say."""
-    limits = [_number(group / name) for group in _own_groups() for name in ("memory.max", "memory.limit_in_bytes")]
+    limits = [_number(group / name) for group in own_groups() for name in ("memory.max", "memory.limit_in_bytes")]
     found = [limit for limit in [_meminfo("MemTotal"), *limits] if 0 < limit < _UNLIMITED]
     return min(found, default=0)
 
@@ -41,7 +41,7 @@ def total_memory() -> int:
 def available_memory() -> int | None:
     """Bytes that can still be taken before something is killed; None when the platform does not say."""
     found = [_meminfo("MemAvailable")]
-    for group in _own_groups():
+    for group in own_groups():
         limit, used = _number(group / "memory.max"), _number(group / "memory.current")
         if 0 < limit < _UNLIMITED:
             cache = [int(line.split()[1]) for line in _text(group / "memory.stat").splitlines()
@@ -76,8 +76,11 @@ def peak_memory_mb() -> float:
         return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
-def _own_groups() -> Iterator[Path]:
-    """This process's control group and those around it, version 2, or the memory group of version 1."""
+def own_groups() -> Iterator[Path]:
+    """Folders of this process's control group and of those around it, innermost first.
+
+    Version 2, or the memory group of version 1; none where the system has no control groups.
+    """
     for line in _text(Path("/proc/self/cgroup")).splitlines():
         _, controllers, name = line.split(":", 2)
         root = _CGROUPS / "memory" if controllers == "memory" else _CGROUPS

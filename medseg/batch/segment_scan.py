@@ -17,7 +17,16 @@ import torch
 
 from medseg.batch.formats import Origin, check_outputs
 from medseg.batch.logs import describe, raised_in, remove_log, write_log
-from medseg.batch.outputs import Job, mask_path, mosaic_path, remove_halves, sizes_of, viewer_path, write_outputs
+from medseg.batch.outputs import (
+    Job,
+    mask_path,
+    mosaic_path,
+    remove_halves,
+    sizes_of,
+    slices_path,
+    viewer_path,
+    write_outputs,
+)
 from medseg.batch.resources import forget_peak_memory, peak_memory_mb
 from medseg.batch.resume import content_of, known_to_be_done, model_key, proven_to_be_done, stamp_of
 from medseg.batch.tables import locked, write_manifest, write_places, write_quality
@@ -34,8 +43,8 @@ from medseg.model.record import Record, read_records, record_path, write_record
 from medseg.model.segment import anomaly_of
 from medseg.model.segmentation import Segmentation
 from medseg.preprocessing.prepare import channels_of
-from medseg.quality.anomaly import UNIT
-from medseg.report.mosaic import write_mosaic
+from medseg.quality.anomaly import unit_of
+from medseg.report.mosaic import write_pictures
 from medseg.report.niivue import viewer
 from medseg.report.viewer_volumes import write_viewer_volume
 from medseg.spatial.geometry import Geometry
@@ -91,10 +100,13 @@ def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[
     result = model.segment(image, mask, outputs=job.outputs, min_confidence=job.min_confidence)
     first = channels_of(image)[0]
     if Output.ANOMALY in job.outputs:
-        write_map(anomaly_of(model, image, mask), job.path(scan.id, Output.ANOMALY), unit=UNIT)
+        write_map(
+            anomaly_of(model, image, mask), job.path(scan.id, Output.ANOMALY), unit=unit_of(model.config.channels.names)
+        )
     # Compressing and drawing leave most of a second core idle each.
     with ThreadPoolExecutor(max_workers=2) as pool:
-        written = [pool.submit(write_mosaic, first, result, mosaic_path(job.out, scan.id), title=scan.id)]
+        pictures = slices_path(job.out, scan.id), mosaic_path(job.out, scan.id)
+        written = [pool.submit(write_pictures, first, result, *pictures, title=scan.id)]
         if viewer() is not None:
             page, sure = viewer_path(job.out, scan.id), result.coarse_confidence
             written.append(pool.submit(write_viewer_volume, first, result.labels, page, sure))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.batch.formats import NAMELESS_OUTPUTS, OUTPUTS_OF_LABELS
-from medseg.batch.outputs import Job, mosaic_path, sizes_of, viewer_path, write_outputs
+from medseg.batch.outputs import Job, mosaic_path, sizes_of, slices_path, viewer_path, write_outputs
 from medseg.batch.progress import bar, say
 from medseg.batch.resume import model_key
 from medseg.batch.segment_scan import finish
@@ -21,7 +21,7 @@ from medseg.model.model import Model
 from medseg.model.outputs import Output
 from medseg.model.record import Record, read_records, write_record
 from medseg.model.segmentation import Segmentation
-from medseg.report.mosaic import redraw_mosaic
+from medseg.report.mosaic import renew_pictures
 from medseg.report.viewer_volumes import renew_labels
 
 
@@ -197,9 +197,10 @@ def _rewrite_scan(out: Path, record: Record, before: Model, model: Model) -> boo
 
 def _renew_pictures(out: Path, scan: str, result: Segmentation, same_labels: bool) -> bool:
     """Have a scan's pictures follow its labels; returns whether all could, and tells of those that could not."""
-    mosaic, viewed, followed = mosaic_path(out, scan), viewer_path(out, scan), True
-    if mosaic.is_file() and not redraw_mosaic(mosaic, result, title=scan, same_labels=same_labels):
-        say(f"{scan}: its picture has another layout or is damaged and keeps the old names; segment it again")
+    pictures, viewed, followed = (slices_path(out, scan), mosaic_path(out, scan)), viewer_path(out, scan), True
+    is_there = any(path.is_file() for path in pictures)
+    if is_there and not renew_pictures(result, *pictures, title=scan, same_labels=same_labels):
+        say(f"{scan}: the slices of its picture are missing or damaged, so it keeps the old names; segment it again")
         followed = False
     if viewed.is_file() and not same_labels:
         try:

@@ -20,7 +20,16 @@ def print_labels(model: Model, folder: Path, console: Console | None = None) -> 
     suggestions = suggested(model)
     unit = "HU" if model.plan.modality == "CT" else "0 to 1"
     table = Table(box=None, header_style="bold")
-    for title in ("label", "colour", "name", f"mean intensity, {unit}", "typical volume, ml", "code", "suggestion"):
+    for title in (
+        "label",
+        "colour",
+        "name",
+        f"mean intensity, {unit}",
+        "typical volume, ml",
+        "found again",
+        "code",
+        "suggestion",
+    ):
         table.add_column(title, overflow="fold", justify="right" if "," in title else "left")
     for label in model.table:
         table.add_row(
@@ -29,6 +38,7 @@ def print_labels(model: Model, folder: Path, console: Console | None = None) -> 
             Text(label.name),
             "-" if label.mean_intensity is None else f"{label.mean_intensity:.3g}",
             "-" if label.volume_ml is None else f"{label.volume_ml:.1f}",
+            "-" if label.stability is None else f"{label.stability:.2f}",
             Text("-" if label.code is None else f"{label.code.value} {label.code.meaning}"),
             f"{suggestions[label.number]}?" if label.number in suggestions else "",
         )

@@ -27,9 +27,10 @@ from medseg.runtime.device import choose_device
 STAGES = {
     "reading": "reading {n} scans",
     "context": "training on what lies around each voxel",
+    "texture": "training on the texture around each voxel",
     "clustering": "finding the tissues that the scans share",
     "training": "training the autoencoder",
-    "describing": "measuring the labels",
+    "describing": "measuring the labels, and whether each half of the scans gives them again",
 }
 
 

@@ -8,11 +8,11 @@ from typing import Protocol
 from torch import Tensor
 
 from medseg.clustering.ct_cohort import CtCohort
+from medseg.clustering.mixture_cohort import MixtureCohort
 from medseg.clustering.mr_cohort import MrCohort
 from medseg.clustering.per_scan import ScanTissues
 from medseg.clustering.posteriors import Posteriors
 from medseg.clustering.tree import LeafTree
-from medseg.clustering.zones import CohortTissues
 from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
 from medseg.preprocessing.plan import Plan
@@ -51,8 +51,8 @@ def fit_clusters(
     store = store or Store()
     if config.method == "per_scan":
         return ScanTissues(config)
-    if config.method == "zones":
-        return CohortTissues.fit(network, prepared, config, seed=seed, store=store)
+    if config.method == "mixture":
+        return MixtureCohort.fit(network, prepared, config, seed=seed, store=store)
     if plan.window_hu is not None:
         return CtCohort.fit(network, prepared, config, plan.window_hu, store)
     return MrCohort.fit(network, prepared, config, store)
@@ -66,6 +66,6 @@ def load_clusters(tensors: dict[str, Tensor], config: ClusteringConfig) -> Clust
     """
     if config.method == "per_scan":
         return ScanTissues(config)
-    if config.method == "zones":
-        return CohortTissues.from_tensors(tensors, config)
+    if config.method == "mixture":
+        return MixtureCohort.from_tensors(tensors, config)
     return (CtCohort if "ct.cuts" in tensors else MrCohort).from_tensors(tensors, config)

@@ -96,22 +96,3 @@ def spread_centres(rows: torch.Tensor, n_centres: int) -> torch.Tensor:
     sample = rows[:: -(-len(rows) // _START_ROWS)].double().numpy()
     found = KMeans(n_centres, n_init=3, random_state=0).fit(sample).cluster_centers_
     return torch.from_numpy(found).float()
-
-
-@dataclass(frozen=True)
-class Projection:
-    """Affine map onto leading principal components: (rows - mean) @ matrix."""
-
-    mean: Array
-    matrix: Array
-
-    @classmethod
-    def fit(cls, rows: Array, n_kept: int, *, whiten: bool) -> Projection:
-        """Principal components of (N, F) rows, each of unit variance, or all scaled as the first."""
-        values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(rows.T)))
-        values, vectors = np.maximum(values[::-1][:n_kept], 1e-12), vectors[:, ::-1][:, :n_kept]
-        return cls(rows.mean(axis=0), vectors / (np.sqrt(values) if whiten else np.sqrt(values[0])))
-
-    def __call__(self, rows: Features) -> Features:
-        """(N, F) -> (N, n_kept) of the type of `rows`."""
-        return np.asarray((rows - self.mean.astype(rows.dtype)) @ self.matrix.astype(rows.dtype))

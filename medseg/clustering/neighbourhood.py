@@ -24,35 +24,6 @@ _LEAST = 0.02
 """Least posterior in the mean field: one voxel cannot outvote its surroundings."""
 
 
-def composition(posteriors: Features, inside: Mask, sigma_mm: float, spacing_mm: Sequence[float]) -> Features:
-    """Shares of each tissue, and of the outside, around every foreground voxel.
-
-    Computed on blocks of voxels, a quarter of the window's standard deviation wide, and interpolated linearly.
-
-    Args:
-        posteriors: (V, K) of the V foreground voxels.
-        sigma_mm: standard deviation of the Gaussian window.
-
-    Returns:
-        (V, K + 1) float32 square roots of the shares, so that Euclidean distance is Hellinger's.
-    """
-    blocks = [max(1, int(sigma_mm / s / 4)) for s in spacing_mm]
-    # What averaging over blocks has smoothed already.
-    sigma = [np.sqrt((sigma_mm / s) ** 2 - (b**2 - 1) / 12) / b for s, b in zip(spacing_mm, blocks, strict=True)]
-    grid = Geometry(cast(tuple[int, int, int], inside.shape), np.eye(4))
-    coarse = grid.lattice(blocks)
-    columns = np.empty((len(posteriors), posteriors.shape[1] + 1), dtype=np.float32)
-    for number in range(columns.shape[1]):
-        is_tissue = number < posteriors.shape[1]
-        volume = _volume(posteriors[:, number], inside) if is_tissue else (~inside).astype(np.float32)
-        pooled = ndimage.gaussian_filter(_block_means(volume, blocks), sigma, mode="nearest", truncate=3)
-        shares = resample(
-            MetaTensor(torch.from_numpy(pooled[None]), affine=torch.from_numpy(coarse.affine.copy())), grid
-        )
-        columns[:, number] = np.sqrt(np.maximum(shares.as_tensor()[0].numpy()[inside], 0))
-    return columns
-
-
 def shares_around(posteriors: Features, prepared: Prepared, sigma_mm: float) -> Features:
     """(V, K) posteriors of the foreground -> (V, K) their shares in the foreground around each voxel, summing to one.
 
@@ -106,6 +77,8 @@ def keep_bulk(posteriors: Features, inside: Mask, tissue: int, share: float) -> 
     The tissue is eroded once; parts below `share` of the largest are dropped; the others grow back by two voxels
     within the tissue. What is left over goes to the next best tissue. (V, K) -> (V, K).
     """
+    if share == 0:
+        return posteriors
     volume = np.zeros(inside.shape, dtype=bool)
     volume[inside] = posteriors.argmax(axis=1) == tissue
     parts, n_parts = ndimage.label(ndimage.binary_erosion(volume))

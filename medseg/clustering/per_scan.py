@@ -21,6 +21,23 @@ from medseg.tissues.local_means import straighten
 from medseg.tissues.pure_tissues import pure_tissue_means
 
 
+def kept_sd(sd: MetaTensor, noise: float, sigma_mm: float) -> MetaTensor:
+    """(1, I, J, K) standard deviation of the posterior means once they are smoothed, in units of the image.
+
+    A voxel's noise n enters its posterior mean with the slope dm/dx = sd^2 / noise^2 (Robbins 1956, Miyasawa 1961),
+    so sd^4 / noise^2 of the variance sd^2 is noise, which differs from voxel to voxel and averages out. The rest,
+    by which the surroundings mislead, may be common to neighbours and is kept.
+
+    Args:
+        sd: (1, I, J, K) standard deviation of the posterior of each voxel.
+        noise: standard deviation of the white noise in the scan, in units of the image, above 0.
+        sigma_mm: standard deviation of the Gaussian that smooths the posterior means; 0 changes nothing.
+    """
+    kept = kept_variance(sigma_mm, Geometry.of(sd).spacing_mm)
+    slope = (sd.as_tensor() / noise).square_().clamp_max_(1.0)
+    return MetaTensor(sd.as_tensor() * (1 - (1 - kept) * slope).sqrt(), affine=sd.affine)
+
+
 @dataclass(frozen=True)
 class ScanTissues:
     """Labels are tissues in ascending intensity, found anew in each scan from its denoised intensities.
@@ -38,7 +55,8 @@ class ScanTissues:
         """The intervals, with the noise that the network's posterior leaves in the intensities."""
         found = embed(network, prepared.network_image, prepared.foreground)
         mean, sd = channels_of(found.mean)[0], channels_of(found.sd)[0]
-        return self.posteriors_of(mean, prepared.foreground, self._after_smoothing(sd, found.noise[0]))
+        kept = kept_sd(sd, found.noise[0], self.config.intensity_sigma_mm)
+        return self.posteriors_of(mean, prepared.foreground, kept)
 
     def posteriors_of(self, mean: MetaTensor, inside: MetaTensor, sd: MetaTensor) -> IntervalPosteriors:
         """The intervals of noise-free intensities.
@@ -64,17 +82,6 @@ class ScanTissues:
         voxels, inside = mean.as_tensor()[0].cpu().numpy(), foreground.as_tensor()[0].cpu().numpy() > 0
         pooled = pool(voxels, inside, self.config.intensity_sigma_mm, Geometry.of(mean).spacing_mm)
         return torch.from_numpy(pooled[None])
-
-    def _after_smoothing(self, sd: MetaTensor, noise: float) -> MetaTensor:
-        """What smoothing leaves of a posterior's standard deviation.
-
-        A voxel's noise n enters its posterior mean with the slope dm/dx = sd^2 / noise^2 (Robbins 1956, Miyasawa 1961),
-        so sd^4 / noise^2 of the variance sd^2 is noise, which differs from voxel to voxel and averages out. The rest,
-        by which the surroundings mislead, may be common to neighbours and is kept.
-        """
-        kept = kept_variance(self.config.intensity_sigma_mm, Geometry.of(sd).spacing_mm)
-        slope = (sd.as_tensor() / noise).square_().clamp_max_(1.0)
-        return MetaTensor(sd.as_tensor() * (1 - (1 - kept) * slope).sqrt(), affine=sd.affine)
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing is learned but the network."""

@@ -23,7 +23,8 @@ Mask = npt.NDArray[np.bool_]
 Connectivity = Literal[6, 18, 26]
 Spacing = tuple[float, float, float]
 
-_SLAB_VOXELS = 4_000_000
+SLAB_VOXELS = 4_000_000
+"""Voxels that are worked on at once: what is widened to 64 bit, or counted, is not larger than this."""
 _AREA_STEPS = 2**20
 """Areas are counted in whole steps of the largest face over this, so that sums and ties are exact."""
 
@@ -124,8 +125,8 @@ def count_values(values: Integers, n_values: int) -> Integers:
 
 
 def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Slices along the first axis of about `_SLAB_VOXELS` voxels."""
-    planes = max(1, _SLAB_VOXELS // max(1, shape[1] * shape[2]))
+    """Slices along the first axis of about `SLAB_VOXELS` voxels."""
+    planes = max(1, SLAB_VOXELS // max(1, shape[1] * shape[2]))
     for start in range(0, shape[0], planes):
         yield slice(start, start + planes)
 
@@ -210,7 +211,7 @@ def _surfaces(regions: _Regions, spacing_mm: Spacing) -> tuple[Integers, Integer
 
 def _faces(nodes: Integers, role: npt.NDArray[np.uint8]) -> Iterator[tuple[int, Integers, Integers]]:
     """Axis and the two regions of each voxel face between regions with a common surface, slab by slab."""
-    planes = max(1, _SLAB_VOXELS // (nodes.shape[1] * nodes.shape[2]))
+    planes = max(1, SLAB_VOXELS // (nodes.shape[1] * nodes.shape[2]))
     for start in range(0, nodes.shape[0], planes):
         slab = nodes[start : start + planes + 1]
         roles = role[slab]

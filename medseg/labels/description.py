@@ -18,6 +18,8 @@ from medseg.spatial.resample import resample
 from medseg.spatial.smoothing import FieldRegression
 
 Array = npt.NDArray[np.float64]
+SURROUNDINGS_SIGMA_MM = 24.0
+"""Standard deviation of the window whose composition tells voxels of one label apart."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,14 @@ class Description:
     around: MetaTensor
 
     @classmethod
-    def of(cls, posteriors: Posteriors, prepared: Prepared, surroundings_sigma_mm: float) -> Description:
+    def of(cls, posteriors: Posteriors, prepared: Prepared) -> Description:
         """From a scan's posteriors; the surroundings are those of its best labels."""
         inside = prepared.foreground.as_tensor()[0] > 0
         features = torch.from_numpy(posteriors.features().astype(np.float32))
         own = torch.zeros((features.shape[1], *inside.shape))
         own[:, inside] = features.T
         affine = prepared.image.affine
-        regression = FieldRegression(prepared.foreground, surroundings_sigma_mm)
+        regression = FieldRegression(prepared.foreground, SURROUNDINGS_SIGMA_MM)
         best = posteriors.scores.as_tensor().argmax(dim=0, keepdim=True).float()
         found = regression.pick(MetaTensor(best, affine=affine))
         masses = [regression.smooth((found == label).astype(np.float32)) for label in range(posteriors.scores.shape[0])]
@@ -73,11 +75,11 @@ class LeafPosteriors:
         return resample(self.leaves, grid).as_tensor()
 
 
-def describe(posteriors: Posteriors, prepared: Prepared, surroundings_sigma_mm: float) -> Description | LeafPosteriors:
+def describe(posteriors: Posteriors, prepared: Prepared) -> Description | LeafPosteriors:
     """What tells the leaves of a scan apart."""
     if posteriors.leaves is not None:
         return LeafPosteriors(posteriors.leaves)
-    return Description.of(posteriors, prepared, surroundings_sigma_mm)
+    return Description.of(posteriors, prepared)
 
 
 @dataclass(frozen=True)

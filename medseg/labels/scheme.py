@@ -98,6 +98,8 @@ class LabelScheme:
             if source == target:
                 raise ConfigError(f"label {source} cannot be merged into itself")
             table[source], table[target]
+        for target in set(merges.values()):
+            table = table.replace(target, stability=None)
         merged = {source: merges.get(target, target) for source, target in {**self.merged, **merges}.items()}
         return replace(self, table=table.without(list(merges)), merged=merged)
 
@@ -117,7 +119,7 @@ class LabelScheme:
         fresh = Label(number=number, name=f"label {number}", color=default_color(number))
         same = next((self.table[n] for n, others in self.leaves.items() if others == leaves), fresh)
         if same.name == f"label {same.number}":
-            same = fresh
+            same = fresh.model_copy(update={"stability": same.stability})
         volume = float(self.hierarchy.volumes_ml[np.asarray(leaves) - 1].sum())
         size = {"mean_intensity": round(self._mean_intensity(leaves), 4), "volume_ml": round(volume, 3)}
         return same.model_copy(update={"number": number, **size})

@@ -31,6 +31,7 @@ class Label(BaseModel):
     Attributes:
         mean_intensity: mean of the training scans' voxels in the unit of the plan's normalised intensity.
         volume_ml: median volume of one training scan.
+        stability: Jaccard index with the same label found in halves of the training scans; None: not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +42,7 @@ class Label(BaseModel):
     code: Code | None = None
     mean_intensity: float | None = None
     volume_ml: float | None = None
+    stability: float | None = Field(None, ge=0, le=1)
 
 
 TISSUE = Code(value="85756007", meaning="Tissue")

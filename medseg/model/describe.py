@@ -21,10 +21,19 @@ from medseg.spatial.geometry import Geometry
 
 
 def describe_labels(
-    config: Config, plan: Plan, network: Autoencoder, clusters: Clusters, prepared: Sequence[Prepared]
+    config: Config,
+    plan: Plan,
+    network: Autoencoder,
+    clusters: Clusters,
+    prepared: Sequence[Prepared],
+    stability: Sequence[float | None],
 ) -> tuple[LabelScheme, QualityReference]:
-    """Each label's mean intensity and median volume, the tree over the labels, and what is usual in these scans."""
-    chosen, seed, n_labels = config.clustering, config.training.seed, config.clustering.n_clusters
+    """Each label's mean intensity and median volume, the tree over the labels, and what is usual in these scans.
+
+    Args:
+        stability: (K,) of the labels, `stability_over_halves`.
+    """
+    seed, n_labels = config.training.seed, config.clustering.n_clusters
     volumes, totals, counts = [], torch.zeros(n_labels), torch.zeros(n_labels)
     samples, measures = [], []
     for item in prepared:
@@ -33,7 +42,7 @@ def describe_labels(
         measures.append(measure(network, item, posteriors))
         best = scores.as_tensor().argmax(dim=0)
         if clusters.tree is None:
-            description = Description.of(posteriors, item, chosen.surroundings_sigma_mm)
+            description = Description.of(posteriors, item)
             samples.append(Sample.of(description, best, item, max(1, N_SAMPLES // len(prepared)), seed))
         inside = item.foreground.as_tensor()[0] > 0
         found = torch.bincount(best[inside], minlength=n_labels).float()
@@ -44,7 +53,8 @@ def describe_labels(
     low, high = plan.window_hu or (0.0, 1.0)
     for number, volume in enumerate(torch.stack(volumes).median(dim=0).values, start=1):
         mean = low + (high - low) * float(totals[number - 1] / counts[number - 1].clamp_min(1))
-        table = table.replace(number, mean_intensity=round(mean, 4), volume_ml=round(float(volume), 3))
+        table = table.replace(number, mean_intensity=round(mean, 4), volume_ml=round(float(volume), 3),
+                              stability=stability[number - 1])  # fmt: skip
     grown = clusters.tree
     tree = Hierarchy.fit(samples, n_labels, seed=seed) if grown is None else Hierarchy.of_leaves(grown, n_labels)
     tree = tree.described([x.mean_intensity or 0.0 for x in table], [x.volume_ml or 0.0 for x in table])

@@ -17,17 +17,17 @@ from medseg.errors import InputError
 from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
 from medseg.model.describe import describe_labels
-from medseg.model.networks import new_network, noise_of
+from medseg.model.networks import new_network, noise_of, train_heads
 from medseg.model.prepare import prepare
+from medseg.model.stability import stability_over_halves
 from medseg.model.state import ModelState
 from medseg.network.autoencoder import Autoencoder
-from medseg.network.context_training import train_context
 from medseg.network.loss import loss
 from medseg.network.patches import PatchSampler
 from medseg.network.training import Group, Loss, TrainingRecord, train
 from medseg.preprocessing.fingerprint import ScanFingerprint
 from medseg.preprocessing.foreground import foreground_of
-from medseg.preprocessing.plan import Plan
+from medseg.preprocessing.plan import Plan, commonest_modality, other_modality
 from medseg.preprocessing.pre_transforms import PreTransforms
 from medseg.preprocessing.prepare import Prepared, channels_of, check_channels
 from medseg.runtime.cache import Store
@@ -103,6 +103,7 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     computing = choose_device(device)
     watch.on_stage("reading")
     cohort = _read_fingerprints(scans, config, reading, watch)
+    _keep_one_modality(cohort, config, watch)
     plan = Plan.fit(cohort.fingerprints, config, memory_gb(computing))
     store = Store(cache_bytes)
     prepared = _prepare(cohort.used, plan, config, reading, watch, store)
@@ -116,8 +117,8 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
         patches = PatchSampler(
             prepared, plan, seed, part=Group.current().rank, store=store, device=computing, room_bytes=room
         )
-        kept = None if checkpoint is None else checkpoint / _digest(chosen, cohort.fingerprints)
-        record = _trained(network, patches, prepared, chosen, kept, watch, objective)
+        folder = None if checkpoint is None else checkpoint / _digest(chosen, cohort.fingerprints)
+        record = _trained(network, patches, prepared, chosen, folder, watch, objective)
         watch.on_stage("clustering")
         return network, fit_clusters(network, prepared, config.clustering, plan, seed=seed, store=store), record
 
@@ -127,7 +128,8 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
         parts = [member[:2] for member in members]
         clusters = Ensemble.fit(parts, prepared, config.clustering.n_clusters)
     watch.on_stage("describing")
-    scheme, usual = describe_labels(config, plan, network, clusters, prepared)
+    stability = stability_over_halves(network, clusters, prepared, config, plan)
+    scheme, usual = describe_labels(config, plan, network, clusters, prepared, stability)
     model = ModelState(
         config=config,
         plan=plan,
@@ -153,13 +155,10 @@ def _trained(
     watch: Watch,
     objective: Loss,
 ) -> TrainingRecord:
-    """Train both halves of a network in place."""
+    """Train a network and its heads in place."""
     watch.on_stage("training")
     record = train(network, patches, objective, config=config.training, checkpoint=checkpoint, on_step=watch.on_step)
-    if network.context is not None:
-        watch.on_stage("context")
-        n_steps, seed = config.autoencoder.context_steps, config.training.seed
-        train_context(network, prepared, n_steps=n_steps, seed=seed, on_step=watch.on_step)
+    train_heads(network, prepared, config, on_stage=watch.on_stage, on_step=watch.on_step)
     return record
 
 
@@ -191,6 +190,18 @@ def _read_fingerprints(scans: Sequence[Source], config: Config, reading: Reading
     return cohort
 
 
+def _keep_one_modality(cohort: _Cohort, config: Config, watch: Watch) -> None:
+    """Leave out the scans of the rarer modality, and tell `watch`: one model serves one of them."""
+    commoner = commonest_modality(cohort.fingerprints)
+    other = [number for number, found in enumerate(cohort.fingerprints) if found.modality != commoner]
+    if config.preprocessing.modality != "auto" or not other:
+        return
+    n_kept = len(cohort.used) - len(other)
+    for number in reversed(other):
+        found = cohort.fingerprints.pop(number).modality
+        watch.on_refused(cohort.used.pop(number), other_modality(found, f"{commoner} as the {n_kept} others"))
+
+
 def _prepare(
     scans: Sequence[Source], plan: Plan, config: Config, reading: Reading, watch: Watch, store: Store
 ) -> list[Prepared]:
@@ -198,12 +209,12 @@ def _prepare(
     found = []
     for n_done, scan in enumerate(scans, start=1):
         image, mask = reading(scan)
-        found.append(_kept(prepare(image, plan.foreground_of(image, mask), plan, config.clustering), store))
+        found.append(kept(prepare(image, plan.foreground_of(image, mask), plan, config.clustering), store))
         watch.on_scan(len(scans) + n_done, 2 * len(scans))
     return found
 
 
-def _kept(prepared: Prepared, store: Store) -> Prepared:
+def kept(prepared: Prepared, store: Store) -> Prepared:
     """The same tensors, each kept once."""
     image, foreground = store.image(prepared.image), store.image(prepared.foreground)
     is_same = prepared.network_image is prepared.image

@@ -21,9 +21,8 @@ from medseg.io.label_volumes import write_color_table
 from medseg.labels.hierarchy import Hierarchy
 from medseg.labels.scheme import LabelScheme
 from medseg.labels.table import LabelTable
-from medseg.model.networks import context_of
+from medseg.model.networks import blank_network
 from medseg.model.state import ModelState
-from medseg.network.autoencoder import Autoencoder
 from medseg.network.training import TrainingRecord
 from medseg.preprocessing.fingerprint import ScanFingerprint
 from medseg.preprocessing.plan import Plan
@@ -97,11 +96,8 @@ def load_model(folder: Path, *, device: str = "auto", pre_transforms: Sequence[A
     """
     recover_folder(folder)
     facts = _read_facts(folder)
-    sizes = (facts.config.autoencoder, facts.plan.channels, facts.config.channels.n_channels)
-    networks = [
-        Autoencoder(*sizes, context_of(facts.config, facts.plan)).to(choose_device(device))
-        for _ in range(facts.config.training.ensemble)
-    ]
+    computing = choose_device(device)
+    networks = [blank_network(facts.config, facts.plan).to(computing) for _ in range(facts.config.training.ensemble)]
     network = networks[0]
     try:
         network.load_state_dict(load_file(folder / "autoencoder.safetensors"))

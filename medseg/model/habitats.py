@@ -15,23 +15,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
-from medseg.clustering.cohort import Clusters, fit_clusters
-from medseg.evaluation.overlap import confusion
-from medseg.model.networks import new_network
+from medseg.clustering.cohort import fit_clusters
+from medseg.model.networks import new_network, train_heads
+from medseg.model.stability import STABLE, labels_of, matched_jaccard
 from medseg.model.state import ModelState
 from medseg.network.autoencoder import Autoencoder
-from medseg.network.context_training import train_context
 from medseg.network.loss import loss
 from medseg.network.patches import PatchSampler
 from medseg.network.training import train
 from medseg.preprocessing.prepare import Prepared
 from medseg.runtime.device import seed_everything
 
-STABLE = 0.75
-"""Least mean Jaccard index of a stable cluster (Hennig 2007; the manual of ``clusterboot``)."""
-Labels = npt.NDArray[np.uint8]
 OnRound = Callable[[int], None]
 
 
@@ -106,29 +101,6 @@ def _mean(rounds: Sequence[npt.NDArray[np.float64]], number: int) -> float | Non
     return float(np.mean([jaccard[number - 1] for jaccard in rounds])) if rounds else None
 
 
-def labels_of(network: Autoencoder, clusters: Clusters, prepared: Sequence[Prepared]) -> list[Labels]:
-    """(V,) labels of each case's voxels inside its region, on the working grid."""
-    found = []
-    for item in prepared:
-        best = clusters.posteriors(network, item).scores.as_tensor().argmax(dim=0) + 1
-        found.append(best[item.foreground.as_tensor()[0] > 0].cpu().numpy().astype(np.uint8))
-    return found
-
-
-def matched_jaccard(first: Sequence[Labels], second: Sequence[Labels], n_labels: int) -> npt.NDArray[np.float64]:
-    """(n_labels,) Jaccard index over all cases of each label of `first` with its match in `second`.
-
-    Matched one to one so that their sum is largest (Kuhn, "The Hungarian method", 1955); 1 for a label that
-    neither has, so that an empty habitat is not unstable.
-    """
-    one, two = np.concatenate(first), np.concatenate(second)
-    table = confusion(one, two, np.ones(one.shape, dtype=bool), n_labels + 1, n_labels + 1)[1:, 1:]
-    union = table.sum(1)[:, None] + table.sum(0)[None] - table
-    jaccard = np.where(union > 0, table / np.maximum(union, 1), 1.0)
-    rows, columns = linear_sum_assignment(-jaccard)
-    return np.asarray(jaccard[rows, columns], dtype=np.float64)
-
-
 def retrained(model: ModelState, prepared: Sequence[Prepared], seed: int) -> Autoencoder:
     """A network fitted to the same cases from another seed."""
     config = model.config.training.model_copy(update={"seed": seed})
@@ -136,5 +108,5 @@ def retrained(model: ModelState, prepared: Sequence[Prepared], seed: int) -> Aut
     noise = (model.network.noise * model.network.scale).tolist()
     network = new_network(model.config, model.plan, prepared, noise)
     train(network.to(model.device), PatchSampler(prepared, model.plan, seed, device=model.device), loss, config=config)
-    train_context(network, prepared, n_steps=model.config.autoencoder.context_steps, seed=seed)
+    train_heads(network, prepared, model.config.model_copy(update={"training": config}))
     return network

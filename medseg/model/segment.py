@@ -54,7 +54,7 @@ def segment(
         InputError: other channels than the model's, no foreground, or nothing but one intensity in it.
     """
     wanted = model.check(outputs)
-    check_channels(image, model.config.channels)
+    _check_image(model, image)
     scheme, clustering = model.scheme, model.config.clustering
     image = model.own(image)
     foreground = model.plan.foreground_of(image, mask)
@@ -64,7 +64,7 @@ def segment(
     del foreground  # four bytes a voxel, of a scan that may have hundreds of millions
     geometry, tree = Geometry.of(image), scheme.hierarchy if Output.FINEST in wanted or scheme.is_divided else None
     posteriors = model.clusters.posteriors(model.network, prepared)
-    description = describe(posteriors, prepared, clustering.surroundings_sigma_mm) if tree else None
+    description = describe(posteriors, prepared) if tree else None
     with ThreadPoolExecutor(max_workers=1) as pool:  # measuring leaves a core idle
         measured = pool.submit(measure, model.network, prepared, posteriors)
         del prepared
@@ -88,6 +88,13 @@ def segment(
         leaves if Output.FINEST in wanted else None, quality, model.quality.flags(quality, clustering.n_clusters),
         planes, coarse, disagreement=differ,
     )  # fmt: skip
+
+
+def _check_image(model: ModelState, image: MetaTensor) -> None:
+    """Refuse what the model is not for: other channels, another modality unless the config names one."""
+    check_channels(image, model.config.channels)
+    if model.config.preprocessing.modality == "auto":
+        model.plan.check_modality(image)
 
 
 def _fitted_labels(
@@ -122,7 +129,8 @@ def anomaly_of(model: ModelState, image: MetaTensor, mask: MetaTensor | None = N
     """(1, I, J, K) anomaly of a native image on its own grid, 0 outside the foreground.
 
     Raises:
-        InputError: there is no foreground, or nothing but one intensity in it.
+        ConfigError: channels of which there is no map.
+        InputError: there is no foreground, or nothing but one intensity in it; or one channel that is not symmetric.
     """
     image = model.own(image)
     foreground = model.plan.foreground_of(image, mask)
@@ -130,6 +138,6 @@ def anomaly_of(model: ModelState, image: MetaTensor, mask: MetaTensor | None = N
     # What shines beyond the range of intensities is cut off for labels; here it is just what is looked for.
     beyond = model.plan.to_working_grid(image, foreground, clip=False)[0].as_tensor().clamp_min(1)
     bright = MetaTensor(prepared.network_image.as_tensor() * beyond, affine=prepared.image.affine)
-    found = anomaly(model.network, prepared._replace(network_image=bright))
+    found = anomaly(model.network, prepared._replace(network_image=bright), model.config.channels.names)
     native = resample(continued(found, prepared.foreground), Geometry.of(image)).as_tensor()
     return MetaTensor(native * (foreground.as_tensor() > 0), affine=image.affine)

@@ -24,6 +24,7 @@ from medseg.preprocessing.fingerprint import ScanFingerprint
 from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.pre_transforms import PreTransforms
 from medseg.preprocessing.prepare import Prepared
+from medseg.quality.anomaly import check_channels
 from medseg.quality.reference import QualityReference
 
 
@@ -87,10 +88,13 @@ class ModelState:
 
         Raises:
             ConfigError: outputs that are none, fractions of labels finer than the fitted ones, disagreement of one
-                network, or anything without the own transforms that the model was fitted with.
+                network, an anomaly map of channels that have none, or anything without the own transforms that the
+                model was fitted with.
         """
         self.own.check()
         wanted = requested(outputs)
+        if Output.ANOMALY in wanted:
+            check_channels(self.config.channels.names)
         if Output.DISAGREEMENT in wanted and self.config.training.ensemble == 1:
             raise ConfigError("this model is one network, found no others; fit it with training.ensemble=3")
         if Output.FRACTIONS in wanted and self.scheme.is_divided:

@@ -26,15 +26,22 @@ def summary_of(model: ModelState) -> str:
             "merged: " + ", ".join(f"{source} into {target}" for source, target in model.scheme.merged.items())
         )
     unit = "HU" if plan.window_hu is not None else "of 0 to 1"
-    rows = [("label", "name", f"mean intensity ({unit})", "volume in a scan"), *(_row(label) for label in model.table)]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for number, name, intensity, volume in rows:
-        row = f"{number:>{widths[0]}}  {name:<{widths[1]}}  {intensity:>{widths[2]}}  {volume:>{widths[3]}}"
-        lines.append(f"  {row}".rstrip())
+    rows = [
+        ("label", "name", f"mean intensity ({unit})", "volume in a scan", "found again in halves"),
+        *(_row(label) for label in model.table),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows:
+        cells = [
+            cell.ljust(width) if n == 1 else cell.rjust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(f"  {'  '.join(cells)}".rstrip())
     return "\n".join(lines)
 
 
-def _row(label: Label) -> tuple[str, str, str, str]:
+def _row(label: Label) -> tuple[str, str, str, str, str]:
     intensity = "" if label.mean_intensity is None else f"{label.mean_intensity:.3g}"
     volume = "" if label.volume_ml is None else f"{label.volume_ml:.1f} ml"
-    return str(label.number), label.name, intensity, volume
+    again = "" if label.stability is None else f"{label.stability:.2f}"
+    return str(label.number), label.name, intensity, volume, again

@@ -62,9 +62,10 @@ class Autoencoder(nn.Module):
     scale: Tensor
     noise: Tensor
 
-    def __init__(self, config: LatentSize, channels: int, n_inputs: int = 1, context: nn.Module | None = None) -> None:
+    def __init__(self, config: LatentSize, channels: int, n_inputs: int = 1, **heads: nn.Module | None) -> None:
         super().__init__()
-        self.context = context  # what else is learned of a voxel's surroundings, by targets of its own
+        # What else is learned of a voxel's surroundings, by targets of their own.
+        self.context, self.texture = heads.get("context"), heads.get("texture")
         each = () if n_inputs == 1 else (n_inputs,)
         width, middle, coarse = channels, channels * 3 // 2, channels * 2
         self.config = config

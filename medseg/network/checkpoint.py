@@ -33,6 +33,13 @@ class TrainingState:
         best_before = min(self.losses[:-patience])
         return min(self.losses[-patience:]) > best_before - 0.001 * abs(best_before)
 
+    def told(self, loss: Tensor) -> float:
+        """The loss of the step from a () tensor; on a GPU that of the last check, when there is one.
+
+        Asking a GPU for a number would wait until it has finished the step.
+        """
+        return float(loss) if loss.device.type == "cpu" or not self.losses else self.losses[-1]
+
 
 def save_checkpoint(folder: Path, network: Autoencoder, optimiser: torch.optim.Optimizer, state: TrainingState) -> None:
     """Write weights, optimiser moments and state into `folder`."""

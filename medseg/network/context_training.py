@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from medseg.network.autoencoder import Autoencoder
 from medseg.network.context import BLOCK, ContextEncoder, context_loss
 from medseg.preprocessing.prepare import Prepared
 from medseg.runtime.memory import freed_memory_kept
@@ -27,21 +26,20 @@ _THIN = 3
 
 @freed_memory_kept()
 def train_context(
-    network: Autoencoder,
+    context: ContextEncoder,
     prepared: Sequence[Prepared],
     *,
     n_steps: int,
     seed: int,
     on_step: Callable[[int, int, float], None] = lambda _done, _most, _loss: None,
 ) -> None:
-    """Train the context encoder of `network` in place; nothing is done for a network without one.
+    """Train a context encoder in place.
 
     Args:
         prepared: the scans; each is drawn equally often.
         n_steps: of three crops each; the learning rate rises and falls once (Smith and Topin, 2017).
     """
-    context = network.context
-    if not isinstance(context, ContextEncoder) or n_steps == 0:
+    if n_steps == 0:
         return
     device = context.knots.device
     scans = [_Crops(item, context) for item in prepared]

@@ -146,7 +146,7 @@ def train(
         if checkpoint is not None and group.rank == 0 and state.step % CHECKPOINT_STEPS == 0:
             save_checkpoint(checkpoint, network, optimiser, state)
         if on_step is not None:
-            on_step(state.step, config.max_steps, _told(state, value))
+            on_step(state.step, config.max_steps, state.told(value))
     network.eval()
     return TrainingRecord(tuple(state.losses), state.step, state.step < config.max_steps)
 
@@ -158,11 +158,6 @@ def _advance(state: TrainingState, loss: Tensor, config: TrainingConfig) -> None
     if len(state.running) == config.eval_interval:
         state.losses.append(float(np.mean([float(value) for value in state.running])))
         state.running.clear()
-
-
-def _told(state: TrainingState, loss: Tensor) -> float:
-    """The loss of the step; on a GPU that of the last check, when there is one."""
-    return float(loss) if loss.device.type == "cpu" or not state.losses else state.losses[-1]
 
 
 def _learning_rate(step: int, config: TrainingConfig) -> float:

@@ -37,7 +37,7 @@ def find_foreground(image: MetaTensor) -> MetaTensor:
 
     Hounsfield units: everything but outside air, padding, table and clothes, lung that a crop cuts included.
     Other scans: a background that was masked out to one constant is taken as it is. Otherwise Otsu's threshold (Otsu,
-    IEEE Trans. SMC 9:62, 1979) on a smoothed coarse copy, largest component, closed, holes filled slice by slice.
+    IEEE Trans. SMC 9:62, 1979) on a smoothed coarse copy, closed, the largest components, holes filled plane by plane.
     """
     if is_hounsfield(image):
         return _found_in_ct(image)
@@ -113,7 +113,7 @@ def _coarse_grid(geometry: Geometry) -> Geometry:
 
 
 def _body(voxels: npt.NDArray[np.float32], spacing_mm: tuple[float, float, float]) -> BoolArray:
-    """Largest bright component, closed over 6 mm, with the air inside it."""
+    """Bright components of at least a fifth of the largest, closed with a ball of 9 mm, with the air inside them."""
     low, high = np.percentile(voxels, (0.5, 99.5))
     smooth = ndimage.gaussian_filter(np.clip(voxels, low, high), [2.0 / s for s in spacing_mm])
     bright = smooth > _body_threshold(smooth)

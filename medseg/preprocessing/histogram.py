@@ -1,4 +1,4 @@
-"""Mixtures fitted to the histogram of one scan: fast, because a histogram has 300 bins whatever the scan's size."""
+"""Mixtures fitted to the histogram of one scan: fast, because a histogram has 192 bins whatever the scan's size."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from medseg.config import Config
 from medseg.errors import InputError
-from medseg.preprocessing.fingerprint import ScanFingerprint, percentiles_of
+from medseg.preprocessing.fingerprint import ScanFingerprint, is_hounsfield, percentiles_of
 from medseg.preprocessing.foreground import foreground_of
 from medseg.preprocessing.prepare import WorkingGrid, channels_of
 from medseg.spatial.geometry import Geometry
@@ -63,7 +63,7 @@ class Plan(BaseModel):
             memory_gb: memory of the GPU; 0 on a CPU, where one patch a step keeps every core busy.
         """
         chosen = config.preprocessing
-        modality = chosen.modality if chosen.modality != "auto" else _commonest_modality(fingerprints)
+        modality = chosen.modality if chosen.modality != "auto" else commonest_modality(fingerprints)
         spacing = chosen.spacing_mm or _planned_spacing(fingerprints, config)
         patch_size = config.training.patch_size or _planned_patch_size(fingerprints, spacing)
         return cls(
@@ -77,6 +77,18 @@ class Plan(BaseModel):
             channels=config.autoencoder.channels or (24 if memory_gb >= 16 else 16),
             percentile_region=chosen.percentile_region,
         )
+
+    def check_modality(self, image: MetaTensor) -> None:
+        """Refuse a (C, I, J, K) image whose intensities are certainly those of another modality.
+
+        Raises:
+            InputError: ``other_modality``.
+        """
+        first = channels_of(image)[0]
+        if self.modality == "MR" and is_hounsfield(first):
+            raise other_modality("CT", "MR, as the model was fitted to")
+        if self.modality == "CT" and float(first.as_tensor().min()) >= 0 and not is_hounsfield(first):
+            raise other_modality("no CT, no intensity of which is negative", "CT, as the model was fitted to")
 
     def foreground_of(self, image: MetaTensor, mask: MetaTensor | None = None) -> MetaTensor:
         """(1, I, J, K) of 0 and 1 on the grid of `image`: the given mask, or the foreground found."""
@@ -148,9 +160,18 @@ def _plain(image: MetaTensor) -> MetaTensor:
     return MetaTensor(image.as_tensor().float().contiguous(), affine=torch.as_tensor(image.affine).double())
 
 
-def _commonest_modality(fingerprints: Sequence[ScanFingerprint]) -> Literal["CT", "MR"]:
+def commonest_modality(fingerprints: Sequence[ScanFingerprint]) -> Literal["CT", "MR"]:
+    """Of the scans; MR when there are as many of both."""
     n_ct = sum(f.modality == "CT" for f in fingerprints)
     return "CT" if 2 * n_ct > len(fingerprints) else "MR"
+
+
+def other_modality(found: str, expected: str) -> InputError:
+    """What a scan is told that a model cannot be for."""
+    return InputError(
+        f"the scan is {found}, expected {expected}; one model serves one of them, run the {found} scans on their own",
+        code="other_modality",
+    )
 
 
 def _planned_spacing(fingerprints: Sequence[ScanFingerprint], config: Config) -> tuple[float, float, float]:

@@ -1,4 +1,9 @@
-"""How unexpected every voxel is: given its surroundings, and given the other side of the body. No example is needed.
+"""How unexpected every voxel is, in scans in which this says more than their intensity does. No example is needed.
+
+With a FLAIR among the channels it is what shines there (`medseg.quality.bright`): whatever was tried that does not know
+which way a lesion changes its sequence (prediction errors, one channel given the others, densities of all) lost to the
+smoothed FLAIR itself. Scans of one channel that are symmetric are compared with what is expected, as follows. For all
+others there is no map.
 
 The blind-spot network predicts every voxel from what lies around it; the first part of the anomaly is the distance of
 the voxel from this prediction. With one voxel hidden, little but what is as small as a voxel can surprise: a lesion is
@@ -8,7 +13,7 @@ foreground, so that the coarser ones, on which the network was not trained, comp
 sulci are hard to predict in every scan: the error is divided by what is usual at its depth below the surface.
 
 What is large predicts itself on every scale. So the second part is what has no counterpart at the mirrored place
-(`medseg.quality.symmetry`), in scans that are symmetric at all. The anomaly is the root of the sum of both squares.
+(`medseg.quality.symmetry`). The anomaly is the root of the sum of both squares.
 """
 
 from __future__ import annotations
@@ -22,10 +27,12 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from medseg.errors import ConfigError
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.tiled_inference import embed
 from medseg.preprocessing.histogram import median_and_spread
 from medseg.preprocessing.prepare import Prepared
+from medseg.quality.bright import brightness, flair_of
 from medseg.quality.symmetry import asymmetry
 from medseg.spatial.extrapolate import continued
 from medseg.spatial.geometry import Geometry
@@ -36,6 +43,7 @@ COARSEST_MM = 4.0
 SMOOTH_MM = 2.0
 """Standard deviation of the smoothing of the anomaly."""
 UNIT = "1: odd as 1 voxel in 10 of this depth"
+UNIT_FLAIR = "standard deviations above the scan's median"
 _LEAST_VOXELS = 64
 """Coarser grids with fewer foreground voxels than this are left out."""
 _USUAL = 0.9
@@ -50,13 +58,41 @@ def scales_of(spacing_mm: Sequence[float]) -> list[int]:
     return [scale for scale in (1, 2, 4) if scale == 1 or scale * max(spacing_mm) <= 1.05 * COARSEST_MM]
 
 
-def anomaly(network: Autoencoder, prepared: Prepared) -> MetaTensor:
-    """(1, I, J, K) of 0 or more on the working grid, in `UNIT`; 0 outside the foreground."""
-    unpredicted = unpredictability(network, prepared)
-    total = by_depth(unpredicted, prepared.foreground).as_tensor() ** 2
-    if (unmatched := asymmetry(prepared)) is not None:
-        total = total + (unmatched.as_tensor() ** 2).mean(dim=0, keepdim=True)
-    return MetaTensor(total.sqrt(), affine=prepared.network_image.affine)
+def unit_of(channels: Sequence[str]) -> str:
+    """Unit of the map of scans with these channels."""
+    return UNIT if flair_of(channels) is None else UNIT_FLAIR
+
+
+def check_channels(channels: Sequence[str]) -> None:
+    """Refuse channels of which no map is better than their intensity.
+
+    Raises:
+        ConfigError: several channels, of which none, or more than one, is called FLAIR.
+    """
+    if channels and flair_of(channels) is None:
+        raise ConfigError(
+            f"anomaly: found channels {', '.join(channels)}, expected one of them called FLAIR, or scans of one "
+            "channel; the map would say less than the intensity itself, leave it out"
+        )
+
+
+def anomaly(network: Autoencoder, prepared: Prepared, channels: Sequence[str] = ()) -> MetaTensor:
+    """(1, I, J, K) of 0 or more on the working grid, in the unit of `unit_of`; 0 outside the foreground.
+
+    Args:
+        prepared: the scan, not cut off where it is brightest.
+        channels: names of its channels; none for a single one.
+
+    Raises:
+        ConfigError: channels of which there is no map (`check_channels`).
+        InputError: ``not_symmetric``, one channel of a body that has no mirrored side.
+    """
+    check_channels(channels)
+    if (flair := flair_of(channels)) is not None:
+        return brightness(prepared, flair)
+    unmatched = asymmetry(prepared).as_tensor() ** 2
+    unpredicted = by_depth(unpredictability(network, prepared), prepared.foreground).as_tensor() ** 2
+    return MetaTensor((unpredicted + unmatched).sqrt(), affine=prepared.network_image.affine)
 
 
 def unpredictability(network: Autoencoder, prepared: Prepared) -> MetaTensor:

@@ -8,6 +8,7 @@ body is quite symmetric, so a voxel is compared with everything near its mirrore
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from monai.data.meta_tensor import MetaTensor
 from scipy import optimize
 from torch.nn import functional
 
+from medseg.errors import InputError
 from medseg.preprocessing.histogram import median_and_spread
 from medseg.preprocessing.prepare import Prepared
 from medseg.spatial.geometry import Geometry
@@ -78,27 +80,53 @@ def find_mirror(prepared: Prepared) -> Mirror:
     return Mirror(affine, float((own * other).mean()))
 
 
-def asymmetry(prepared: Prepared) -> MetaTensor | None:
+def asymmetry(prepared: Prepared) -> MetaTensor:
     """(C, I, J, K) how far each voxel is from everything within `TOLERANCE_MM` of its mirrored place.
 
     In robust standard deviations of the difference between the halves, channel by channel; 0 where the mirrored place
-    lies outside the foreground. None for a scan that is not symmetric.
+    lies outside the foreground.
+
+    Raises:
+        InputError: ``not_symmetric``.
     """
     mirror = find_mirror(prepared)
     if mirror.correlation < LEAST_CORRELATION:
-        return None
+        raise InputError(
+            f"the scan correlates by {mirror.correlation:.2f} with its mirror image, expected {LEAST_CORRELATION} or "
+            "more to compare its sides; leave the anomaly map out",
+            code="not_symmetric",
+        )
+    beyond = [torch.maximum(*sides) for sides in beyond_mirror(prepared, mirror, SMOOTH_MM)]
+    return MetaTensor(torch.cat(beyond), affine=prepared.network_image.affine)
+
+
+def beyond_mirror(prepared: Prepared, mirror: Mirror, smooth_mm: float) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """For each channel, (1, I, J, K) how far voxels are above, and below, everything near their mirrored places.
+
+    In robust standard deviations of the difference between the halves; 0 where the mirrored place lies outside the
+    foreground.
+
+    Args:
+        smooth_mm: standard deviation of the smoothing of what is compared.
+    """
     grid = Geometry.of(prepared.network_image)
-    smooth = _smooth(prepared, SMOOTH_MM)
+    smooth = _smooth(prepared, smooth_mm)
     mirrored = _mirrored(MetaTensor(smooth, affine=torch.tensor(grid.affine)), mirror.affine, grid)
     is_known = mirrored[-1:] > 0.5
     inside = prepared.foreground.as_tensor() > 0
-    found = []
     for own, other in zip(_ratio(smooth)[:, None], _ratio(mirrored)[:, None], strict=True):
         low, high = _range(other, is_known, grid.spacing_mm)
-        beyond = torch.maximum(own - high, low - own).clamp_min(0)
         _, spread = median_and_spread((own - other)[inside & is_known].numpy())
-        found.append(torch.where(inside & torch.isfinite(beyond), beyond, 0.0) / max(spread, 1e-6))
-    return MetaTensor(torch.cat(found), affine=prepared.network_image.affine)
+        above, below = (
+            torch.where(inside & torch.isfinite(beyond), beyond.clamp_min(0), 0.0) / max(spread, 1e-6)
+            for beyond in (own - high, low - own)
+        )
+        yield above, below
+
+
+def smoothed_inside(prepared: Prepared, sigma_mm: float) -> torch.Tensor:
+    """(C, I, J, K) channels, smoothed without what lies outside the foreground."""
+    return _ratio(_smooth(prepared, sigma_mm))
 
 
 def _mirrored(parts: MetaTensor, affine: FloatArray, grid: Geometry) -> torch.Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 _SHOWN = (
@@ -17,19 +16,17 @@ _SHOWN = (
     ("packages", "packages"),
     ("platform", "platform"),
 )
+_FOLDED = ("config", "plan")
 
 
-def facts_list(facts: Mapping[str, Any]) -> str:
-    """A definition list of ``run.json``, its settings and plan folded; nothing when there are no facts."""
-    items = [
-        f"<dt>{escape(title)}</dt><dd>{escape(_as_text(facts[key]))}</dd>\n" for key, title in _SHOWN if key in facts
-    ]
-    folded = [
-        f"<details><summary>{key}</summary><pre>{escape(json.dumps(facts[key], indent=1))}</pre></details>\n"
-        for key in ("config", "plan")
-        if key in facts
-    ]
-    return f"<dl>{''.join(items)}</dl>\n{''.join(folded)}" if items or folded else ""
+def shown_facts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(title, text) of the facts of ``run.json`` that the page tells at once."""
+    return [(title, _as_text(facts[key])) for key, title in _SHOWN if key in facts]
+
+
+def folded_facts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(title, JSON) of those that the page shows when they are asked for."""
+    return [(key, json.dumps(facts[key], indent=1)) for key in _FOLDED if key in facts]
 
 
 def command_of(facts: Mapping[str, Any]) -> str:

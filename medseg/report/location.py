@@ -10,8 +10,8 @@ from pathlib import Path
 from medseg.labels.location import NAMES, in_words
 
 NOTE = (
-    '<p class="muted">Where: by the axes of each scan\'s own patient space, relative to the box around all labels and '
-    "to their outer surface, on average over the scans; no anatomy is known.</p>\n"
+    "Where: by the axes of each scan's own patient space, relative to the box around all labels and to their outer "
+    "surface, on average over the scans; no anatomy is known."
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from medseg.quality.measures import Flag
 from medseg.report.outcome import Outcome
 
 
@@ -16,11 +17,11 @@ class Odd:
     is_more: bool
 
 
-def flagged(outcome: Outcome) -> list[tuple[int, str]]:
-    """(place of the scan, flag in words), scans with most flags first."""
+def flagged(outcome: Outcome) -> list[tuple[int, Flag]]:
+    """(place of the scan, flag), scans with most flags first."""
     places = [place for place, scan in enumerate(outcome.scans) if scan.flags]
     ordered = sorted(places, key=lambda place: -len(outcome.scans[place].flags))
-    return [(place, str(flag)) for place in ordered for flag in outcome.scans[place].flags]
+    return [(place, flag) for place in ordered for flag in outcome.scans[place].flags]
 
 
 def odd_shares(outcome: Outcome) -> dict[tuple[int, int], Odd]:

@@ -6,10 +6,9 @@ folder, which may travel.
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +17,9 @@ from PIL import Image
 
 from medseg.io.atomic import whole_file
 from medseg.network.examples import Example
-from medseg.report.drawing import training_curve
-from medseg.report.outcome import Outcome
-from medseg.report.thumbnails import report_file
+from medseg.report.folder import report_file
+from medseg.report.render import Pixels, data_uri, encoded, render, upright
 
-Pixels = npt.NDArray[np.uint8]
 SIDE = 120
 """Pixels along an axis of an example."""
 _HIDDEN = (240, 130, 0)
@@ -54,53 +51,46 @@ def write_examples(out: Path, created: str, examples: Sequence[Example]) -> None
         Image.fromarray(np.concatenate(columns, axis=1)).save(temporary, format="PNG", optimize=True)
 
 
-def training_section(out: Path, outcome: Outcome) -> str:
-    """Curve and examples; nothing when nothing is known of the training."""
-    curve = training_curve(outcome.losses, outcome.n_steps)
-    said = '<p class="muted">Mean loss between checks; lower is better.</p>\n'
-    pictures = _examples(out, outcome.created)
-    return (f"{said}{curve}" if curve else "") + pictures
+@dataclass(frozen=True)
+class ExampleRow:
+    """One row of the examples: its picture as a data URI, its size in pixels, what it shows."""
+
+    name: str
+    meaning: str
+    picture: str
+    width: int
+    height: int
 
 
-def _examples(out: Path, created: str) -> str:
+def example_rows(out: Path, created: str) -> list[ExampleRow]:
+    """The rows of the examples of the model that was made at this time; none without a sound picture of them."""
     path = report_file(out, examples_name(created)) if created else None
     rows = None if path is None else _rows(path)
-    if rows is None:
-        return ""
-    figures = "".join(
-        f'<figure><img class="example" width="{row.width}" height="{row.height}" decoding="async" '
-        f'alt="examples: {name}" src="{_data_uri(row)}"><figcaption><b>{name}</b>: {text}</figcaption></figure>\n'
-        for row, (name, text) in zip(rows, _ROWS, strict=True)
-    )
-    return f'<h3>Examples of patches</h3>\n<div class="examples">\n{figures}</div>\n'
+    return [
+        ExampleRow(name, meaning, data_uri(encoded(row, "png"), "png"), row.shape[1], row.shape[0])
+        for row, (name, meaning) in zip(rows or (), _ROWS, strict=False)
+    ]
 
 
-def _rows(path: Path) -> list[Image.Image] | None:
+def _rows(path: Path) -> list[Pixels] | None:
     """The three rows of the examples; None when the picture is damaged or laid out otherwise."""
     try:
         with Image.open(path) as page:
-            picture = page.convert("RGB")
+            pixels = np.asarray(page.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    if picture.height != len(_ROWS) * SIDE or picture.width % SIDE:
-        return None
-    return [picture.crop((0, n * SIDE, picture.width, (n + 1) * SIDE)) for n in range(len(_ROWS))]
-
-
-def _data_uri(picture: Image.Image) -> str:
-    file = io.BytesIO()
-    picture.save(file, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+    height, width = pixels.shape[:2]
+    return None if height != len(_ROWS) * SIDE or width % SIDE else np.split(pixels, len(_ROWS))
 
 
 def _with_dots(plane: npt.NDArray[np.float32]) -> Pixels:
-    grey = np.repeat(_grey(plane)[..., None], 3, axis=-1)
-    grey[_EVERY // 2 :: _EVERY, _EVERY // 2 :: _EVERY] = _HIDDEN
-    return _enlarged(grey)
+    rgb = render(_grey(plane))
+    rgb[_EVERY // 2 :: _EVERY, _EVERY // 2 :: _EVERY] = _HIDDEN
+    return _enlarged(rgb)
 
 
 def _tile(plane: npt.NDArray[np.float32]) -> Pixels:
-    return _enlarged(np.repeat(_grey(plane)[..., None], 3, axis=-1))
+    return _enlarged(render(_grey(plane)))
 
 
 def _grey(plane: npt.NDArray[np.float32]) -> Pixels:
@@ -108,6 +98,4 @@ def _grey(plane: npt.NDArray[np.float32]) -> Pixels:
 
 
 def _enlarged(rgb: Pixels) -> Pixels:
-    """As radiologists look at it: patient's right on the left, front up."""
-    upright = np.ascontiguousarray(np.flip(rgb.transpose(1, 0, 2), axis=(0, 1)))
-    return np.asarray(Image.fromarray(upright).resize((SIDE, SIDE), Image.Resampling.NEAREST))
+    return np.asarray(Image.fromarray(upright(rgb)).resize((SIDE, SIDE), Image.Resampling.NEAREST))

@@ -20,8 +20,8 @@ from monai.data.meta_tensor import MetaTensor
 from medseg.io.atomic import write_text_whole
 from medseg.io.compact import SmallArray, nifti_bytes, nifti_from_bytes
 from medseg.model.segmentation import LabelArray
-from medseg.report.mosaic import labels_at, to_grey, window_of
-from medseg.report.thumbnails import report_file
+from medseg.report.display import labels_at, to_grey, window_of
+from medseg.report.folder import report_file
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.resample import resample
 

@@ -65,7 +65,7 @@ def straighten(mean: MetaTensor, foreground: MetaTensor, *, n_tissues: int, sigm
     fields, means = local_means(regression, regression.pick(mean), n_tissues)
     grid = Geometry.of(mean)
     fine = [resample(regression.as_image(field), grid).as_tensor() for field in fields]
-    straight, slope = _piecewise(mean.as_tensor(), fine, means)
+    straight, slope = piecewise_map(mean.as_tensor(), fine, means)
     return Straightened(MetaTensor(straight, affine=mean.affine), slope, means)
 
 
@@ -89,7 +89,7 @@ def local_means(regression: FieldRegression, values: Field, n_tissues: int) -> t
     widths = [_OUTER, *[1.0] * (n_tissues - 2), _OUTER]
     local, fields = means[:, None].expand(-1, len(voxels)), []
     for _ in range(N_ROUNDS):
-        posterior = _posterior(voxels, local, sds, shares, least_gaps)
+        posterior = local_posteriors(voxels, local, sds, shares, least_gaps)
         mass = posterior.sum(dim=1, dtype=torch.float64)
         shares = (mass / mass.sum()).float()
         # What no tissue explains counts for none, and a tissue without voxels stays where it was.
@@ -103,8 +103,19 @@ def local_means(regression: FieldRegression, values: Field, n_tissues: int) -> t
     return fields, means.double().numpy()
 
 
-def _posterior(values: Tensor, local: Tensor, sds: Tensor, shares: Tensor, least_gaps: Tensor) -> Tensor:
-    """(V,) values, (K, V) local means -> (2K - 1, V): K pure tissues, then what lies between each and the next."""
+def local_posteriors(values: Tensor, local: Tensor, sds: Tensor, shares: Tensor, least_gaps: Tensor) -> Tensor:
+    """Probability of each tissue in each voxel: K pure tissues, then the mixtures of each with the next.
+
+    Args:
+        values: (V,) intensities.
+        local: (K, V) mean of each tissue around each voxel, ascending with K.
+        sds: (K,) standard deviations of the noise of each pure tissue, above 0.
+        shares: (2K - 1,) shares of all voxels, in the order of the result.
+        least_gaps: (K - 1,) least distance of neighbouring means.
+
+    Returns:
+        (2K - 1, V) probabilities. They sum to one over the tissues, to less where no tissue explains the intensity.
+    """
     n_tissues = len(local)
     found = torch.empty(2 * n_tissues - 1, len(values))
     for k in range(n_tissues):
@@ -125,8 +136,17 @@ def _local_mean(regression: FieldRegression, values: Field, weights: Field, mean
     return np.asarray((regression.smooth(weights * values, width) + extra * mean) / (mass + extra), dtype=np.float32)
 
 
-def _piecewise(values: Tensor, fields: list[Tensor], means: Means) -> tuple[Tensor, Tensor]:
-    """The map that takes fields[k] to means[k], linear between and beyond, and its slope."""
+def piecewise_map(values: Tensor, fields: list[Tensor], means: Means) -> tuple[Tensor, Tensor]:
+    """Map intensities so that `fields[k]` becomes `means[k]`, linearly between neighbouring tissues and beyond.
+
+    Args:
+        values: (1, I, J, K) intensities.
+        fields: one (1, I, J, K) local mean for each tissue, ascending.
+        means: (tissues,) ascending global means.
+
+    Returns:
+        The (1, I, J, K) mapped intensities, and the (1, I, J, K) slope of the map at each voxel.
+    """
     out, slope = values, torch.ones_like(values)
     for k, (low, high) in enumerate(pairwise(means)):
         gap = (fields[k + 1] - fields[k]).clamp_min(_LEAST_GAP * float(high - low))

@@ -41,26 +41,27 @@ def pure_tissue_means(histogram: Histogram, n_tissues: int) -> Array:
     centres = start_means(histogram, n_tissues)
     span = max(float(centres[-1] - centres[0]), 1e-6)
     unit = Histogram(histogram.shares, (histogram.centres - centres[0]) / span)
-    posterior = _Posterior.of(unit, n_tissues)
-    best = _search(posterior, min(_searches(posterior), key=lambda result: float(result.fun)).x)
+    posterior = TissuePosterior.of(unit, n_tissues)
+    best = search(posterior, min(rough_searches(posterior), key=lambda result: float(result.fun)).x)
     return np.asarray(centres[0] + span * posterior.unpacked(best.x)[0])
 
 
-def _searches(posterior: _Posterior) -> list[OptimizeResult]:
-    """What a rough search finds from each start."""
+def rough_searches(posterior: TissuePosterior) -> list[OptimizeResult]:
+    """Search roughly from each of three starts; `x` of each result holds free parameters, `fun` their cost."""
     histogram, middle = posterior.histogram, posterior.centres
     starts = ((middle, 0.1), (_stretched(histogram, middle), 0.1), (_peaks(histogram, middle), 0.02))
-    return [_search(posterior, posterior.packed(*start), ftol=_SIFT_TOLERANCE) for start in starts]
+    return [search(posterior, posterior.packed(*start), ftol=_SIFT_TOLERANCE) for start in starts]
 
 
-def _search(posterior: _Posterior, start: Array, **options: float) -> OptimizeResult:
+def search(posterior: TissuePosterior, start: Array, **options: float) -> OptimizeResult:
+    """Search the least cost by L-BFGS-B from (5K - 2,) free parameters; `options` are SciPy's and replace the usual."""
     return minimize(
         posterior.cost, start, jac=True, method="L-BFGS-B", bounds=posterior.bounds(), options=_SEARCH | options
     )
 
 
 @dataclass(frozen=True)
-class _Posterior:
+class TissuePosterior:
     """Negative log posterior of the mixture, as a function of free parameters.
 
     They are the lowest mean, K - 1 log gaps, K log standard deviations and 3K - 2 logits of the components' shares.
@@ -74,12 +75,13 @@ class _Posterior:
     """(K - 1,): on clean images two tissues would share one sharp peak; k-means keeps them apart."""
 
     @classmethod
-    def of(cls, histogram: Histogram, n_tissues: int) -> _Posterior:
+    def of(cls, histogram: Histogram, n_tissues: int) -> TissuePosterior:
+        """The posterior of K tissues, given a histogram whose outermost k-means centres are 0 and 1."""
         centres = start_means(histogram, n_tissues)
         return cls(histogram, centres, _LEAST_GAP * np.maximum(np.diff(centres), _LEAST_DISTANCE))
 
     def packed(self, means: Array, width: float) -> Array:
-        """The free parameters of a start with the same standard deviation for every tissue."""
+        """The (5K - 2,) free parameters of (K,) ascending means, with the same standard deviation for every tissue."""
         gaps = np.maximum(np.diff(means) - self.least_gaps, _START_GAP)
         n_tissues = len(means)
         shares = np.r_[np.full(n_tissues, 2.0), np.ones(2 * (n_tissues - 1))]
@@ -101,7 +103,7 @@ class _Posterior:
         return Bounds(low, high)
 
     def cost(self, free: Array) -> tuple[float, Array]:
-        """The cost of the free parameters and its gradient."""
+        """The cost of the (5K - 2,) free parameters and its (5K - 2,) gradient."""
         n_tissues, values = len(self.centres), self.histogram.centres
         means, sds, log_shares = self.unpacked(free)
         shares, pseudo = np.exp(log_shares), pseudo_shares(n_tissues)

@@ -142,7 +142,7 @@ def test_a_job_sees_its_own_share_of_the_machine(tmp_path, monkeypatch):
     (tmp_path / "memory.current").write_text("900000000")
     (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 50000000\n")
     (tmp_path / "cpu.max").write_text("150000 100000")
-    monkeypatch.setattr(resources, "_own_groups", lambda: iter([tmp_path]))
+    monkeypatch.setattr(resources, "own_groups", lambda: iter([tmp_path]))
     assert resources.total_memory() == 1_000_000_000
     assert resources.available_memory() == 150_000_000
     assert resources.n_cpus() <= 2

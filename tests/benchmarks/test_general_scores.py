@@ -20,6 +20,7 @@ from benchmarks.general_scores import (
     consistency,
     mostly_it,
     organ_dice,
+    within_body,
 )
 from medseg.io.label_volumes import write_labels
 from medseg.spatial.geometry import Geometry
@@ -102,6 +103,19 @@ def test_consistency_of_a_structure_between_scans():
     assert found[1].labels == (1, 1)
     assert found[1].unlabelled == (0.0, 0.25)
     assert found[2].overlap == 0.0
+
+
+def test_lung_beyond_the_outline_of_the_body_is_foam():
+    truth = np.zeros((20, 20, 2), dtype=np.uint8)
+    truth[4:16, 4:16, 0] = 3
+    truth[6:14, 6:14, 0] = 1
+    truth[4, 9:12, 0] = 1  # lung at the edge of a crop: the outline closes it
+    truth[18, 2:18, 0] = 1  # a couch
+    truth[2:5, 2:5, 1] = 1  # nothing else in this slice: nothing is known
+    found = within_body(truth)
+    assert (found[18] == 0).all()
+    found[18] = truth[18]
+    assert np.array_equal(found, truth)
 
 
 def test_agreement_tells_kept_numbers_from_equal_parts():

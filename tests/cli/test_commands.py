@@ -145,7 +145,7 @@ def test_label_renames_and_merges_without_segmenting_again(segmented, model_fold
 
 
 def test_the_command_that_is_kept_names_no_path():
-    words = ["run", "/home/Jane_Doe/a", "--out", "/data/Jane_Doe", "--masks", "/Jane_Doe/m", "--model", "/Jane_Doe"]
+    words = ["run", "/home/Jane_Doe/a", "--out", "/data/Jane_Doe", "--masks", "/data/Jane_Doe", "--model", "/Jane_Doe"]
     args = build_parser().parse_args([*words, "--config", "/home/Jane_Doe/own.yaml", "--set", "training.seed=3"])
     kept = _quotable(args)
     assert not any("Jane_Doe" in word for word in kept)

@@ -30,7 +30,7 @@ from tests.support.scans import load_nifti, nifti_grid, write_nifti
 
 GRID = centred_grid()
 TINY = ["training.max_steps=12", "training.patch_size=24", "autoencoder.channels=4", "clustering.n_clusters=3",
-        "clustering.texture=0", "clustering.mrf_weight=0", "clustering.intensity_sigma_mm=0",
+        "clustering.mrf_weight=0", "clustering.intensity_sigma_mm=0",
         "training.ensemble=2"]  # fmt: skip
 
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.clustering.per_scan import ScanTissues
-from medseg.config import ClusteringConfig
+from medseg.clustering.per_scan import kept_sd
 from medseg.spatial.smoothing import kept_variance, pool
 
 SHAPE = (20, 22, 24)
@@ -22,8 +21,7 @@ def smoothed(volume, sigma_mm):
 
 def after_smoothing(sd, noise, sigma_mm):
     volume = MetaTensor(torch.full((1, *SHAPE), float(sd)), affine=torch.diag(torch.tensor([*SPACING, 1.0])))
-    config = ClusteringConfig(n_clusters=3, method="per_scan", intensity_sigma_mm=sigma_mm)
-    return float(ScanTissues(config)._after_smoothing(volume, noise).as_tensor().mean())
+    return float(kept_sd(volume, noise, sigma_mm).as_tensor().mean())
 
 
 @pytest.mark.parametrize("sigma_mm", [0.0, 0.3, 0.5, 1.2])

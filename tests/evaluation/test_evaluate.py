@@ -152,7 +152,7 @@ def test_surfaces_by_hand() -> None:
 LABELLINGS = arrays(np.int64, 40, elements=st.integers(0, 5))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(LABELLINGS, LABELLINGS)
 def test_information_and_rand_equal_scikit_learn(first: Ints, second: Ints) -> None:
     table = confusion(first, second, np.ones(40, dtype=bool), 6, 6)
@@ -160,7 +160,7 @@ def test_information_and_rand_equal_scikit_learn(first: Ints, second: Ints) -> N
     assert adjusted_rand_index(table) == pytest.approx(adjusted_rand_score(second, first), abs=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(LABELLINGS, st.permutations(range(6)))
 def test_renamed_truth_is_perfect(truth: Ints, names: list[int]) -> None:
     table = confusion(np.asarray(names)[truth], truth, np.ones(40, dtype=bool), 6, 6)

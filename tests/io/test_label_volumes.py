@@ -61,7 +61,7 @@ def test_round_trip(tmp_path: Path, name: str, suffix: str) -> None:
     assert labels.dtype == np.uint8
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.tuples(*[st.floats(-180, 180)] * 3), st.tuples(*[st.floats(0.3, 8)] * 3), st.tuples(*[st.floats(-500, 500)] * 3),
     st.booleans(),

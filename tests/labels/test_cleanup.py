@@ -94,7 +94,7 @@ def has_tied_components(labels: Labels, connectivity: int) -> bool:
     return any(s.count(max(s)) > 1 for s in sizes.values())
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(MAPS, st.sampled_from([6, 18, 26]), st.floats(0, 40), st.sampled_from([0.0, 4.0, 20.0, 100.0]))
 def test_equals_plain_reference(labels: Labels, connectivity: int, volume: float, hole: float) -> None:
     keep = () if has_tied_components(labels, connectivity) else (1, 3)
@@ -116,7 +116,7 @@ def test_equals_plain_reference_on_larger_speckle(connectivity: int) -> None:
     np.testing.assert_array_equal(found, reference(labels, **options, keep=(), connectivity=connectivity))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(MAPS, st.sampled_from(CONNECTIVITIES), st.floats(0, 60), st.floats(0, 100))
 def test_invariants(labels: Labels, connectivity: Connectivity, volume: float, hole: float) -> None:
     cleaned = partial(clean, min_volume_mm3=volume, max_hole_mm3=hole, keep_largest=(1, 2), connectivity=connectivity)
@@ -131,7 +131,7 @@ def test_invariants(labels: Labels, connectivity: Connectivity, volume: float, h
     assert all(sum(once[c][0] == number for c in components) <= 1 for number in (1, 2))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(MAPS)
 def test_all_holes_are_those_of_scipy(labels: Labels) -> None:
     np.testing.assert_array_equal(fill_holes(labels, SPACING_MM) > 0, ndimage.binary_fill_holes(labels > 0))
@@ -187,7 +187,7 @@ def test_slabs_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.random.default_rng(1).integers(0, 4, (11, 6, 7)).astype(np.uint8)
     whole = clean(labels, SPACING_MM, min_volume_mm3=20, max_hole_mm3=20)
     for voxels in (1, 42, 100, 200):
-        monkeypatch.setattr("medseg.labels.cleanup._SLAB_VOXELS", voxels)
+        monkeypatch.setattr("medseg.labels.cleanup.SLAB_VOXELS", voxels)
         np.testing.assert_array_equal(clean(labels, SPACING_MM, min_volume_mm3=20, max_hole_mm3=20), whole)
 
 

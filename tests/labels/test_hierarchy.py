@@ -14,9 +14,10 @@ from medseg.cli.main import main
 from medseg.errors import ModelError
 from medseg.labels.description import Sample
 from medseg.labels.hierarchy import FINEST, Hierarchy
-from medseg.report.layout import HEADER, tiles_of
+from medseg.report.mosaic import HEADER
 from sample_data.phantom import phantom
 from tests.support.cohorts import manifest, small_grid, write_cohort
+from tests.support.mosaics import tiles_in
 
 RNG = np.random.default_rng(0)
 
@@ -126,7 +127,7 @@ def labels_in(folder):
 def test_outputs_follow_a_cut_without_a_scan_and_nest(outputs, capsys):
     out = outputs / "with"
     fitted, made = labels_in(out), (out / "good000_finest.nii.gz").read_bytes()
-    picture = np.asarray(Image.open(out / "report" / "good000.png"))
+    picture, before = np.asarray(Image.open(out / "report" / "good000.png")), tiles_in(out / "report" / "good000.png")
     found = {}
     for cut in (2, 6, 32, 3):
         assert main(["label", str(out / "model"), "--cut", str(cut)]) == 0
@@ -141,9 +142,7 @@ def test_outputs_follow_a_cut_without_a_scan_and_nest(outputs, capsys):
     assert (out / "good000_finest.nii.gz").read_bytes() == made
     again = np.asarray(Image.open(out / "report" / "good000.png"))
     # Back at three labels, the picture is the first one, without the confidence: of the other cuts it was not known.
-    before, after = tiles_of(picture), tiles_of(again)
-    assert before is not None
-    assert after is not None
+    after = tiles_in(out / "report" / "good000.png")
     assert (before.shape[2], after.shape[2]) == (3, 2)
     assert np.array_equal(after, before[:, :, :2])
     assert np.array_equal(again[:HEADER, :600], picture[:HEADER, :600])

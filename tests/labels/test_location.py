@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import unescape
+
 import numpy as np
 import pytest
 
@@ -120,7 +122,7 @@ def test_the_page_tells_where_and_merges_follow(model, tmp_path):
     assert "towards the surface" in where[1]
     assert where[3].split(", ")[1] == "left"
     assert "deep inside" in where[3]
-    text = (out / "report.html").read_text("utf-8")
+    text = unescape((out / "report.html").read_text("utf-8"))
     assert all(word in text for word in (*where.values(), NOTE, "where in the body"))
     assert main(["label", str(folder), "--merge", "1,3", "--out", str(out)]) == 0
     assert set(where_of(out)) == {1, 2}

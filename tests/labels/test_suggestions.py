@@ -19,13 +19,13 @@ from medseg.labels.suggestions import suggest_names
 from medseg.labels.table import Label, LabelTable
 from medseg.model.model import Model
 from medseg.model.segmentation import Segmentation
-from medseg.report.layout import HEADER, TILE, kinds_of
-from medseg.report.mosaic import redraw_mosaic, write_mosaic
+from medseg.report.mosaic import renew_pictures, write_pictures
 from medseg.report.viewer_volumes import read_viewer_volume
 from medseg.report.write import write_report
 from medseg.spatial.geometry import Geometry
 from sample_data.phantom import phantom
 from sample_data.report_folder import make_out, small_grid, table
+from tests.support.mosaics import tiles_in
 
 
 def labels_of(*means):
@@ -130,8 +130,7 @@ def test_label_shows_saves_and_takes_a_file_without_segmenting(phantom_scans, mo
     assert np.array_equal(after, np.where(before == 2, 1, before))
     assert [x["name"] for x in json.loads((out / "run.json").read_text())["labels"]] == ["rest", "white matter"]
     assert (out / "report" / "RAS.png").read_bytes() != picture
-    page = Image.open(out / "report" / "RAS.png").convert("RGB").crop((0, HEADER, 8 * TILE, HEADER + 3 * TILE))
-    pixels = np.asarray(page).reshape(-1, 3).astype(int)
+    pixels = tiles_in(out / "report" / "RAS.png")[:, :, :2].reshape(-1, 3).astype(int)
     red = (pixels[:, 0] - pixels[:, 2] > 30).mean()  # label 3 was red, label 2 yellow
     assert red == 0
     if (out / "report" / "volumes" / "RAS.js").is_file():
@@ -146,19 +145,26 @@ def test_a_redrawn_picture_is_the_one_that_would_have_been_drawn(tmp_path):
     labels, grid = np.asarray(truth), Geometry.of(image)
     other = table().replace(2, color=(1, 200, 2), name="new").without([3])
     merged = np.where(labels == 3, 1, labels).astype(np.uint8)
-    write_mosaic(image, Segmentation(labels, grid, table()), tmp_path / "a.png", title="a")
-    write_mosaic(image, Segmentation(merged, grid, other), tmp_path / "b.png", title="a")
-    assert redraw_mosaic(tmp_path / "a.png", Segmentation(merged, grid, other), title="a")
+    paths = [(tmp_path / f"{name}.npz", tmp_path / f"{name}.png") for name in ("a", "b")]
+    write_pictures(image, Segmentation(labels, grid, table()), *paths[0], title="a")
+    write_pictures(image, Segmentation(merged, grid, other), *paths[1], title="a")
+    assert renew_pictures(Segmentation(merged, grid, other), *paths[0], title="a", same_labels=False)
+    assert paths[0][0].read_bytes() == paths[1][0].read_bytes()
     redrawn, drawn = (np.asarray(Image.open(tmp_path / name)) for name in ("a.png", "b.png"))
     assert np.array_equal(redrawn, drawn)
 
 
-def test_a_picture_of_another_layout_is_left(tmp_path):
+@pytest.mark.parametrize("slices", [None, b"no archive", {"grey": np.zeros(3)}], ids=["missing", "damaged", "foreign"])
+def test_a_picture_without_sound_slices_is_left(tmp_path, slices):
     Image.new("RGB", (90, 30)).save(tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()
+    if isinstance(slices, bytes):
+        (tmp_path / "a.npz").write_bytes(slices)
+    elif slices is not None:
+        np.savez(tmp_path / "a.npz", **slices)
     labels = np.ones((4, 4, 4), np.uint8)
     result = Segmentation(labels, Geometry((4, 4, 4), np.eye(4)), LabelTable.default(1))
-    assert not redraw_mosaic(tmp_path / "a.png", result, title="a")
+    assert not renew_pictures(result, tmp_path / "a.npz", tmp_path / "a.png", title="a")
     assert (tmp_path / "a.png").read_bytes() == content
 
 
@@ -179,16 +185,17 @@ def test_damaged_pictures_are_told_of_and_made_anew(phantom_scans, model_folder,
     words = ["segment", str(scan), "--model", str(folder), "--out", str(out), "--workers", "0"]
     assert main(words) == 0
     mosaic, viewed = out / "report" / "RAS.png", out / "report" / "volumes" / "RAS.js"
-    mosaic.write_bytes(mosaic.read_bytes()[:2000])
+    slices = out / "report" / "slices" / "RAS.npz"
+    slices.write_bytes(slices.read_bytes()[:2000])
     has_viewer = viewed.is_file()
     if has_viewer:
         content = viewed.read_text()
         viewed.write_text(content.replace(content[200:300], "A" * 100))
     assert main(["label", str(folder), "--merge", "1,2", "--out", str(out)]) == 1
     told = " ".join(capsys.readouterr().err.split())
-    assert "its picture has another layout or is damaged" in told
+    assert "the slices of its picture are missing or damaged" in told
     assert ("volume for the page's viewer was damaged" in told) == has_viewer
     assert not viewed.exists()
     assert main(words) == 0
-    assert kinds_of(np.asarray(Image.open(mosaic))) == 3
+    assert tiles_in(mosaic).shape[2] == 3
     assert viewed.is_file() == has_viewer

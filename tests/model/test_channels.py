@@ -24,7 +24,7 @@ from tests.support.scans import write_nifti
 from tests.support.two_channel_cases import GRID, write_case
 
 TINY = ["training.max_steps=25", "training.patch_size=24", "autoencoder.channels=4", "clustering.n_clusters=3",
-        "clustering.max_samples=6000", "clustering.texture=0", "clustering.mrf_weight=0",
+        "clustering.max_samples=6000", "clustering.mrf_weight=0",
         "clustering.intensity_sigma_mm=0", "clustering.covariance_shrinkage=0.1"]  # fmt: skip
 NAMED = ["channels.names=[T1w,FLAIR]"]
 

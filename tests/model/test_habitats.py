@@ -10,7 +10,8 @@ import pytest
 from medseg import Model, load_config
 from medseg.cli.main import main
 from medseg.io.label_volumes import read_labels
-from medseg.model.habitats import STABLE, Stability, habitat_stability, matched_jaccard
+from medseg.model.habitats import Stability, habitat_stability
+from medseg.model.stability import STABLE, matched_jaccard
 from sample_data.habitats import SPACING_MM, case
 from tests.support.scans import write_nifti
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medseg import Model, load_config
-from medseg.model.fit import _kept
+from medseg.model.fit import kept
 from medseg.preprocessing.prepare import Prepared
 from medseg.runtime.cache import Store
 from sample_data.faults import person
@@ -41,8 +41,8 @@ def test_the_network_sees_contrast_units_or_the_image_itself(prepared):
 def test_each_tensor_is_kept_once(prepared):
     method, item = prepared
     store = Store()
-    kept = _kept(item, store)
+    found = kept(item, store)
     n_tensors = 2 if method == "cohort" else 3
     assert store.n_bytes == n_tensors * item.image.as_tensor().nbytes
-    assert (kept.network_image is kept.image) == (method == "cohort")
-    assert all(torch.equal(a.as_tensor(), b.as_tensor()) for a, b in zip(kept, item, strict=True))
+    assert (found.network_image is found.image) == (method == "cohort")
+    assert all(torch.equal(a.as_tensor(), b.as_tensor()) for a, b in zip(found, item, strict=True))

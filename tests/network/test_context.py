@@ -105,9 +105,8 @@ def test_places_are_learned_in_mm_across_crops():
     torch.manual_seed(0)
     context = ContextEncoder(width=8)
     context.start_from(ramp.flatten()[:, None], (2.0, 2.0, 2.0))
-    network = Autoencoder(Encoder(4, 8).size, 8, context=context)
     seen = []
-    train_context(network, [item], n_steps=60, seed=0, on_step=lambda done, most, loss: seen.append((done, most, loss)))
+    train_context(context, [item], n_steps=60, seed=0, on_step=lambda done, most, loss: seen.append((done, most, loss)))
     assert [done for done, _, _ in seen] == list(range(1, 61))
     assert seen[-1][2] < seen[0][2]
     place = context.encode(ramp, torch.ones_like(ramp))[N_LATENTS].mean(dim=(1, 2))
@@ -124,11 +123,6 @@ def test_a_scan_of_few_slices_is_learned_from_without_padding_it_to_a_cube():
     context = encoder()
     before = context.latent.weight.detach().clone()
     seen = []
-    network = Autoencoder(Encoder(4, 8).size, 8, context=context)
-    train_context(network, [item], n_steps=2, seed=0, on_step=lambda *words: seen.append(words))
+    train_context(context, [item], n_steps=2, seed=0, on_step=lambda *words: seen.append(words))
     assert [done for done, _, _ in seen] == [1, 2]
     assert not torch.equal(before, context.latent.weight)
-
-
-def test_a_network_without_context_is_left_alone():
-    train_context(Autoencoder(Encoder(4, 8).size, 8), [], n_steps=5, seed=0)

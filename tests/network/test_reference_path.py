@@ -59,15 +59,14 @@ def plain_embed(network: Autoencoder, image: MetaTensor, foreground: MetaTensor,
 
 def dice_of_paths(monkeypatch, model: Model, image: MetaTensor, mask: MetaTensor | None, tile: int) -> dict[int, float]:
     """Dice of each label between the fast path, in tiles of `tile` voxels, and the plain one."""
-    from medseg.clustering import per_scan as scan_tissues
-    from medseg.clustering import zones as clustering
+    from medseg.clustering import ct_cohort, mixture_cohort, mr_cohort, per_scan
     from medseg.network import tiled_inference as embedding
 
     with monkeypatch.context() as patch:
         patch.setitem(inspect.unwrap(embedding.embed).__kwdefaults__, "window_voxels", tile)
         fast = model.segment(image, mask).labels
     with monkeypatch.context() as patch:
-        for module in (clustering, scan_tissues):
+        for module in (ct_cohort, mixture_cohort, mr_cohort, per_scan):
             patch.setattr(module, "embed", plain_embed)
         plain = model.segment(image, mask).labels
     numbers = [int(n) for n in np.unique(plain) if n]

@@ -12,7 +12,7 @@ from medseg.network.autoencoder import Autoencoder
 from medseg.network.checkpoint import TrainingState
 from medseg.network.loss import loss
 from medseg.network.patches import PatchSampler, seed_of
-from medseg.network.training import _told, train
+from medseg.network.training import train
 from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.prepare import Prepared
 from medseg.runtime.cache import Store
@@ -183,4 +183,4 @@ def test_losses_are_told_step_by_step_and_kept_as_means(prepared):
 
 
 def test_losses_of_a_device_that_must_not_be_asked_are_told_a_check_late():
-    assert _told(TrainingState(3, [4.0]), torch.empty((), device="meta")) == 4.0
+    assert TrainingState(3, [4.0]).told(torch.empty((), device="meta")) == 4.0

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from medseg.preprocessing.fingerprint import is_hounsfield
-from tests.preprocessing.test_foreground_ct import AIR, FAT, LUNG, MM, PLATE, SOFT, ellipse, found_in, image_of, noisy
+from tests.support.trunk import AIR, FAT, LUNG, MM, PLATE, SOFT, ellipse, found_in, image_of, noisy
 
 
 def abdomen(shape=(60, 60, 40), seed=0):

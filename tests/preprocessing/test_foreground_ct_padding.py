@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from medseg.preprocessing.fingerprint import is_hounsfield
-from tests.preprocessing.test_foreground_ct import MM, Trunk, check, found_in, image_of
+from tests.support.trunk import MM, Trunk, check, found_in, image_of
 
 
 def circle(shape, radius):

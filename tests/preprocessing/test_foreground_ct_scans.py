@@ -9,8 +9,8 @@ from scipy import ndimage
 from medseg import find_scans, read_scan
 from medseg.preprocessing.fingerprint import is_hounsfield
 from sample_data.__main__ import write_ct
-from tests.preprocessing.test_foreground_ct import found_in, image_of
 from tests.support.scans import shared
+from tests.support.trunk import found_in, image_of
 
 
 def test_the_sample_series_is_all_body(tmp_path):

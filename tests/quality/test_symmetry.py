@@ -8,6 +8,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from scipy.spatial.transform import Rotation
 
+from medseg.errors import InputError
 from medseg.preprocessing.prepare import Prepared
 from medseg.quality.symmetry import TOLERANCE_MM, asymmetry, find_mirror
 from medseg.spatial.geometry import Geometry
@@ -58,7 +59,6 @@ def test_what_has_no_counterpart_stands_out_and_the_other_side_does_not():
     lesion = (25.0, 20.0, 10.0)
     prepared = head(0.1, lesion)
     found = asymmetry(prepared)
-    assert found is not None
     values = found.as_tensor()[0].numpy()
     place = Geometry.of(prepared.image).to_world(np.indices(values.shape).reshape(3, -1).T) - CENTRE_MM
     own = Rotation.from_euler("z", -0.1).apply(place)
@@ -73,7 +73,8 @@ def test_a_scan_without_symmetry_is_not_compared():
     across = torch.linspace(0, 1, prepared.image.shape[1])[None, :, None, None] * prepared.foreground.as_tensor()
     unlike = prepared._replace(network_image=MetaTensor(across, affine=prepared.image.affine))
     assert find_mirror(unlike).correlation < 0
-    assert asymmetry(unlike) is None
+    with pytest.raises(InputError, match=r"correlates by -0\.\d+ with its mirror image, expected 0\.85 or more"):
+        asymmetry(unlike)
 
 
 def test_anatomy_within_the_tolerance_is_no_anomaly():
@@ -85,7 +86,6 @@ def test_anatomy_within_the_tolerance_is_no_anomaly():
     image = MetaTensor(torch.where(half, moved.as_tensor(), prepared.image.as_tensor()), affine=prepared.image.affine)
     deep = (prepared.foreground.as_tensor()[0].numpy() > 0)[8:-8, 8:-8, 8:-8]
     found = asymmetry(prepared._replace(network_image=image))
-    assert found is not None
     assert np.quantile(found.as_tensor()[0].numpy()[8:-8, 8:-8, 8:-8][deep], 0.95) == 0
 
 

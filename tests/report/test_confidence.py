@@ -5,25 +5,28 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+from html import unescape
 
 import numpy as np
 import pytest
 import torch
 from monai.data.meta_tensor import MetaTensor
-from PIL import Image
 
 from medseg.cli.main import main
 from medseg.io.compact import nifti_from_bytes
 from medseg.labels.table import LabelTable
 from medseg.model.segmentation import Segmentation
-from medseg.report.confidence import HOW, LEGEND, confidence_at, known_confidence, painted
-from medseg.report.layout import kinds_of, tiles_of
-from medseg.report.mosaic import redraw_mosaic, write_mosaic
+from medseg.report.confidence import HOW, LEGEND
+from medseg.report.display import confidence_at, known_confidence
+from medseg.report.mosaic import renew_pictures, write_pictures
 from medseg.report.niivue import viewer
+from medseg.report.render import confidence_colors
+from medseg.report.slices import cut_slices, write_slices
 from medseg.report.write import write_report
 from medseg.spatial.geometry import Geometry
 from sample_data.report_folder import make_out
 from tests.support.cohorts import write_cohort
+from tests.support.mosaics import tiles_in
 
 
 def lightness(rgb):
@@ -34,7 +37,7 @@ def lightness(rgb):
 
 
 def test_more_confidence_is_always_lighter_and_equal_steps_look_equal():
-    colors = painted(np.arange(256, dtype=np.uint8)).astype(float)
+    colors = confidence_colors().astype(float)
     assert (colors[0] == 0).all()
     found = lightness(colors[1:])
     assert (np.diff(found) > -0.1).all()
@@ -61,12 +64,6 @@ def found_at(result, inside):
     return confidence_at(result.geometry, known, inside)
 
 
-def tiles_in(path):
-    found = tiles_of(np.asarray(Image.open(path)))
-    assert found is not None
-    return found
-
-
 def test_voxels_without_label_do_not_make_their_neighbours_unsure():
     _, result = scan()
     inside = result.labels > 0
@@ -84,37 +81,38 @@ def test_voxels_without_label_do_not_make_their_neighbours_unsure():
 
 def test_the_mosaic_shows_the_confidence_beside_the_labels(tmp_path):
     image, result = scan()
-    write_mosaic(image, result, tmp_path / "a.png", title="a")
+    paths = tmp_path / "a.npz", tmp_path / "a.png"
+    write_pictures(image, result, *paths, title="a")
     first = tiles_in(tmp_path / "a.png")
     assert first.shape[2] == 3
     axial = first[0, 1, 2].reshape(-1, 3)
     for value in (51, 255):
-        assert (axial == painted(np.array(value, dtype=np.uint8))).all(axis=-1).sum() > 100
-    write_mosaic(image, Segmentation(result.labels, result.geometry, result.table), tmp_path / "b.png", title="a")
+        assert (axial == confidence_colors()[value]).all(axis=-1).sum() > 100
+    unknown = Segmentation(result.labels, result.geometry, result.table)
+    write_pictures(image, unknown, tmp_path / "b.npz", tmp_path / "b.png", title="a")
     assert np.array_equal(tiles_in(tmp_path / "b.png"), first[:, :, :2])
     other = Segmentation(result.labels, result.geometry, result.table.replace(2, color=(1, 2, 3)))
-    assert redraw_mosaic(tmp_path / "a.png", other, title="a")
+    assert renew_pictures(other, *paths, title="a")
     again = tiles_in(tmp_path / "a.png")
     assert np.array_equal(again[:, :, [0, 2]], first[:, :, [0, 2]])
     assert not np.array_equal(again[:, :, 1], first[:, :, 1])
-    assert redraw_mosaic(tmp_path / "a.png", other, title="a", same_labels=False)
-    assert kinds_of(np.asarray(Image.open(tmp_path / "a.png"))) == 2
+    assert renew_pictures(other, *paths, title="a", same_labels=False)
+    assert tiles_in(tmp_path / "a.png").shape[2] == 2
 
 
 def test_the_page_says_what_the_colours_mean_or_how_to_get_them(tmp_path):
     out = make_out(tmp_path / "out", 3, side=24)
-    text = write_report(out).read_text("utf-8")
+    text = unescape(write_report(out).read_text("utf-8"))
     assert LEGEND in text
     assert HOW not in text
     image, result = scan()
-    plain = Segmentation(result.labels, result.geometry, result.table)
-    write_mosaic(image, plain, out / "report" / "new.png", title="")
-    (out / "report" / "new.png").replace(out / "report" / "scan001.png")
+    plain = cut_slices(image, Segmentation(result.labels, result.geometry, result.table))
+    write_slices(plain, out / "report" / "slices" / "scan001.npz")
     text = write_report(out).read_text("utf-8")
     assert f"1 of 3 pictures do not show confidence; this adds it: <code>{HOW}</code>" in text
     for name in ("scan000", "scan002"):
-        (out / "report" / f"{name}.png").unlink()
-    text = write_report(out).read_text("utf-8")
+        (out / "report" / "slices" / f"{name}.npz").unlink()
+    text = unescape(write_report(out).read_text("utf-8"))
     assert "No picture shows confidence" in text
     assert LEGEND not in text
 
@@ -125,7 +123,7 @@ def test_an_ordinary_run_shows_confidence_and_a_written_one_comes_back(model_fol
     words = ["--model", str(model_folder), "--out", str(out), "--device", "cpu", "--workers", "0"]
     assert main(["segment", str(scans), *words]) == 0
     picture = next((out / "report").glob("*.png"))
-    assert kinds_of(np.asarray(Image.open(picture))) == 3
+    assert tiles_in(picture).shape[2] == 3
     script = next((out / "report" / "volumes").glob("*.js"))
     assert voxels(script).max() > 200
     assert main(["segment", str(scans), *words, "--write", "nifti,confidence"]) == 0

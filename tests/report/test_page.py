@@ -16,11 +16,13 @@ from medseg.labels.table import Code, LabelTable
 from medseg.model.record import Record, record_path, write_record
 from medseg.model.segmentation import Segmentation
 from medseg.quality.measures import Flag
-from medseg.report import page as page_module
-from medseg.report.mosaic import write_mosaic
+from medseg.report import scans as scans_module
+from medseg.report.folder import mosaic_of, slices_of
+from medseg.report.mosaic import write_pictures
 from medseg.report.outcome import read_outcome
 from medseg.report.outliers import flagged, odd_shares
-from medseg.report.thumbnails import label_alone, mosaic_of, thumbnail
+from medseg.report.slices import cut_slices, read_slices
+from medseg.report.thumbnails import label_alone, thumbnail
 from medseg.report.write import write_report
 from sample_data.phantom import grids, phantom
 from tests.support.call_counts import n_calls
@@ -39,8 +41,16 @@ def table():
 def mosaic(tmp_path_factory, table):
     image, truth = phantom(grids()["RAS"], noise=8.0, seed=0)
     path = tmp_path_factory.mktemp("mosaic") / "scan.png"
-    write_mosaic(image, Segmentation(np.asarray(truth), grids()["RAS"], table), path, title="scan")
+    result = Segmentation(np.asarray(truth), grids()["RAS"], table)
+    write_pictures(image, result, path.with_suffix(".npz"), path, title="scan")
     return path
+
+
+@pytest.fixture(scope="module")
+def slices(mosaic):
+    found = read_slices(mosaic.with_suffix(".npz"))
+    assert found is not None
+    return found
 
 
 PLACE = 8
@@ -60,9 +70,13 @@ def write_out(out, records, *, mosaic=None, table=None, run=True):
         (out / "run.json").write_text(json.dumps({**facts, "config": CONFIG, "plan": plan, "labels": labels}))
     for record in records if mosaic else []:
         if record.is_done:
-            path = out / "report" / f"{record.scan}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.link(mosaic, path)
+            for source, name in (
+                (mosaic, f"{record.scan}.png"),
+                (mosaic.with_suffix(".npz"), f"slices/{record.scan}.npz"),
+            ):
+                path = out / "report" / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.link(source, path)
     return out
 
 
@@ -116,7 +130,7 @@ def test_the_odd_scan_is_marked_and_its_row_can_be_reached(out):
 
 def test_flags_are_told_in_words_and_the_label_is_marked(out):
     outcome = read_outcome(out)
-    assert flagged(outcome) == [(PLACE, str(flag)) for flag in FLAGS]
+    assert flagged(outcome) == [(PLACE, flag) for flag in FLAGS]
     assert str(FLAGS[0]) == "label 3 share 61.5 %, expected 31 to 44.2 %"
     assert str(FLAGS[1]) == "extent left to right 71 mm, expected 120 to 160 mm"
     assert [(odd.number, odd.is_more) for odd in odd_shares(outcome).values()] == [(3, True)]
@@ -213,28 +227,68 @@ def test_a_folder_without_records_is_refused(tmp_path):
 
 def test_pictures_never_come_from_outside(tmp_path, mosaic):
     os.link(mosaic, tmp_path / "secret.png")
-    out = write_out(tmp_path / "out", [done("../../secret", 1, 2, 3)])
-    (out / "report").mkdir()
+    os.link(mosaic.with_suffix(".npz"), tmp_path / "secret.npz")
+    out = write_out(tmp_path / "out", [done("../../secret", 1, 2, 3), done("../../../secret", 1, 2, 3)])
+    (out / "report" / "slices").mkdir(parents=True)
     assert mosaic_of(out, "../../secret") is None
+    assert slices_of(out, "../../../secret") is None
     assert Page(write_report(out).read_text("utf-8")).all("img") == []
 
 
-def test_damaged_and_foreign_pictures_cost_only_themselves(tmp_path):
-    out = write_out(tmp_path / "out", [done("damaged", 1, 2, 3), done("foreign", 1, 2, 3)])
-    (out / "report").mkdir()
-    (out / "report" / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
-    Image.new("RGB", (900, 300), (9, 9, 9)).save(out / "report" / "foreign.png")
+def test_damaged_and_foreign_slices_cost_only_themselves(tmp_path, mosaic, slices):
+    names = ("sound", "cut off", "changed", "other shape", "pickled", "no archive")
+    out = write_out(tmp_path / "out", [done(name, 1, 2, 3) for name in names], mosaic=mosaic)
+    folder = out / "report" / "slices"
+    content = mosaic.with_suffix(".npz").read_bytes()
+    for name in names[1:]:
+        (folder / f"{name}.npz").unlink()
+    (folder / "cut off.npz").write_bytes(content[: len(content) // 2])
+    (folder / "changed.npz").write_bytes(content[:9000] + b"\xff" * 99 + content[9099:])
+    np.savez(
+        folder / "other shape.npz", **{**vars(slices), "grey": slices.grey[:2], "shape": (1, 1, 1), "affine": np.eye(4)}
+    )
+    np.savez(folder / "pickled.npz", grey=np.array([{}], dtype=object))
+    np.save(folder / "no archive", slices.grey)
+    (folder / "no archive.npy").replace(folder / "no archive.npz")
     page = Page(write_report(out).read_text("utf-8"))
-    assert [x["alt"] for x in page.all("img")] == ["labels of foreign"]
-    assert "picture of damaged" in page.texts
+    assert [x["alt"] for x in page.all("img") if x["class"] == "thumb"] == ["labels of sound"]
+    assert {f"picture of {name}" for name in names[1:]} <= set(page.texts)
 
 
-def test_a_label_alone_shows_its_color_and_no_other(mosaic, table):
+def test_the_page_follows_new_colors_without_new_pictures(out):
+    before = thumbnails(out)
+    table = (out / "labels.ctbl").read_text()
+    (out / "labels.ctbl").write_text(re.sub(r"(?m)^3 (\S+) .*$", r"3 \1 1 2 3 255", table))
+    assert thumbnails(out) != before
+
+
+def thumbnails(out):
+    return [x["src"] for x in Page(write_report(out).read_text("utf-8")).all("img") if x["class"] == "thumb"]
+
+
+def test_slices_survive_their_file(tmp_path, mosaic, slices, table):
+    image, truth = phantom(grids()["RAS"], noise=8.0, seed=0)
+    result = Segmentation(np.asarray(truth), grids()["RAS"], table)
+    fresh = cut_slices(image, result)
+    assert fresh.grid.is_close(slices.grid)
+    for name in ("indices", "grey", "labels", "confidence"):
+        assert np.array_equal(getattr(fresh, name), getattr(slices, name)), name
+    assert set(np.unique(slices.labels)) == {0, 1, 2, 3}
+    assert slices.labels.dtype == np.uint8
+    wide = Segmentation(np.asarray(truth).astype(np.uint16) * 300, result.geometry, table)
+    paths = tmp_path / "a.npz", tmp_path / "a.png"
+    write_pictures(image, wide, *paths, title="")
+    found = read_slices(paths[0])
+    assert found is not None
+    assert np.array_equal(found.labels, slices.labels.astype(np.uint16) * 300)
+
+
+def test_a_label_alone_shows_its_color_and_no_other(slices, table):
     import base64
     import io
 
     for label in table:
-        uri = label_alone(mosaic, label)
+        uri = label_alone(slices, label)
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))).astype(float)
         hues = pixels - pixels.mean(axis=-1, keepdims=True)
         own = np.array(label.color) - np.mean(label.color)
@@ -242,22 +296,22 @@ def test_a_label_alone_shows_its_color_and_no_other(mosaic, table):
         assert colored.sum() > 50
         cosine = hues[colored] @ own / (np.linalg.norm(hues[colored], axis=-1) * np.linalg.norm(own))
         assert np.mean(cosine > 0.9) > 0.9
-    assert label_alone(mosaic, table[1].model_copy(update={"color": (1, 255, 1)})) == ""
+    assert label_alone(slices, table[1].model_copy(update={"number": 4})) == ""
 
 
-def test_200_scans_stay_small_and_each_costs_the_same(tmp_path, mosaic):
+def test_200_scans_stay_small_and_each_costs_the_same(tmp_path, mosaic, slices):
     rng = np.random.default_rng(0)
     rows = [done(f"s{n}", *rng.normal(9e5, 9e4, 3)) for n in range(200)]
     one, few, out = (write_out(tmp_path / f"{n}", rows[:n], mosaic=mosaic) for n in (1, 20, 200))
     write_report(one)  # what is loaded once
     assert n_calls(lambda: write_report(out)) < 10.5 * n_calls(lambda: write_report(few))
     path = out / "report.html"
-    assert len(thumbnail(mosaic)) * 200 < path.stat().st_size < 60e6
+    assert len(thumbnail(slices, LabelTable.default(3))) * 200 < path.stat().st_size < 60e6
     assert 200 * 120_000 < 60e6  # room for pictures with more texture than a phantom's
 
 
 def test_pictures_beyond_the_budget_become_links(out, monkeypatch):
-    monkeypatch.setattr(page_module, "MAX_PICTURES_BYTES", 1)
+    monkeypatch.setattr(scans_module, "MAX_PICTURES_BYTES", 1)
     page = Page(write_report(out).read_text("utf-8"))
     assert len([x for x in page.all("img") if x["class"] == "thumb"]) == 1
     assert "picture of site1/scan7" in page.texts

@@ -14,8 +14,8 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg.io.compact import nifti_bytes, nifti_from_bytes
 from medseg.report import niivue
+from medseg.report.display import window_of
 from medseg.report.markup import source_hash
-from medseg.report.mosaic import window_of
 from medseg.report.viewer_volumes import SIDE, read_viewer_volume, renew_labels, viewer_grid, write_viewer_volume
 from medseg.report.write import write_report
 from medseg.spatial.geometry import Geometry

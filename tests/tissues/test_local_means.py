@@ -7,7 +7,7 @@ from monai.data.meta_tensor import MetaTensor
 from scipy import ndimage
 
 from medseg.spatial.smoothing import FieldRegression
-from medseg.tissues.local_means import _piecewise, _posterior, local_means, straighten
+from medseg.tissues.local_means import local_means, local_posteriors, piecewise_map, straighten
 from medseg.tissues.partial_volume import partial_volume_likelihoods
 
 SHAPE = (48, 48, 40)
@@ -69,7 +69,7 @@ def test_posteriors_of_equal_means_everywhere_are_those_of_the_histogram():
     values = np.linspace(-2.8, 1.8, 200)
     sds, shares = np.full(3, 0.2), np.array([0.2, 0.3, 0.2, 0.1, 0.2])
     local = torch.from_numpy(np.repeat(MEANS[:, None], len(values), axis=1)).float()
-    found = _posterior(
+    found = local_posteriors(
         torch.from_numpy(values).float(), local, torch.full((3,), 0.2), torch.tensor(shares).float(), torch.zeros(2)
     )
     parts = partial_volume_likelihoods(values, MEANS, sds).T
@@ -103,7 +103,7 @@ def test_the_slope_is_the_derivative_of_the_map():
     randomness = torch.Generator().manual_seed(0)
     values = (3 * torch.randn(1, 8, 9, 10, generator=randomness)).requires_grad_()
     fields = [mean + 0.3 * torch.randn(values.shape, generator=randomness) for mean in MEANS]
-    straight, slope = _piecewise(values, fields, MEANS)
+    straight, slope = piecewise_map(values, fields, MEANS)
     straight.sum().backward()
     assert values.grad is not None
     assert torch.allclose(slope, values.grad)

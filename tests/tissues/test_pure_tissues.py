@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from scipy.optimize import approx_fprime
 
 from medseg.preprocessing.histogram import Histogram, start_means
-from medseg.tissues import pure_tissues
 from medseg.tissues.partial_volume import partial_volume_likelihoods
-from medseg.tissues.pure_tissues import pure_tissue_means
+from medseg.tissues.pure_tissues import TissuePosterior, pure_tissue_means, rough_searches, search
 
 MEANS = np.array([60.0, 150.0, 220.0])
 
@@ -38,12 +37,12 @@ def test_partial_volume_does_not_pull_the_tissue_means():
     assert np.abs(drawn - MEANS).max() > 2 * np.abs(pure - MEANS).max()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(2, 5))
 def test_the_gradient_is_that_of_the_cost(seed, n_tissues):
     generator = np.random.default_rng(seed)
     values = np.concatenate([generator.normal(c, 5, 800) for c in generator.uniform(0, 100, n_tissues)])
-    posterior = pure_tissues._Posterior.of(unit(values, n_tissues, 80), n_tissues)
+    posterior = TissuePosterior.of(unit(values, n_tissues, 80), n_tissues)
     # Both ends of the histogram may lie inside the means, so that the penalty takes part.
     means = posterior.centres + np.linspace(-1, 1, n_tissues) * generator.uniform(0, 0.8)
     free = posterior.packed(means, 0.1) + generator.normal(0, 0.1, 5 * n_tissues - 2)
@@ -57,8 +56,8 @@ def test_the_gradient_is_that_of_the_cost(seed, n_tissues):
 def test_starts_that_reach_the_same_cost_reach_the_same_optimum(noise, mixed_share):
     """Else small differences between two networks' denoised images could choose another one."""
     histogram = unit(voxels(1, noise=noise, mixed_share=mixed_share))
-    posterior = pure_tissues._Posterior.of(histogram, 3)
-    found = [pure_tissues._search(posterior, rough.x) for rough in pure_tissues._searches(posterior)]
+    posterior = TissuePosterior.of(histogram, 3)
+    found = [search(posterior, rough.x) for rough in rough_searches(posterior)]
     best = min(result.fun for result in found)
     means = np.array([posterior.unpacked(result.x)[0] for result in found if result.fun < best + 1e-3])
     assert len(means) > 1

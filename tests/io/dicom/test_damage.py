@@ -17,7 +17,7 @@ from tests.support.dicom_files import (
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data(), is_marked=st.booleans())
 def test_any_damage_is_read_or_refused(data: st.DataObject, is_marked: bool) -> None:
     content = bytearray(axial_files()[0])

@@ -54,7 +54,7 @@ def test_patient_positions_round_trip(tmp_path: Path, position: str, modality: A
     assert_same_world(scan.paths, phantom(), affine)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     quaternion=st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm(q) > 0.1),
     flips=st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3),

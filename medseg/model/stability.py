@@ -1,0 +1,70 @@
+"""Whether a label would be found again: the clustering repeated on each half of the cohort.
+
+A division that only these scans gave is no finding. Both halves are clustered anew under the same network, one scan of
+each half is labelled by all three, and each label is compared with its match by the Jaccard index (clusterwise
+stability: Hennig, Computational Statistics & Data Analysis 52:258, 2007). A mean below `STABLE` means that the label
+depends on who is in the cohort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+from medseg.clustering.cohort import Clusters, fit_clusters
+from medseg.config import Config
+from medseg.evaluation.overlap import confusion
+from medseg.network.autoencoder import Autoencoder
+from medseg.preprocessing.plan import Plan
+from medseg.preprocessing.prepare import Prepared
+
+STABLE = 0.75
+"""Least mean Jaccard index of a stable cluster (Hennig 2007; the manual of ``clusterboot``)."""
+MOST_SCANS = 8
+"""Of a half: more cost time and say the same."""
+Labels = npt.NDArray[np.uint8]
+
+
+def stability_over_halves(
+    network: Autoencoder, clusters: Clusters, prepared: Sequence[Prepared], config: Config, plan: Plan
+) -> list[float | None]:
+    """Mean Jaccard index of each label with its match, 0 to 1; None for all where there is nothing to halve.
+
+    That is a single scan, tissues of each scan, which no other scan has a say in, and ensembles.
+    """
+    n_labels = config.clustering.n_clusters
+    if len(prepared) < 2 or config.clustering.method == "per_scan" or config.training.ensemble > 1:
+        return [None] * n_labels
+    halves = [list(prepared[start::2][:MOST_SCANS]) for start in (0, 1)]
+    looked_at = [half[0] for half in halves]
+    first, found = labels_of(network, clusters, looked_at), []
+    for half in halves:
+        again = fit_clusters(network, half, config.clustering, plan, seed=config.training.seed)
+        found.append(matched_jaccard(first, labels_of(network, again, looked_at), n_labels))
+    return [round(float(value), 3) for value in np.mean(found, axis=0)]
+
+
+def labels_of(network: Autoencoder, clusters: Clusters, prepared: Sequence[Prepared]) -> list[Labels]:
+    """(V,) labels of each scan's foreground voxels on the working grid."""
+    found = []
+    for item in prepared:
+        best = clusters.posteriors(network, item).scores.as_tensor().argmax(dim=0) + 1
+        found.append(best[item.foreground.as_tensor()[0] > 0].cpu().numpy().astype(np.uint8))
+    return found
+
+
+def matched_jaccard(first: Sequence[Labels], second: Sequence[Labels], n_labels: int) -> npt.NDArray[np.float64]:
+    """(n_labels,) Jaccard index over all scans of each label of `first` with its match in `second`.
+
+    Matched one to one so that their sum is largest (Kuhn, "The Hungarian method", 1955); 1 for a label that
+    neither has, so that an empty label is not unstable.
+    """
+    one, two = np.concatenate(first), np.concatenate(second)
+    table = confusion(one, two, np.ones(one.shape, dtype=bool), n_labels + 1, n_labels + 1)[1:, 1:]
+    union = table.sum(1)[:, None] + table.sum(0)[None] - table
+    jaccard = np.where(union > 0, table / np.maximum(union, 1), 1.0)
+    rows, columns = linear_sum_assignment(-jaccard)
+    return np.asarray(jaccard[rows, columns], dtype=np.float64)
