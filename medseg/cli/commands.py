@@ -160,7 +160,7 @@ def pacs(args: argparse.Namespace) -> int:
                           "studies and use medseg segment")  # fmt: skip
     model.check(outputs)
     outcome = segment_pacs(server, query, model, Job(args.out, outputs, min_confidence=args.min_confidence))
-    finish(args.out, model, _quotable(args))
+    finish(args.out, model, quotable(args))
     write_report(args.out)
     say_summary(outcome)
     return 0 if all(record.is_done for record in outcome.records) else 1
@@ -186,7 +186,7 @@ def _segment_and_report(model: object, scans: Sequence[Scan], job: object, args:
         raise TypeError("expected a Model and a Job")
     model.check(job.outputs)
     records = segment_scans(model, args.model or job.out / "model", scans, job, _options(args))
-    finish(job.out, model, _quotable(args))
+    finish(job.out, model, quotable(args))
     if job.bids:
         write_dataset(job.out, args.scans, version=__version__)
     write_habitats(model, scans, records, job)
@@ -219,7 +219,7 @@ def _options(args: argparse.Namespace) -> Options:
     )
 
 
-def _quotable(args: argparse.Namespace) -> list[str]:
+def quotable(args: argparse.Namespace) -> list[str]:
     """The command without any path, which may tell names, for run.json."""
     words = ["medseg", str(args.command)]
     if hasattr(args, "config"):

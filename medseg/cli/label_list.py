@@ -20,16 +20,8 @@ def print_labels(model: Model, folder: Path, console: Console | None = None) -> 
     suggestions = suggested(model)
     unit = "HU" if model.plan.modality == "CT" else "0 to 1"
     table = Table(box=None, header_style="bold")
-    for title in (
-        "label",
-        "colour",
-        "name",
-        f"mean intensity, {unit}",
-        "typical volume, ml",
-        "found again",
-        "code",
-        "suggestion",
-    ):
+    sizes = (f"mean intensity, {unit}", "typical volume, ml", "found again")
+    for title in ("label", "colour", "name", *sizes, "code", "suggestion"):
         table.add_column(title, overflow="fold", justify="right" if "," in title else "left")
     for label in model.table:
         table.add_row(

@@ -26,11 +26,11 @@ def summary_of(model: ModelState) -> str:
             "merged: " + ", ".join(f"{source} into {target}" for source, target in model.scheme.merged.items())
         )
     unit = "HU" if plan.window_hu is not None else "of 0 to 1"
-    rows = [
-        ("label", "name", f"mean intensity ({unit})", "volume in a scan", "found again in halves"),
-        *(_row(label) for label in model.table),
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    titles = ("label", "name", f"mean intensity ({unit})", "volume in a scan", "found again in halves")
+    rows = [titles, *(_row(label) for label in model.table)]
+    if all(label.stability is None for label in model.table):
+        rows = [row[:-1] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
             cell.ljust(width) if n == 1 else cell.rjust(width)
@@ -40,7 +40,7 @@ def summary_of(model: ModelState) -> str:
     return "\n".join(lines)
 
 
-def _row(label: Label) -> tuple[str, str, str, str, str]:
+def _row(label: Label) -> tuple[str, ...]:
     intensity = "" if label.mean_intensity is None else f"{label.mean_intensity:.3g}"
     volume = "" if label.volume_ml is None else f"{label.volume_ml:.1f} ml"
     again = "" if label.stability is None else f"{label.stability:.2f}"

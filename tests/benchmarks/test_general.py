@@ -72,8 +72,10 @@ def test_a_row_has_both_sides_labels_and_pictures(data, tool):
     assert 0 < rows[0].ours <= 1
     assert rows[0].seconds_fit > 0
     assert all(path.is_file() for path in rows[0].labels)
-    names = sorted(path.name for path in (run.out / "pictures").iterdir())
+    names = sorted(path.name for path in (run.out / "pictures").glob("*.png"))
     assert names == sorted(f"pairs_K3_p{n}_{m}.png" for n in (0, 1) for m in ("medseg_seed0", *METHODS))
+    beside = sorted(path.name for path in (run.out / "pictures" / "beside").iterdir())
+    assert beside == [f"pairs_K3_p{n}_medseg_seed0.png" for n in (0, 1)]
 
 
 def test_labels_are_made_once_and_cuts_share_one_fit(data):

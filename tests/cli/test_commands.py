@@ -15,7 +15,7 @@ import pytest
 
 from medseg import Model, find_scans, read_labels, read_scan
 from medseg.batch import outputs
-from medseg.cli.commands import _quotable
+from medseg.cli.commands import quotable
 from medseg.cli.main import build_parser, main
 from medseg.io.label_volumes import write_labels
 from medseg.io.seg_nrrd import write_seg_nrrd
@@ -147,11 +147,11 @@ def test_label_renames_and_merges_without_segmenting_again(segmented, model_fold
 def test_the_command_that_is_kept_names_no_path():
     words = ["run", "/home/Jane_Doe/a", "--out", "/data/Jane_Doe", "--masks", "/data/Jane_Doe", "--model", "/Jane_Doe"]
     args = build_parser().parse_args([*words, "--config", "/home/Jane_Doe/own.yaml", "--set", "training.seed=3"])
-    kept = _quotable(args)
+    kept = quotable(args)
     assert not any("Jane_Doe" in word for word in kept)
     assert kept[:4] == ["medseg", "run", "--config", "FILE"]
     assert kept[-2:] == ["--set", "training.seed=3"]
-    assert _quotable(build_parser().parse_args([*words, "--config", "smoke"]))[3] == "smoke"
+    assert quotable(build_parser().parse_args([*words, "--config", "smoke"]))[3] == "smoke"
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,10 @@ def test_a_step_never_asks_its_device_for_a_number(prepared):
 
 
 def test_volumes_beyond_the_room_of_a_device_stay_on_the_cpu(prepared):
-    device, n_bytes = torch.device("meta"), sum(part.nbytes for part in prepared[0])
+    device, n_bytes = (
+        torch.device("meta"),
+        sum(part.nbytes for part in (prepared[0].network_image, prepared[0].foreground)),
+    )
     patches = sampler(prepared * 2, device=device, room_bytes=1.5 * n_bytes)
     assert [volume.device.type for volume in patches.volumes] == ["meta", "cpu"]
     assert all(part.device == device for step in range(4) for part in patches.draw(step))

@@ -257,8 +257,9 @@ def test_damaged_and_foreign_slices_cost_only_themselves(tmp_path, mosaic, slice
 
 def test_the_page_follows_new_colors_without_new_pictures(out):
     before = thumbnails(out)
-    table = (out / "labels.ctbl").read_text()
-    (out / "labels.ctbl").write_text(re.sub(r"(?m)^3 (\S+) .*$", r"3 \1 1 2 3 255", table))
+    facts = json.loads((out / "run.json").read_text())
+    facts["labels"][2]["color"] = [1, 2, 3]
+    (out / "run.json").write_text(json.dumps(facts))
     assert thumbnails(out) != before
 
 
