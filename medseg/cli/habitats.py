@@ -19,7 +19,6 @@ from medseg.io.atomic import write_text_whole
 from medseg.io.label_volumes import read_labels
 from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
-from medseg.labels.table import LabelTable
 from medseg.model.habitats import Stability, habitat_stability, n_rounds_of
 from medseg.model.model import Model
 from medseg.model.outputs import Output
@@ -28,7 +27,6 @@ from medseg.preprocessing.foreground import foreground_of
 from medseg.preprocessing.prepare import Prepared, channels_of
 from medseg.spatial.geometry import Geometry
 
-UNSTABLE = "(unstable)"
 TABLE, STABILITY = "habitats.csv", "habitats_stability.csv"
 
 
@@ -52,7 +50,7 @@ def judge_habitats(model: Model, folder: Path, scans: Sequence[Scan], job: Job) 
 
     A model whose habitats were judged before is taken as it is.
     """
-    if not model.config.habitats.is_asked or ((job.out / STABILITY).is_file() and _is_judged(model.table)):
+    if not model.config.habitats.is_asked or ((job.out / STABILITY).is_file() and all(x.verdict for x in model.table)):
         return model
     prepared = [item for item in (_prepared(model, scan, job) for scan in scans if scan.is_ok) if item]
     if not prepared:
@@ -62,17 +60,13 @@ def judge_habitats(model: Model, folder: Path, scans: Sequence[Scan], job: Job) 
     write_stability(job.out / STABILITY, found)
     table = model.table
     for one in found:
-        name = f"habitat {one.number}" + (f" {UNSTABLE}" if one.verdict == "unstable" else "")
-        table = table.replace(one.number, name=name)
+        name = f"habitat {one.number}" + (" (unstable)" if one.verdict == "unstable" else "")
+        table = table.replace(one.number, name=name, verdict=one.verdict)
         if one.verdict != "stable":
             say(f"habitat {one.number} is {one.verdict} (see {STABILITY}): do not report it as a finding")
     judged = model.relabelled(table, {})
     judged.save(folder)
     return judged
-
-
-def _is_judged(table: LabelTable) -> bool:
-    return all(label.name.startswith("habitat ") for label in table)
 
 
 def _prepared(model: Model, scan: Scan, job: Job) -> Prepared | None:
@@ -111,8 +105,7 @@ def write_habitats(model: Model, scans: Sequence[Scan], records: Sequence[Record
         return
     done = {record.scan for record in records if record.is_done}
     names = {
-        label.number: f"h{label.number}" + ("_unstable" if label.name.endswith(UNSTABLE) else "")
-        for label in model.table
+        label.number: f"h{label.number}" + ("_unstable" if label.verdict == "unstable" else "") for label in model.table
     }
     others = [f"_{re.sub('[^A-Za-z0-9]+', '', name)}" for name in model.config.channels.names[1:]]
     kinds = ["fraction", "mm3", *(f"{kind}{channel}" for channel in ("", *others) for kind in ("mean", "mean_common"))]

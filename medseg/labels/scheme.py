@@ -99,7 +99,7 @@ class LabelScheme:
                 raise ConfigError(f"label {source} cannot be merged into itself")
             table[source], table[target]
         for target in set(merges.values()):
-            table = table.replace(target, stability=None)
+            table = table.replace(target, stability=None, verdict="")
         merged = {source: merges.get(target, target) for source, target in {**self.merged, **merges}.items()}
         return replace(self, table=table.without(list(merges)), merged=merged)
 
@@ -119,7 +119,7 @@ class LabelScheme:
         fresh = Label(number=number, name=f"label {number}", color=default_color(number))
         same = next((self.table[n] for n, others in self.leaves.items() if others == leaves), fresh)
         if same.name == f"label {same.number}":
-            same = fresh.model_copy(update={"stability": same.stability})
+            same = fresh.model_copy(update={"stability": same.stability, "verdict": same.verdict})
         volume = float(self.hierarchy.volumes_ml[np.asarray(leaves) - 1].sum())
         size = {"mean_intensity": round(self._mean_intensity(leaves), 4), "volume_ml": round(volume, 3)}
         return same.model_copy(update={"number": number, **size})

@@ -32,6 +32,7 @@ class Label(BaseModel):
         mean_intensity: mean of the training scans' voxels in the unit of the plan's normalised intensity.
         volume_ml: median volume of one training scan.
         stability: Jaccard index with the same label found in halves of the training scans; None: not known.
+        verdict: ``stable``, ``unstable``, ``unknown`` or ``empty`` of a habitat that was judged; empty else.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,7 @@ class Label(BaseModel):
     mean_intensity: float | None = None
     volume_ml: float | None = None
     stability: float | None = Field(None, ge=0, le=1)
+    verdict: str = ""
 
 
 TISSUE = Code(value="85756007", meaning="Tissue")
