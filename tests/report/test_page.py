@@ -316,3 +316,13 @@ def test_pictures_beyond_the_budget_become_links(out, monkeypatch):
     page = Page(write_report(out).read_text("utf-8"))
     assert len([x for x in page.all("img") if x["class"] == "thumb"]) == 1
     assert "picture of site1/scan7" in page.texts
+
+
+def test_the_page_tells_which_labels_halves_of_the_cohort_give_again(tmp_path, table):
+    write_out(tmp_path, [Record("a", "done", volumes_mm3={1: 10.0, 2: 20.0, 3: 30.0})], table=table)
+    assert "found again in halves" not in write_report(tmp_path).read_text("utf-8")
+    known = table.replace(1, stability=0.93).replace(2, stability=0.41)
+    write_out(tmp_path, [Record("a", "done", volumes_mm3={1: 10.0, 2: 20.0, 3: 30.0})], table=known)
+    texts = Page(write_report(tmp_path).read_text("utf-8")).texts
+    assert "found again in halves" in " ".join(texts)
+    assert {"0.93", "0.41"} <= {text.strip() for text in texts}
