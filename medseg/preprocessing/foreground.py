@@ -28,6 +28,8 @@ BoolArray = npt.NDArray[np.bool_]
 _COARSE_MM = 3.0
 _MASKED_SHARE = 0.2
 """Share of voxels that must hold exactly the border value before the background counts as masked out."""
+_EVEN_BORDER_SHARE = 0.9
+"""Least share of the voxels on a scan's faces that hold one value which is a background though not the least one."""
 _ONLY_BODY_SHARE = 0.98
 """Share of a CT's voxels of other numbers that are body when one number fills what was masked out around it."""
 
@@ -75,18 +77,20 @@ def _masked_background(image: MetaTensor) -> MetaTensor | None:
     """The voxels that differ from a masked-out background, or None when there is no such background."""
     voxels = image.as_tensor()[0]
     faces = [voxels[0], voxels[-1], voxels[:, 0], voxels[:, -1], voxels[:, :, 0], voxels[:, :, -1]]
-    value = torch.cat([face.flatten() for face in faces]).median()
-    if float(value) > float(voxels.min()):
+    around = torch.cat([face.flatten() for face in faces])
+    value = around.median()
+    # Above the least value, as the 0 around a brain of mean 0, it must fill the border: noise is not even.
+    if float(value) > float(voxels.min()) and float((around == value).float().mean()) < _EVEN_BORDER_SHARE:
         return None
-    inside = (voxels > value).cpu().numpy()
+    inside = (voxels != value).cpu().numpy()
     if 1.0 - inside.mean() < _MASKED_SHARE:
         return None
     # What is returned runs along i first; mixed with arrays along k every operation on both is many times slower.
     inside = np.ascontiguousarray(fill_voids.fill(np.ascontiguousarray(inside)))
     shell = inside & ~_eroded(inside)
-    array, outside = voxels.cpu().numpy(), float(value)
+    contrast = np.abs(voxels.cpu().numpy() - float(value))
     # Padding around a scan with air in it has a dark rim; a skull-stripped brain ends in tissue.
-    if np.median(array[shell]) - outside < 0.15 * (np.percentile(array[inside], 90) - outside):
+    if np.median(contrast[shell]) < 0.15 * np.percentile(contrast[inside], 90):
         return None
     return MetaTensor(torch.from_numpy(inside[None].astype(np.float32)), affine=image.affine)
 
