@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from math import atanh, exp, log, tanh
 from typing import Literal
 
+LEAST_INVERTED = 0.1
+"""Least correlation of brightness with depth, of the other sign than was expected, that is called inverted contrast."""
 _LEAST_SHARE = 2e-3
 """Shares are compared from here to one minus this."""
 
@@ -105,9 +107,16 @@ class Flag:
     unit: str
     label: int | None = None
 
+    @property
+    def is_inverted_contrast(self) -> bool:
+        """Whether what is bright inside the training scans is dark here, as in a T2 given to a model of T1."""
+        opposite = self.found < 0 < self.low or self.high < 0 < self.found
+        return self.measure == "depth_correlation" and opposite and abs(self.found) >= LEAST_INVERTED
+
     def __str__(self) -> str:
         told = (
             KINDS[self.measure].told if self.label is None else f"label {self.label} {LABEL_KINDS[self.measure].told}"
         )
         unit = f" {self.unit}" if self.unit else ""
+        told = f"contrast inverted: {told}" if self.is_inverted_contrast else told
         return f"{told} {self.found:.3g}{unit}, expected {self.low:.3g} to {self.high:.3g}{unit}"

@@ -13,7 +13,7 @@ from scipy import stats
 from medseg import Model, load_config
 from medseg.clustering.posteriors import ClusterPosteriors
 from medseg.preprocessing.prepare import Prepared
-from medseg.quality.measures import KINDS, Kind, Measures
+from medseg.quality.measures import KINDS, Flag, Kind, Measures
 from medseg.quality.metrics import edge_strength, measure, reconstruction_error
 from medseg.quality.reference import FALSE_FLAGS, QualityReference, Usual
 from sample_data.faults import FAULTS, another_body_part, ghosting, person
@@ -184,3 +184,23 @@ def test_motion_is_seen_from_its_own_axis(cohort_model):
 def brightness(network, image):
     values = image.as_tensor()[0].numpy()
     return list(below_surfaces(network, values, values != values[0, 0, 0], image.affine).values())
+
+
+@pytest.mark.parametrize(("flag", "is_inverted"), [
+    (Flag("depth_correlation", -0.4, 0.2, 0.6, ""), True), (Flag("depth_correlation", 0.3, -0.7, -0.2, ""), True),
+    (Flag("depth_correlation", -0.05, 0.2, 0.6, ""), False), (Flag("depth_correlation", 0.1, 0.2, 0.6, ""), False),
+    (Flag("depth_correlation", -0.4, -0.1, 0.6, ""), False), (Flag("depth", -0.4, 0.2, 0.6, "", 1), False),
+])  # fmt: skip
+def test_contrast_opposite_to_the_training_scans_is_called_inverted(flag, is_inverted):
+    assert flag.is_inverted_contrast is is_inverted
+    assert str(flag).startswith("contrast inverted: correlation of brightness with depth") is is_inverted
+
+
+def test_a_scan_of_the_other_contrast_is_flagged_so():
+    model = Model.fit([person(n) for n in range(4)], load_config("smoke"), device="cpu")
+    scan = person(5)
+    inside = scan.as_tensor() > 0
+    other = torch.where(inside, scan.max() + scan[inside].min() - scan.as_tensor(), 0.0)
+    flags = model.segment(MetaTensor(other, affine=scan.affine)).flags
+    assert any(flag.is_inverted_contrast for flag in flags), flags
+    assert not any(flag.is_inverted_contrast for flag in model.segment(scan).flags)
