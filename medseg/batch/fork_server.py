@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from medseg.errors import ConfigError
+
 HAS_FORK_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
+LONGEST_FOLDER = 70
+"""Bytes of the path of a temporary folder, below which names of up to 36 bytes are made for sockets."""
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/run/shm", "/dev/shm")
 _PRELOADED = ["medseg.batch.worker"]
 
 
@@ -30,6 +37,7 @@ def start_fork_server() -> None:
         return
     from multiprocessing import forkserver, resource_tracker
 
+    _make_socket_folder()
     multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
     resource_tracker.ensure_running()  # first, for it lets Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -38,6 +46,30 @@ def start_fork_server() -> None:
             forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _make_socket_folder() -> None:
+    """Make the folder of this process's sockets, elsewhere than in a temporary folder whose path is too long for one.
+
+    `multiprocessing` asks for the folder once and keeps it; a socket's path has 107 bytes on Linux (unix(7)).
+
+    Raises:
+        ConfigError: there is no folder with a short path to write into.
+    """
+    usual = tempfile.gettempdir()
+    if len(os.fsencode(usual)) <= LONGEST_FOLDER:
+        return
+    short = [folder for folder in SHORT_FOLDERS if Path(folder).is_dir() and os.access(folder, os.W_OK)]
+    if not short:
+        raise ConfigError(
+            f"TMPDIR: found a path of {len(os.fsencode(usual))} bytes, expected at most {LONGEST_FOLDER} for the "
+            "sockets of worker processes; set a shorter TMPDIR"
+        )
+    tempfile.tempdir = short[0]
+    try:
+        multiprocessing.util.get_temp_dir()
+    finally:
+        tempfile.tempdir = usual
 
 
 @contextmanager

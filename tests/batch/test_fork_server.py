@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
+from medseg.batch import fork_server
 from medseg.batch.fork_server import HAS_FORK_SERVER
 from medseg.cli import main as command_line
+from medseg.errors import ConfigError
 
 PROC = Path("/proc")
 SEGMENT = ("segment", "missing", "--model", "missing", "--out")
@@ -63,3 +66,35 @@ def test_ctrl_c_while_it_imports_says_nothing_and_it_ends_with_its_caller():
     assert (server / "stat").read_text().split()[2] in "RSD"
     _, errors = caller.communicate(timeout=120)  # the server holds these pipes until it ends
     assert (caller.returncode, errors) == (0, "")
+
+
+LONG_TMPDIR = """
+import os, sys
+from medseg.batch.fork_server import worker_context
+context = worker_context()
+process = context.Process(target=print, args=("hello from the worker",))
+process.start()
+process.join()
+sys.exit(process.exitcode)
+"""
+
+
+@pytest.mark.skipif(not HAS_FORK_SERVER, reason="needs a fork server")
+def test_a_temporary_folder_with_a_long_path_is_no_obstacle(tmp_path):
+    folder = tmp_path / ("long" * 25) / ("er" * 30)
+    folder.mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LONG_TMPDIR], env={**os.environ, "TMPDIR": str(folder)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "hello from the worker" in done.stdout
+
+
+def test_without_any_short_folder_a_shorter_one_is_asked_for(monkeypatch, tmp_path):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(fork_server, "SHORT_FOLDERS", ())
+    with pytest.raises(ConfigError, match=r"TMPDIR: found a path of \d+ bytes, expected at most 70"):
+        fork_server.start_fork_server()
