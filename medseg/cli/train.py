@@ -15,7 +15,8 @@ from medseg.config import Config
 from medseg.errors import ConfigError, InputError
 from medseg.io.atomic import recover_folder, remove_leftovers
 from medseg.io.scan import Scan
-from medseg.model.fit import Reading, Source, Watch, fit_model
+from medseg.model.cohort import Reading, Source, Watch
+from medseg.model.fit import fit_model
 from medseg.model.model import Model
 from medseg.model.state import ModelState
 from medseg.network.examples import examples_of

@@ -16,7 +16,8 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg.config import Config
 from medseg.labels.table import LabelTable
-from medseg.model.fit import Reading, Source, fit_model
+from medseg.model.cohort import Reading, Source
+from medseg.model.fit import fit_model
 from medseg.model.folder import load_model, save_model
 from medseg.model.segment import anomaly_of, segment
 from medseg.model.segmentation import Segmentation

@@ -40,7 +40,13 @@ def find_foreground(image: MetaTensor) -> MetaTensor:
     Hounsfield units: everything but outside air, padding, table and clothes, lung that a crop cuts included.
     Other scans: a background that was masked out to one constant is taken as it is. Otherwise Otsu's threshold (Otsu,
     IEEE Trans. SMC 9:62, 1979) on a smoothed coarse copy, closed, the largest components, holes filled plane by plane.
+
+    Raises:
+        InputError: ``constant``.
     """
+    low, high = float(image.as_tensor().min()), float(image.as_tensor().max())
+    if low == high:
+        raise InputError(f"every intensity is {low:g}, expected an image; check the scan", code="constant")
     if is_hounsfield(image):
         return _found_in_ct(image)
     masked = _masked_background(image)

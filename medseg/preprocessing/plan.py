@@ -29,6 +29,9 @@ MARGIN_VOXELS = 4
 """Working voxels that are kept around the foreground, so that its border is seen from both sides."""
 
 
+LEAST_WORKING, LEAST_WORKING_VOXELS, MOST_WORKING_VOXELS = 1.5, 64, 2_000_000_000
+"""Working voxels of a body along each axis, and of its box: of less nothing is learned, more fit no memory."""
+
 SAME_SPACING = 0.2
 """Relative difference up to which a scan's own spacing passes for the working spacing."""
 
@@ -121,7 +124,12 @@ class Plan(BaseModel):
     def to_working_grid(
         self, image: MetaTensor, foreground: MetaTensor, *, clip: bool = True
     ) -> tuple[MetaTensor, MetaTensor]:
-        """A native (C, I, J, K) image and its (1, I, J, K) foreground on the working grid."""
+        """A native (C, I, J, K) image and its (1, I, J, K) foreground on the working grid.
+
+        Raises:
+            InputError: ``too_small`` or ``too_large`` for this grid; nothing but one intensity in the foreground.
+        """
+        self._check_size(foreground)
         parts = [self.transforms(channel, foreground, clip=clip)(channel) for channel in channels_of(image)]
         working = (
             parts[0]
@@ -130,6 +138,21 @@ class Plan(BaseModel):
         )
         inside = Compose(self._grid_transforms(foreground))(foreground)
         return _plain(working), _plain(MetaTensor((inside.as_tensor() >= 0.5).float(), affine=inside.affine))
+
+    def _check_size(self, foreground: MetaTensor) -> None:
+        """Refuse a foreground that is hardly a voxel thick, or beyond all memory, on the working grid."""
+        start, end = _box(foreground, 0.0)
+        geometry = Geometry.of(foreground)
+        extent_mm = np.subtract(end, start) * geometry.spacing_mm
+        n_voxels = extent_mm[list(geometry.ras_axes)] / self.spacing_mm
+        found = f"the body is {_told(extent_mm)} mm large, expected"
+        grid = f"voxels of {_told(self.spacing_mm)} mm"
+        do = "check the voxel size of the scan, or set preprocessing.spacing_mm"
+        if n_voxels.min() < LEAST_WORKING or n_voxels.prod() < LEAST_WORKING_VOXELS:
+            least = f"{LEAST_WORKING:g} or more along each axis and {LEAST_WORKING_VOXELS} together"
+            raise InputError(f"{found} {grid}, {least}; {do}", code="too_small")
+        if n_voxels.prod() > MOST_WORKING_VOXELS:
+            raise InputError(f"{found} at most {MOST_WORKING_VOXELS:,} {grid}; {do}", code="too_large")
 
     def _grid_transforms(self, foreground: MetaTensor) -> list[Callable[..., Any]]:
         start, end = _box(foreground, MARGIN_VOXELS * max(self.spacing_mm))
@@ -140,6 +163,11 @@ class Plan(BaseModel):
         if np.abs(np.log(np.array(self.spacing_mm) / spacing)).max() > np.log(1 + SAME_SPACING):
             return [crop, WorkingGrid(self.spacing_mm)]
         return [crop, Orientation(axcodes="RAS", labels=None)]
+
+
+def _told(sizes_mm: Sequence[float]) -> str:
+    """Sizes for people."""
+    return " x ".join(f"{mm:,.0f}" if mm >= 100 else f"{mm:.3g}" for mm in sizes_mm)
 
 
 def _box(foreground: MetaTensor, margin_mm: float) -> tuple[list[int], list[int]]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.config import ChannelsConfig
@@ -36,12 +37,19 @@ def channels_of(image: MetaTensor) -> list[MetaTensor]:
     return [MetaTensor(channel[None], affine=image.affine) for channel in image.as_tensor()]
 
 
-def check_channels(image: MetaTensor, expected: ChannelsConfig) -> None:
-    """Refuse a (C, I, J, K) image of another number of channels.
+def check_image(image: MetaTensor, expected: ChannelsConfig) -> None:
+    """Refuse a (C, I, J, K) image of another number of channels, or one that is no volume of numbers.
 
     Raises:
-        InputError: ``other_channels``.
+        InputError: ``other_channels``; ``too_small``, fewer than two voxels along an axis; ``not_finite``.
     """
+    if min(image.shape[1:]) < 2:
+        shape = " x ".join(map(str, image.shape[1:]))
+        raise InputError(f"the scan has {shape} voxels, expected two or more along each axis; give a volume",
+                         code="too_small")  # fmt: skip
+    if not bool(torch.isfinite(image.as_tensor()).all()):
+        raise InputError("some intensities are not finite, expected numbers; replace them by the background value",
+                         code="not_finite")  # fmt: skip
     if image.shape[0] != expected.n_channels:
         names = f" ({', '.join(expected.names)})" if expected.names else ""
         raise InputError(

@@ -19,7 +19,7 @@ from medseg.clustering.posteriors import ClusterPosteriors, IntervalPosteriors, 
 from medseg.config import Config
 from medseg.errors import ConfigError, ModelError
 from medseg.evaluation.overlap import adjusted_rand_index, confusion
-from medseg.model.fit import Watch
+from medseg.model.cohort import Watch
 from medseg.network.autoencoder import Autoencoder
 from medseg.preprocessing.histogram import Histogram
 from medseg.preprocessing.prepare import Prepared

@@ -8,7 +8,7 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg import Model, load_config
 from medseg.errors import InputError
-from medseg.model.fit import Watch
+from medseg.model.cohort import Watch
 from sample_data.faults import person
 
 TINY = ["training.max_steps=2", "clustering.n_clusters=3", "autoencoder.context_steps=0", "autoencoder.channels=4"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medseg import Model, load_config
-from medseg.model.fit import kept
+from medseg.model.cohort import kept
 from medseg.preprocessing.prepare import Prepared
 from medseg.runtime.cache import Store
 from sample_data.faults import person

@@ -129,7 +129,8 @@ def test_values_that_are_not_finite_cost_their_scan():
     def broken(image):
         return image / (image.max() - float(scan(0).max()))  # 0 for one scan
 
-    from medseg.model.fit import Reading, Watch, fit_model
+    from medseg.model.cohort import Reading, Watch
+    from medseg.model.fit import fit_model
 
     refused = []
     watch = Watch(on_refused=lambda _scan, error: refused.append(error))
