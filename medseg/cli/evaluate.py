@@ -8,7 +8,6 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from medseg.errors import ConfigError, InputError
 from medseg.evaluation.evaluate import evaluate_folders
 from medseg.evaluation.scores import write_metrics
 
@@ -16,11 +15,8 @@ from medseg.evaluation.scores import write_metrics
 def evaluate_and_print(
     predictions: Path, truths: Path, out: Path, *, mapping: Literal["one", "many"] = "one", per_case: bool = False
 ) -> int:
-    """Score the label maps below `predictions` against those below `truths` and write `out`."""
-    try:
-        result = evaluate_folders(predictions, truths, how=mapping, per_scan=per_case)
-    except InputError as error:
-        raise ConfigError(str(error)) from None
+    """Score label maps below `predictions` by those below `truths` and write `out`; 1 if a case has no score."""
+    result = evaluate_folders(predictions, truths, how=mapping, per_scan=per_case)
     write_metrics(result, out)
     table = Table(box=None, header_style="bold")
     for column in ("scan", *(f"Dice of class {value}" for value in result.dice_of_classes), "mean", "NMI", "ARI"):
@@ -35,5 +31,10 @@ def evaluate_and_print(
     how = "one mapping a scan" if per_case else "one mapping for all scans"
     labels = ", ".join(f"{label} is class {value}" for label, value in result.label_to_class.items())
     console.print(f"{result.n_labels} labels, {how}" + ("" if per_case else f": {labels}"), highlight=False)
+    for case in result.unscored:
+        console.print(f"{case.name} has no score: {case.reason}", highlight=False, markup=False)
+    if result.unscored:
+        n_all = len(result.scans) + len(result.unscored)
+        console.print(f"the means are those of {len(result.scans)} of {n_all} cases", style="bold", highlight=False)
     console.print(f"all figures: {out}", highlight=False)
-    return 0
+    return 1 if result.unscored else 0

@@ -25,7 +25,7 @@ from medseg.evaluation.overlap import (
     normalized_mutual_information,
 )
 from medseg.evaluation.pairs import PairPaths, find_pairs
-from medseg.evaluation.scores import ClassMetrics, Evaluation, ScanMetrics, write_metrics
+from medseg.evaluation.scores import ClassMetrics, Evaluation, ScanMetrics, Unscored, write_metrics
 from medseg.evaluation.surface_distance import SurfaceDistances
 from medseg.io.label_volumes import read_labels
 from medseg.spatial.geometry import Geometry
@@ -117,9 +117,26 @@ def evaluate_folders(
     classes: Sequence[int] | None = None,
     tolerance_mm: float | None = 2.0,
 ) -> Evaluation:
-    """Score a folder of predictions against a folder of truths, paired by `find_pairs`; see `evaluate`."""
-    pairs = _Files(find_pairs(predictions, truths, masks))
-    return evaluate(pairs, how=how, per_scan=per_scan, classes=classes, tolerance_mm=tolerance_mm)
+    """Score a folder of predictions against a folder of truths, paired by `find_pairs`; see `evaluate`.
+
+    A case of which a half is missing, damaged, empty or on another grid has no score and is named in `unscored`.
+
+    Raises:
+        ConfigError: not one case can be scored.
+    """
+    pairs = find_pairs(predictions, truths, masks)
+    sound, unscored = [], list(pairs.unscored)
+    for paths in pairs.found:
+        try:
+            _check(Pair.read(paths))
+            sound.append(paths)
+        except InputError as error:
+            unscored.append(Unscored(paths.name, error.code, str(error)))
+    if not sound:
+        raise ConfigError(f"not one of {len(unscored)} cases can be scored, such as {unscored[0].name}: "
+                          f"{unscored[0].reason}")  # fmt: skip
+    result = evaluate(_Files(tuple(sound)), how=how, per_scan=per_scan, classes=classes, tolerance_mm=tolerance_mm)
+    return replace(result, unscored=tuple(sorted(unscored, key=lambda case: case.name)))
 
 
 @dataclass(frozen=True)
@@ -147,8 +164,7 @@ def _tables(pairs: Iterable[Pair]) -> tuple[list[str], list[int], list[IntArray]
     names: list[str] = []
     found: list[tuple[list[int], IntArray]] = []
     for pair in pairs:
-        if not pair.inside.any():
-            raise InputError(f"{pair.name}: the truth has no voxel inside; leave it out", code="empty_truth")
+        _check(pair)
         values = np.flatnonzero(np.bincount(pair.truth[pair.inside]))
         column = np.zeros(int(pair.truth.max()) + 1, dtype=np.int32)
         column[values] = np.arange(len(values))
@@ -166,6 +182,11 @@ def _tables(pairs: Iterable[Pair]) -> tuple[list[str], list[int], list[IntArray]
         wide[: len(table), np.searchsorted(everything, own)] = table
         tables.append(wide)
     return names, everything, tables
+
+
+def _check(pair: Pair) -> None:
+    if not pair.inside.any():
+        raise InputError(f"{pair.name}: the truth has no voxel inside; leave it out", code="empty_truth")
 
 
 def _overlaps(name: str, table: IntArray, dice: dict[int, float]) -> ScanMetrics:

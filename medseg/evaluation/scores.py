@@ -12,7 +12,7 @@ from pathlib import Path
 from medseg.io.atomic import write_text_whole
 
 _COLUMNS = (
-    "scan", "class", "dice", "surface_dice", "hausdorff95_mm", "mutual_information", "rand_index",
+    "scan", "class", "dice", "surface_dice", "hausdorff95_mm", "mutual_information", "rand_index", "reason",
 )  # fmt: skip
 
 
@@ -47,17 +47,28 @@ class ScanMetrics:
 
 
 @dataclass(frozen=True)
+class Unscored:
+    """A case that has no score: its name, a code such as ``no_prediction``, and a sentence."""
+
+    name: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Scores of a cohort.
 
     Attributes:
         n_labels: number of labels that occur inside; always report it beside a score of mapping ``many``.
         label_to_class: the one mapping of the cohort (each scan has its own after ``per_scan``).
+        unscored: the cases that no mean counts.
     """
 
     scans: tuple[ScanMetrics, ...]
     n_labels: int
     label_to_class: dict[int, int]
+    unscored: tuple[Unscored, ...] = ()
 
     @property
     def dice(self) -> float:
@@ -76,7 +87,10 @@ class Evaluation:
 
 
 def write_metrics(result: Evaluation, path: Path) -> None:
-    """Write a CSV file with one row for each class of each scan; an absent score is an empty cell."""
+    """Write a CSV file with one row for each class of each scan, and one for each case without a score.
+
+    An absent score is an empty cell.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -84,7 +98,9 @@ def write_metrics(result: Evaluation, path: Path) -> None:
         for value, metrics in scan.classes.items():
             scores = (metrics.dice, metrics.surface_dice, metrics.hausdorff95_mm)
             rest = (scan.mutual_information, scan.rand_index)
-            writer.writerow([scan.name, value, *("" if math.isnan(x) else f"{x:.6g}" for x in scores + rest)])
+            writer.writerow([scan.name, value, *("" if math.isnan(x) else f"{x:.6g}" for x in scores + rest), ""])
+    for case in result.unscored:
+        writer.writerow([case.name, *[""] * (len(_COLUMNS) - 2), f"{case.code}: {case.reason}"])
     write_text_whole(path, text.getvalue())
 
 

@@ -145,7 +145,7 @@ class Plan(BaseModel):
         geometry = Geometry.of(foreground)
         extent_mm = np.subtract(end, start) * geometry.spacing_mm
         n_voxels = extent_mm[list(geometry.ras_axes)] / self.spacing_mm
-        found = f"the body is {_told(extent_mm)} mm large, expected"
+        found = f"the body is {_told(extent_mm.tolist())} mm large, expected"
         grid = f"voxels of {_told(self.spacing_mm)} mm"
         do = "check the voxel size of the scan, or set preprocessing.spacing_mm"
         if n_voxels.min() < LEAST_WORKING or n_voxels.prod() < LEAST_WORKING_VOXELS:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-import logging
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from medseg.errors import ConfigError, InputError
+from medseg.cli.main import main
+from medseg.errors import ConfigError
 from medseg.evaluation.evaluate import Pair, evaluate, evaluate_folders, write_metrics
 from medseg.evaluation.pairs import find_pairs
 from medseg.io.label_volumes import write_labels
@@ -39,7 +40,7 @@ def test_pairs_by_name(tmp_path: Path, prediction: str, truth: str, name: str) -
     for root, path in (("p", prediction), ("t", truth), ("m", f"{name}_mask.nii")):
         (tmp_path / root / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / root / path).touch()
-    (found,) = find_pairs(tmp_path / "p", tmp_path / "t", tmp_path / "m")
+    (found,) = find_pairs(tmp_path / "p", tmp_path / "t", tmp_path / "m").found
     assert found.name == name
     assert found.prediction == tmp_path / "p" / prediction
     assert found.truth == tmp_path / "t" / truth
@@ -49,7 +50,7 @@ def test_pairs_by_name(tmp_path: Path, prediction: str, truth: str, name: str) -
 def test_images_and_hidden_files_are_no_label_maps(tmp_path: Path) -> None:
     for name in ("a_T1w.nii", "a_T1w_seg.nii", "a_truth.nii", ".1f.b_seg.nii", "notes.txt"):
         (tmp_path / name).touch()
-    (found,) = find_pairs(tmp_path, tmp_path)
+    (found,) = find_pairs(tmp_path, tmp_path).found
     assert (found.prediction.name, found.truth.name) == ("a_T1w_seg.nii", "a_truth.nii")
 
 
@@ -62,15 +63,17 @@ def test_unpaired_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
         find_pairs(predictions, truths)
     (predictions / "a_T1w_seg.nii").touch()
     truths.mkdir()
-    with pytest.raises(ConfigError, match=r"a_T1w_seg\.nii has no counterpart in .*/t; expected one of a_T1w_truth"):
-        find_pairs(predictions, truths)
-    for name in ("a_truth.nii", "b_truth.nii"):
+    (case,) = find_pairs(predictions, truths).unscored
+    assert (case.name, case.code) == ("a_T1w", "no_truth")
+    assert re.search(r"a_T1w_seg\.nii has no counterpart in .*/t; expected one of a_T1w_truth", case.reason)
+    for name in ("a_truth.nii", "b_truth.nii", "b_T1w.nii"):
         (truths / name).touch()
-    with pytest.raises(ConfigError, match="expected one of a_T1w_mask, a_mask, a_T1w with"):
-        find_pairs(predictions, truths, masks=truths)
-    with caplog.at_level(logging.WARNING, "medseg"):
-        assert len(find_pairs(predictions, truths)) == 1
-    assert "1 of the truths have no prediction and are not scored" in caplog.text
+    one, two = find_pairs(predictions, truths, masks=truths).unscored
+    assert "expected one of a_T1w_mask, a_mask, a_T1w with" in one.reason
+    pairs = find_pairs(predictions, truths)
+    assert len(pairs.found) == 1
+    assert [(case.name, case.code) for case in pairs.unscored] == [("b", "no_prediction")]
+    assert two.reason == "found no prediction for b_truth.nii, expected one in p; segment that scan"
 
 
 def test_folders_with_masks_to_csv(tmp_path: Path) -> None:
@@ -100,10 +103,33 @@ def test_folders_with_masks_to_csv(tmp_path: Path) -> None:
     assert (rows[8]["dice"], rows[8]["surface_dice"]) == ("", "")
 
 
-def test_other_grid_is_refused(tmp_path: Path) -> None:
+def test_every_case_gets_a_row_and_what_has_no_score_is_named(tmp_path: Path) -> None:
+    truth = blocks(0, 3)
+    for name in ("a", "grid", "empty", "damaged", "alone"):
+        save(tmp_path / "p" / f"{name}_seg.nii", truth)
+    save(tmp_path / "t" / "a_truth.nii", truth)
+    save(tmp_path / "t" / "grid_truth.nii", truth, (0.7, 1.2, 3.1))
+    save(tmp_path / "t" / "empty_truth.nii", np.zeros_like(truth))
+    (tmp_path / "t" / "damaged_truth.nii").write_bytes(b"no label map")
+    save(tmp_path / "t" / "missing_truth.nii", truth)
+    result = evaluate_folders(tmp_path / "p", tmp_path / "t")
+    assert [scan.name for scan in result.scans] == ["a"]
+    codes = {case.name: case.code for case in result.unscored}
+    assert codes.pop("damaged")
+    expected = {"alone": "no_truth", "empty": "empty_truth", "grid": "grids_differ", "missing": "no_prediction"}
+    assert codes == expected
+    assert main(["evaluate", str(tmp_path / "p"), str(tmp_path / "t"), "--out", str(tmp_path / "m.csv")]) == 1
+    with (tmp_path / "m.csv").open(newline="") as file:
+        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    reasons = {row["scan"]: row["reason"] for row in rows if row["reason"]}
+    assert set(reasons) == {*expected, "damaged"}
+    assert reasons["grid"].startswith("grids_differ: ")
+    assert {row["dice"] for row in rows if row["reason"]} == {""}
+
+
+def test_nothing_to_score_is_refused(tmp_path: Path) -> None:
     truth = blocks(0, 3)
     save(tmp_path / "p" / "a_seg.nii", truth)
     save(tmp_path / "t" / "a.nii", truth, (0.7, 1.2, 3.1))
-    with pytest.raises(InputError, match="resample one onto the other") as caught:
+    with pytest.raises(ConfigError, match=r"not one of 1 cases can be scored, such as a: .*resample one onto"):
         evaluate_folders(tmp_path / "p", tmp_path / "t")
-    assert caught.value.code == "grids_differ"
