@@ -17,6 +17,7 @@ import torch
 
 from medseg.batch.formats import Origin, check_outputs
 from medseg.batch.logs import describe, raised_in, remove_log, write_log
+from medseg.batch.outdated import still_true
 from medseg.batch.outputs import (
     Job,
     mask_path,
@@ -39,7 +40,7 @@ from medseg.io.scan import Scan
 from medseg.labels.location import places_of
 from medseg.model.model import Model
 from medseg.model.outputs import Output
-from medseg.model.record import Record, read_records, record_path, write_record
+from medseg.model.record import Record, read_record, read_records, record_path, write_record
 from medseg.model.segment import anomaly_of
 from medseg.model.segmentation import Segmentation
 from medseg.preprocessing.prepare import channels_of
@@ -83,11 +84,12 @@ def _segment(model: Model, scan: Scan, job: Job, started: float) -> Record:
         return known
     remove_leftovers(record_path(job.out, scan.id).parent, record_path(job.out, scan.id).name, whoever=True)
     remove_halves(scan.id, job, numbers)
+    earlier = still_true(job.out, read_record(job.out, scan.id), model_now, content)
     result, places = segment_one(model, scan, job)
     seconds = time.monotonic() - started
     return Record(
         scan.id, "done", "", "", seconds, peak_memory_mb(), result.volumes_mm3(), result.quality, result.flags, places,
-        job.facts(model_now), content, stamp, sizes_of(scan.id, job, numbers),
+        job.facts(model_now), content, stamp, {**earlier, **sizes_of(scan.id, job, numbers)},
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from itertools import chain
 from math import prod
 from pathlib import Path
 
+from medseg.batch.outdated import check_same_model, records_before, remove_outdated
 from medseg.batch.outputs import Job, check_writable
 from medseg.batch.pool import Death, Limits, Pool
 from medseg.batch.progress import Tally, bar, say
@@ -81,20 +82,27 @@ def segment_scans(model: Model, folder: Path, scans: Sequence[Scan], job: Job, o
 
     Returns:
         The records of these scans, in their order.
+
+    Raises:
+        ConfigError: the folder cannot be written, or holds results of another model for other scans.
     """
     check_writable(job.out)
     remove_leftovers(job.out, deep=True)
+    model_now = model_key(model)
+    check_same_model(job.out, scans, model_now)
     part, n_parts = options.shard
     scans = scans[part - 1 :: n_parts]
-    model_now = model_key(model)
     records = {scan.id: record for scan in scans if (record := known_to_be_done(model_now, scan, job))}
     left = [scan for scan in scans if scan.id not in records]
-    order = _order(left, folder, job, options)
+    order, before = _order(left, folder, job, options), records_before(job.out, left)
     with bar("segmenting", len(scans)) as progress, stoppable(), freed_memory_kept():
         tally = Tally(progress, len(records), 0)
         for scan, result in _results(model, left, order, options):
             record = result if isinstance(result, Record) else _obituary(job.out, scan, result)
             records[scan.id] = record
+            n_removed = remove_outdated(job.out, before.get(scan.id), record, model_now)
+            if n_removed:
+                say(f"{scan.id}: removed {n_removed} files that another model, or another state of the scan, had given")
             tally.count(scan.id, record.status, record.why, record.seconds)
     remove_leftovers(job.out / RECORDS)
     return [records[scan.id] for scan in scans]

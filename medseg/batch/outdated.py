@@ -1,0 +1,59 @@
+"""What an earlier run left in an output folder and this one makes untrue: refused, or removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from medseg.errors import ConfigError
+from medseg.io.scan import Scan
+from medseg.model.record import Record, read_records
+
+
+def check_same_model(out: Path, scans: Sequence[Scan], model: str) -> None:
+    """Refuse a folder with results of another model that this run would not renew; its tables would mix both.
+
+    Args:
+        scans: all of the run.
+        model: the `model_key`.
+
+    Raises:
+        ConfigError: there are such results.
+    """
+    own = {scan.id for scan in scans}
+    others = [r.scan for r in read_records(out) if r.job is not None and r.job.model != model and r.scan not in own]
+    if others:
+        raise ConfigError(
+            f"{out}: found results of another model for {len(others)} scans that are not among these, such as "
+            f"{others[0]}; give another --out, or remove them"
+        )
+
+
+def remove_outdated(out: Path, before: Record | None, now: Record, model: str) -> int:
+    """Remove files that a record of before names and that no longer say what the scan or the model says; how many.
+
+    What this model made of the same scan stays: when less is asked for now, and when only the machine failed.
+    """
+    if before is None:
+        return 0
+    is_by_it = before.job is not None and before.job.model == model
+    if is_by_it and (now.status == "failed" or now.content == before.content):
+        return 0
+    paths = [out / name for name in set(before.outputs) - set(now.outputs)]
+    there = [path for path in paths if path.resolve().is_relative_to(out.resolve()) and path.is_file()]
+    for path in there:
+        path.unlink()
+    return len(there)
+
+
+def still_true(out: Path, before: Record | None, model: str, content: str) -> dict[str, int]:
+    """Bytes of the files that this model made of this content earlier and that are still there, by their name."""
+    if before is None or before.job is None or before.job.model != model or before.content != content:
+        return {}
+    return {name: size for name, size in before.outputs.items() if (out / name).is_file()}
+
+
+def records_before(out: Path, scans: Sequence[Scan]) -> Mapping[str, Record]:
+    """What is known of these scans before they are segmented, by name."""
+    own = {scan.id for scan in scans}
+    return {record.scan: record for record in read_records(out) if record.scan in own}
