@@ -137,7 +137,9 @@ class CtCohort:
             sums[number][order] = np.bincount(best, voxels[inside], n_leaves)
         means = sums.sum(axis=0) / np.maximum(masses.sum(axis=0), 1)
         shares = (masses / masses.sum(axis=1, keepdims=True)).mean(axis=0)
-        tree = self.tree.with_means(means, shares)
+        low, high = self.window_hu
+        expected = np.clip((self.tree.means - low) / (high - low), 0, 1)  # of a new tree, in Hounsfield units
+        tree = self.tree.with_means(means, shares, expected)
         return replace(self, tree=tree)
 
     def tensors(self) -> dict[str, Tensor]:

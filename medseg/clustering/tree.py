@@ -11,6 +11,8 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 MOST_LEAVES = 32
+_LEAST_SHARE = 1e-9
+"""Weight of a leaf that no voxel has, so that a label of such leaves is numbered by the means that they would have."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,9 @@ class LeafTree:
 
     def label_means(self, n_labels: int) -> Array:
         """(n_labels,) mean intensity of each label of a cut."""
-        owner = self.cut(n_labels)
-        mass = np.bincount(owner, self.shares, n_labels)
-        return np.asarray(np.bincount(owner, self.shares * self.means, n_labels) / np.maximum(mass, 1e-12))
+        owner, weights = self.cut(n_labels), np.maximum(self.shares, _LEAST_SHARE)
+        mass = np.bincount(owner, weights, n_labels)
+        return np.asarray(np.bincount(owner, weights * self.means, n_labels) / np.maximum(mass, 1e-12))
 
     def order(self, n_labels: int) -> Integers:
         """(L,) leaves in the order in which they are numbered: by their label's mean intensity, then by their own."""
@@ -68,12 +70,9 @@ class LeafTree:
             smallest[parent] = found[-1][0]
         return np.asarray(found, dtype=np.int64).reshape(-1, 2)
 
-    def with_means(self, means: Array, shares: Array) -> LeafTree:
-        """The same tree with other intensities and shares; a leaf that no voxel has takes the mean of its parent."""
-        means = means.copy()
-        for leaf in np.flatnonzero(shares <= 0):
-            means[leaf] = means[self.parents[leaf]]
-        return replace(self, means=means, shares=shares)
+    def with_means(self, means: Array, shares: Array, expected: Array) -> LeafTree:
+        """The same tree with other intensities and shares; a leaf that no voxel has takes the mean that was expected."""
+        return replace(self, means=np.where(shares > 0, means, expected), shares=shares)
 
 
 def parents_of_merges(merges: Sequence[tuple[int, int]], shares: Array) -> tuple[Integers, Integers]:

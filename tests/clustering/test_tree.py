@@ -47,10 +47,13 @@ def test_an_agglomeration_becomes_divisions():
     assert label_of[0] == label_of[1] != label_of[2] == label_of[3] != label_of[4]
 
 
-def test_a_leaf_without_voxels_takes_its_parents_mean():
+def test_a_leaf_without_voxels_is_numbered_where_it_would_lie():
     tree = LeafTree(np.array([0, 0, 1]), np.zeros(3), np.ones(3) / 3)
-    found = tree.with_means(np.array([0.5, 0.2, 0.0]), np.array([0.6, 0.4, 0.0]))
-    assert list(found.means) == [0.5, 0.2, 0.2]
+    found = tree.with_means(np.array([0.5, 0.2, 0.0]), np.array([0.6, 0.4, 0.0]), np.array([0.9, 0.9, 0.7]))
+    assert list(found.means) == [0.5, 0.2, 0.7]
+    assert list(found.label_means(3)) == pytest.approx([0.5, 0.2, 0.7])
+    assert list(found.owners(3)) == [1, 2, 3]  # of the leaves of means .2, .5, .7
+    assert list(found.order(3)) == [1, 0, 2]
 
 
 def test_ward_joins_what_is_near_and_weighs_points():
