@@ -71,7 +71,7 @@ class LeafTree:
         return np.asarray(found, dtype=np.int64).reshape(-1, 2)
 
     def with_means(self, means: Array, shares: Array, expected: Array) -> LeafTree:
-        """The same tree with other intensities and shares; a leaf that no voxel has takes the mean that was expected."""
+        """The same tree with other intensities and shares; a leaf without voxels takes the expected mean."""
         return replace(self, means=np.where(shares > 0, means, expected), shares=shares)
 
 
