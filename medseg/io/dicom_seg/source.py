@@ -12,6 +12,7 @@ from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
 
 from medseg.errors import InputError
+from medseg.io.dicom_seg.values import check_uids, drop_invalid
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,8 @@ MAY_BE_EMPTY = (
 def read_sources(paths: Sequence[Path]) -> list[Dataset]:
     """Read the headers of one series, in the order of `paths`.
 
-    Anonymised headers get the empty elements that the standard asks for; the measures of an enhanced multi-frame
+    Anonymised headers get the empty elements that the standard asks for, and lose those of patient and study whose
+    values it does not allow; the measures of an enhanced multi-frame
     file move to its shared functional groups when all frames agree. The files are not changed.
 
     Raises:
@@ -36,10 +38,21 @@ def read_sources(paths: Sequence[Path]) -> list[Dataset]:
     sources = [_read(path) for path in paths]
     if not sources:
         raise InputError("found no DICOM file to refer to, expected a series; name its files", code="no_reference")
+    invalid: set[str] = set()
     for source in sources:
         _check(source)
+        invalid |= drop_invalid(source)
         _fill(source)
+    if invalid:
+        names = ", ".join(sorted(invalid))
+        log.warning("the DICOM segmentation leaves out elements with invalid values: %s", names)
     first = sources[0]
+    if len({str(source.SOPInstanceUID) for source in sources}) < len(sources):
+        message = (
+            "several files of the source have one SOPInstanceUID, expected one for each, so no DICOM segmentation can "
+            "refer to them; export the series again or write another format"
+        )
+        raise InputError(message, code="no_reference")
     if len({str(source.SeriesInstanceUID) for source in sources}) > 1:
         raise InputError("the files belong to several series, expected one; name one series", code="no_reference")
     if "NumberOfFrames" in first:
@@ -75,6 +88,7 @@ def _check(source: Dataset) -> None:
             "export the series again or write another format"
         )
         raise InputError(message, code="no_reference")
+    check_uids(source, REQUIRED)
 
 
 def _fill(source: Dataset) -> None:
