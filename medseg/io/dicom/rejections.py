@@ -106,7 +106,7 @@ def _not_placed(header: Header) -> Refusal | None:
 def _is_placed(header: Header) -> bool:
     """Whether the file says where its pixels lie, or each of its frames."""
     is_placed = all(h.position_mm and h.orientation and h.pixel_spacing_mm for h in header.frames or (header,))
-    return is_placed and (header.n_frames == 1 or bool(header.frames))
+    return is_placed and (header.n_frames == 1 or bool(header.frames) or header.frame >= 0)
 
 
 def _lying(header: Header) -> Refusal | None:

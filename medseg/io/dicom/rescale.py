@@ -54,9 +54,9 @@ def _number(found: Dataset, keyword: str) -> tuple[float | None, str]:
         return None, f"{keyword} is not finite"
     # pydicom raises many kinds for values that it cannot convert.
     except Exception:
-        raw = found.get_item(keyword)
-        text = raw.value.strip(b" \0") if raw is not None and isinstance(raw.value, bytes) else b""
-    is_comma = re.fullmatch(rb"[-+]?\d*,\d+", text)
+        raw = getattr(found.get_item(keyword), "value", "")
+    text = raw.decode("ascii", "replace") if isinstance(raw, bytes) else str(raw)
+    is_comma = re.fullmatch(r"[-+]?\d*,\d+", text.strip(" \0"))
     return None, f"{keyword} is written with a comma" if is_comma else f"{keyword} is not one number"
 
 
@@ -72,7 +72,7 @@ def check_rescale(slices: Sequence[Rescale], *, is_hounsfield: bool, is_enhanced
         InputError: ``no_rescale``.
     """
     problem = (
-        next((one.unreadable for one in slices if one.unreadable), "")
+        next((f"{one.unreadable}, expected a decimal number" for one in slices if one.unreadable), "")
         or _mixed(slices, is_hounsfield=is_hounsfield)
         or _incomplete(slices[0], is_hounsfield=is_hounsfield, is_enhanced=is_enhanced)
     )

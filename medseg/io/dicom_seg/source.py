@@ -29,8 +29,8 @@ def read_sources(paths: Sequence[Path]) -> list[Dataset]:
     """Read the headers of one series, in the order of `paths`.
 
     Anonymised headers get the empty elements that the standard asks for, and lose those of patient and study whose
-    values it does not allow; the measures of an enhanced multi-frame
-    file move to its shared functional groups when all frames agree. The files are not changed.
+    values it does not allow; the measures of an enhanced multi-frame file move to its shared functional groups when
+    all frames agree. The files are not changed.
 
     Raises:
         InputError: ``no_reference`` when the files cannot be referred to.
@@ -38,23 +38,11 @@ def read_sources(paths: Sequence[Path]) -> list[Dataset]:
     sources = [_read(path) for path in paths]
     if not sources:
         raise InputError("found no DICOM file to refer to, expected a series; name its files", code="no_reference")
-    invalid: set[str] = set()
     for source in sources:
         _check(source)
-        invalid |= drop_invalid(source)
-        _fill(source)
-    if invalid:
-        names = ", ".join(sorted(invalid))
-        log.warning("the DICOM segmentation leaves out elements with invalid values: %s", names)
+    _mend(sources)
     first = sources[0]
-    if len({str(source.SOPInstanceUID) for source in sources}) < len(sources):
-        message = (
-            "several files of the source have one SOPInstanceUID, expected one for each, so no DICOM segmentation can "
-            "refer to them; export the series again or write another format"
-        )
-        raise InputError(message, code="no_reference")
-    if len({str(source.SeriesInstanceUID) for source in sources}) > 1:
-        raise InputError("the files belong to several series, expected one; name one series", code="no_reference")
+    _check_together(sources)
     if "NumberOfFrames" in first:
         for keyword in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
             _share(first, keyword)
@@ -80,6 +68,18 @@ def _read(path: Path) -> Dataset:
         raise InputError(message, code="no_reference") from None
 
 
+def _check_together(sources: Sequence[Dataset]) -> None:
+    """Refuse files of several series, and files that share their UID."""
+    if len({str(source.SeriesInstanceUID) for source in sources}) > 1:
+        raise InputError("the files belong to several series, expected one; name one series", code="no_reference")
+    if len({str(source.SOPInstanceUID) for source in sources}) < len(sources):
+        message = (
+            "several files of the source have one SOPInstanceUID, expected one for each, so no DICOM segmentation can "
+            "refer to them; export the series again or write another format"
+        )
+        raise InputError(message, code="no_reference")
+
+
 def _check(source: Dataset) -> None:
     missing = [keyword for keyword in REQUIRED if not source.get(keyword)]
     if missing:
@@ -89,6 +89,15 @@ def _check(source: Dataset) -> None:
         )
         raise InputError(message, code="no_reference")
     check_uids(source, REQUIRED)
+
+
+def _mend(sources: Sequence[Dataset]) -> None:
+    """Leave out invalid elements, and add empty ones that the standard asks for."""
+    invalid = {keyword for source in sources for keyword in drop_invalid(source)}
+    if invalid:
+        log.warning("the DICOM segmentation leaves out elements with invalid values: %s", ", ".join(sorted(invalid)))
+    for source in sources:
+        _fill(source)
 
 
 def _fill(source: Dataset) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+
 from pydicom.config import RAISE
 from pydicom.datadict import dictionary_VM, keyword_for_tag
 from pydicom.dataelem import DataElement
@@ -33,7 +34,7 @@ UID = re.compile(r"[0-9.]{1,64}")
 
 def drop_invalid(source: Dataset) -> set[str]:
     """Remove the elements of patient and study with invalid values; returns their keywords."""
-    tags = [tag for tag in source.keys() if tag.group in PATIENT_GROUPS or keyword_for_tag(tag) in OTHERS]
+    tags = [tag for tag in list(source.keys()) if tag.group in PATIENT_GROUPS or keyword_for_tag(tag) in OTHERS]
     invalid = {tag for tag in tags if not _is_valid(source, tag)}
     for tag in invalid:
         del source[tag]
@@ -60,9 +61,8 @@ def _is_valid(source: Dataset, tag: int) -> bool:
     try:
         element = source[tag]
         if element.VR == "SQ":
-            return all(
-                _is_valid(item, inner) for item in element.value for inner in list(item.keys()) if not inner.is_private
-            )
+            items = [(item, inner) for item in element.value for inner in list(item.keys())]
+            return all(inner.is_private or _is_valid(item, inner) for item, inner in items)
         is_one = element.VM <= 1  # 0 when it is empty
         values = element.value if element.VM > 1 else [element.value][: element.VM]
         return (is_one or dictionary_VM(tag) != "1") and all(_is_value(element, value) for value in values)
