@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from medseg.errors import InputError
 from medseg.io.dicom.elements import PHASE_KEYWORDS
 from medseg.io.dicom.geometry import GAP_TOLERANCE, MIN_SLICES, SAME_PLACE_MM
 from medseg.io.dicom.grouping import folder_of, grid_of, place_along, split_by
@@ -43,18 +44,35 @@ def _is_stack(along: Sequence[float]) -> bool:
     return len(along) >= MIN_SLICES and bool(np.ptp(gaps) <= GAP_TOLERANCE * max(gaps.max(), 1.0))
 
 
-def check_one_series(headers: Sequence[Header]) -> str:
-    """What speaks against slices of one volume, whose places are regular, being one series; empty for nothing."""
+def check_one_series(headers: Sequence[Header]) -> None:
+    """Refuse slices of one volume, whose places are regular, that look like several series.
+
+    Raises:
+        InputError: ``several_volumes``.
+    """
+    if message := _repeated_numbers(headers) or _different_values(headers):
+        raise InputError(message, code="several_volumes")
+
+
+def _repeated_numbers(headers: Sequence[Header]) -> str:
+    """Of slices with image numbers, that some have the number of another; frames have the number of their file."""
     numbers = [header.instance_number for header in headers if header.frame < 0]
     n_repeats = len(numbers) - len(set(numbers))
-    if n_repeats and len(set(numbers)) > 1:
-        return (
-            f"{n_repeats} of {len(headers)} slices have the image number of another, as if two series were mixed, "
-            "expected a number for each; separate the series or export them again"
-        )
+    if not n_repeats or len(set(numbers)) == 1:
+        return ""
+    return (
+        f"{n_repeats} of {len(headers)} slices have the image number of another, as if two series were mixed, "
+        "expected a number for each; separate the series or export them again"
+    )
+
+
+def _different_values(headers: Sequence[Header]) -> str:
+    """Of slices without a series UID, in what they differ though slices of one volume do not."""
+    if headers[0].series_uid:
+        return ""
     for kind, *values in zip(PHASE_KEYWORDS, *(header.phase for header in headers), strict=False):
         counts = [values.count(value) for value in set(values)]
-        if kind in ONE_VALUE and not headers[0].series_uid and len(counts) > 1 and min(counts) >= MIN_SLICES:
+        if kind in ONE_VALUE and len(counts) > 1 and min(counts) >= MIN_SLICES:
             return (
                 f"{len(headers)} slices without SeriesInstanceUID differ in their {kind} ({len(counts)} values), as if "
                 "series were mixed, expected one series; put each into a folder of its own, or export with UIDs"

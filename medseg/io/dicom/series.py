@@ -145,14 +145,13 @@ def _judge_volume(volume: Volume, axes: FloatArray, regrid: bool) -> Judged:
             )
         for header in headers:
             check_pixels(header)
+        geometry, how = _place(headers, positions[order], axes, regrid)
+        check_one_series(headers)
         check_rescale(
             [header.rescale for header in headers],
             is_hounsfield=any(header.is_hounsfield for header in headers),
             is_enhanced=headers[0].frame >= 0,
         )
-        geometry, how = _place(headers, positions[order], axes, regrid)
-        if doubt := check_one_series(headers):
-            raise InputError(doubt, code="several_volumes")
         check_size(geometry)
         return Judged(headers, geometry, name=volume.name, regrid=how)
     except InputError as error:
