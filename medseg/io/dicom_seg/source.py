@@ -105,6 +105,8 @@ def _fill(source: Dataset) -> None:
     for keyword in MAY_BE_EMPTY:
         if keyword not in source:
             setattr(source, keyword, "")
+    if "SliceThickness" not in source and "NumberOfFrames" not in source:
+        source.SliceThickness = "1"  # highdicom asks for one; the writer replaces it by that of the label map
     is_named = source.get("DeidentificationMethod") or source.get("DeidentificationMethodCodeSequence")
     if source.get("PatientIdentityRemoved") == "YES" and not is_named:
         source.DeidentificationMethod = "not stated by the source"

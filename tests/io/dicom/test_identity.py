@@ -13,7 +13,18 @@ import pytest
 from pydicom import uid
 
 from medseg.io.discovery import find_scans
-from tests.support.dicom_files import ALONG, AXIAL, assert_same_world, edit, move, phantom, read, the_scan, write_axial
+from tests.support.dicom_files import (
+    ALONG,
+    AXIAL,
+    assert_same_world,
+    cut,
+    edit,
+    move,
+    phantom,
+    read,
+    the_scan,
+    write_axial,
+)
 
 Change = dict[str, Any]
 ADJOINING, INTERLEAVED, SAME = 8 * 2.5, 1.25, 0.0
@@ -148,22 +159,23 @@ def test_series_without_uid_that_nothing_sure_tells_apart_are_refused(tmp_path, 
     assert found in scan.reason
 
 
-def other_pixels(path: Path) -> None:
+def other_pixels(path: Path) -> Path:
     pixels = pydicom.dcmread(path).pixel_array
-    edit(path, PixelData=(pixels + 1).astype("<i2").tobytes())
+    return edit(path, PixelData=(pixels + 1).astype("<i2").tobytes())
 
 
-def compress(path: Path) -> None:
+def compress(path: Path) -> Path:
     found = pydicom.dcmread(path)
     found.compress(uid.RLELossless, generate_instance_uid=False)
     found.save_as(path)
+    return path
 
 
 CONTRADICTIONS: dict[str, Callable[[Path], object]] = {
     "pixels": other_pixels,
     "slope": lambda path: edit(path, RescaleSlope="2"),
-    "pixels, compressed": lambda path: (other_pixels(path), compress(path)),
-    "pixels, cut": lambda path: (other_pixels(path), path.write_bytes(path.read_bytes()[:-20])),
+    "pixels, compressed": lambda path: compress(other_pixels(path)),
+    "pixels, cut": lambda path: cut(other_pixels(path), 20),
 }
 
 
