@@ -63,6 +63,8 @@ def _place(header: Header) -> tuple[float, ...]:
 
 def _is_numbered_anew(headers: Sequence[Header]) -> bool:
     """Whether folders hold different images of the same number, at different places of one grid."""
+    if len({header.path.parent for header in headers}) < 2:
+        return False
     seen: dict[Hashable, Header] = {}
     for header in headers:
         first = seen.setdefault((header.instance_number, grid_of(header)), header)
