@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from medseg.errors import ConfigError, InputError
 from medseg.io.dicom.dicomdir import files_of_dicomdir, is_dicomdir
+from medseg.io.dicom.grouping import series_groups
 from medseg.io.dicom.header import Header
 from medseg.io.dicom.naming import absolute, damaged_id, relative, series_id
 from medseg.io.dicom.read_headers import read_header
-from medseg.io.dicom.series import Judged, judge_series, series_key
+from medseg.io.dicom.series import Judged, judge_files
 from medseg.io.nifti import judge_nifti
 from medseg.io.scan import Scan, SeriesTags
 
@@ -178,14 +180,15 @@ def _read_headers(paths: Iterable[Path]) -> tuple[list[Header], dict[Path, Input
 def _series_of(named: Sequence[Path], known: Container[Path]) -> tuple[list[Header], dict[Path, InputError]]:
     """The headers of the series that the named DICOM files belong to, each in its folder."""
     found, damaged = _read_headers(named)
-    wanted = {(header.path.parent, series_key(header)) for header in found}
     readable = {header.path for header in found}
     for path in named:
         if path not in readable and path not in damaged:
             raise ConfigError(f"{path} is neither NIfTI nor DICOM, expected one of them; name a scan or a folder")
-    siblings = [path for folder in sorted({folder for folder, _ in wanted}) for path in sorted(folder.iterdir())]
-    headers, _ = _read_headers(path for path in siblings if path.is_file() and path not in known)
-    return [header for header in headers if (header.path.parent, series_key(header)) in wanted], damaged
+    members: list[Header] = []
+    for folder in sorted({path.parent for path in readable}):
+        siblings, _ = _read_headers(path for path in sorted(folder.iterdir()) if path.is_file() and path not in known)
+        members += [h for group in series_groups(siblings) if readable & {h.path for h in group} for h in group]
+    return members, damaged
 
 
 def _dicom_scans(
@@ -197,11 +200,12 @@ def _dicom_scans(
     for path, error in damaged.items():
         name = _unique(damaged_id(path, naming.root, keep_names=naming.keep_names), used)
         scans.append(Scan(name, (path,), "dicom", verdict=error.code, reason=str(error)))
-    ordered = sorted(headers, key=series_key)
-    for _, group in groupby(ordered, key=series_key):
-        members = list(group)
-        name = series_id(members, naming.root, keep_names=naming.keep_names)
-        for part in judge_series(members, regrid=regrid):
+    judged = judge_files(headers, regrid=regrid)
+    counts = Counter(uid for series in judged for uid in {header.series_uid for header in series.headers})
+    for series in judged:
+        is_unique = counts[series.headers[0].series_uid] == 1
+        name = series_id(series.headers, naming.root, keep_names=naming.keep_names, is_unique=is_unique)
+        for part in series.parts:
             scans.append(_scan(part, _unique("-".join(filter(None, (name, part.name))), used)))  # noqa: PERF401
     return scans
 

@@ -13,14 +13,15 @@ from pydicom.sequence import Sequence
 
 from medseg.io.dicom.elements import Texts, floats_of, phase_of, text_of, texts_of
 from medseg.io.dicom.header import Header
+from medseg.io.dicom.rescale import Rescale, rescale_of
 
 GROUPS = (
     *("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "FrameContentSequence"),
     *("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence", "MREchoSequence"),
     *("MRModifierSequence", "MRDiffusionSequence", "CardiacSynchronizationSequence", "CTReconstructionSequence"),
-    *("TemporalPositionSequence", "PixelValueTransformationSequence"),
+    "TemporalPositionSequence",
 )
-"""The functional groups that decide where a frame belongs and what its pixels mean."""
+"""The functional groups that decide where a frame belongs."""
 NESTED = "DiffusionGradientDirectionSequence"
 WHOLE_FILE = ("ImageType",)
 """What enhanced files say for the file as a whole in words that differ from those of the frames."""
@@ -32,8 +33,19 @@ def frames_of(header: Header, found: Dataset) -> tuple[Header, ...]:
     if not isinstance(own, Sequence) or len(own) != header.n_frames:
         return ()
     whole = {name: value for name, value in texts_of(found).items() if name not in WHOLE_FILE}
-    shared = {**whole, **_texts_of_groups(_first_item(found.get("SharedFunctionalGroupsSequence")))}
-    return tuple(_frame(header, {**shared, **_texts_of_groups(groups)}, n) for n, groups in enumerate(own))
+    common = _first_item(found.get("SharedFunctionalGroupsSequence"))
+    shared = {**whole, **_texts_of_groups(common)}
+    header = replace(header, rescale=_rescale(common) or header.rescale)
+    return tuple(
+        _frame(replace(header, rescale=_rescale(groups) or header.rescale), {**shared, **_texts_of_groups(groups)}, n)
+        for n, groups in enumerate(own)
+    )
+
+
+def _rescale(groups: Dataset | None) -> Rescale | None:
+    """Slope and intercept as functional groups say them; None where they do not."""
+    item = _first_item(groups.get("PixelValueTransformationSequence")) if groups is not None else None
+    return rescale_of(item) if item is not None else None
 
 
 def _frame(header: Header, texts: Texts, number: int) -> Header:
@@ -45,7 +57,6 @@ def _frame(header: Header, texts: Texts, number: int) -> Header:
         pixel_spacing_mm=floats_of(texts, "PixelSpacing", 2),
         phase=phase_of(texts),
         stack=text_of(texts, "StackID"),
-        rescale=tuple(floats_of(texts, "RescaleSlope", 1) + floats_of(texts, "RescaleIntercept", 1)),
         frame=number,
     )
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydicom import uid
 from pydicom.uid import UID
 
+from medseg.io.dicom.rescale import Rescale
+
 _NO_UID = UID("")
+_NO_RESCALE = Rescale()
+CT_CLASSES = (uid.CTImageStorage, uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage)
+SECONDARY_CAPTURES = (
+    uid.SecondaryCaptureImageStorage,
+    uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+)
+"""Grey images that a workstation made: a volume when they say where they lie, else screenshots."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +31,9 @@ class Header:
         pixel_spacing_mm: distance between rows, distance between columns.
         phase: what tells volumes of one series apart, in the order of `PHASE_KEYWORDS`.
         stack: of a frame, the name of the stack it belongs to.
-        rescale: of a frame, the slope and intercept of its own; empty where the file's count.
+        patient: hashes of what names the patient, each empty where the file does not say it.
+        protocol: what the scanner was told to do.
+        rescale: of a frame, those of its own where it has any, else those of the file.
         missing_bytes: how many bytes of uncompressed pixels the file lacks; everything when it has none.
         n_bytes: size of the file.
         frame: which frame of an enhanced file this is, counted from 0; -1 for a file as a whole.
@@ -32,7 +45,9 @@ class Header:
     sop_uid: str = ""
     series_uid: str = ""
     study_uid: str = ""
+    patient: tuple[str, ...] = field(default=(), repr=False)
     description: str = ""
+    protocol: str = ""
     frame_of_reference: str = ""
     modality: str = ""
     series_number: str = ""
@@ -50,7 +65,7 @@ class Header:
     transfer_syntax: UID = _NO_UID
     phase: tuple[str, ...] = ()
     stack: str = ""
-    rescale: tuple[float, ...] = ()
+    rescale: Rescale = _NO_RESCALE
     missing_bytes: int = 0
     n_bytes: int = 0
     frame: int = -1
@@ -60,3 +75,13 @@ class Header:
     def name(self) -> str:
         """What messages call the file or frame: nothing that a patient is known by."""
         return f"image {self.instance_number}" if self.frame < 0 else f"frame {self.frame + 1}"
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether a workstation made it, not a scanner: a screenshot, or images computed from others."""
+        return self.sop_class in SECONDARY_CAPTURES
+
+    @property
+    def is_hounsfield(self) -> bool:
+        """Whether its values have to be Hounsfield units."""
+        return self.modality == "CT" or self.sop_class in CT_CLASSES

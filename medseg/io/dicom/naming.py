@@ -11,19 +11,20 @@ from pathlib import Path
 from medseg.io.dicom.header import Header
 
 
-def series_id(headers: Sequence[Header], root: Path, *, keep_names: bool) -> str:
+def series_id(headers: Sequence[Header], root: Path, *, keep_names: bool, is_unique: bool = True) -> str:
     """``<modality><number>-<hash of the series UID>``, the same wherever the series lies.
 
     Args:
         headers: the files of the series.
         root: the folder that is searched.
+        is_unique: whether no other series below the root has its UID.
         keep_names: put the series' folder, relative to `root`, before it: ``study/mr3-5f2a9c``. In hospitals folders
             are named after patients.
     """
     first = min(headers, key=lambda header: header.path)
     modality = re.sub(r"[^a-z0-9]", "", first.modality.lower())[:8] or "dicom"
     number = re.sub(r"[^0-9]", "", first.series_number)[:12]
-    digest = _digest(_identity(headers, root))
+    digest = _digest(_identity(headers, root, is_unique=is_unique))
     if not keep_names:
         return f"{modality}{number}-{digest[:10]}"
     folder = relative(Path(os.path.commonpath([absolute(header.path.parent) for header in headers])), root)
@@ -37,11 +38,14 @@ def damaged_id(path: Path, root: Path, *, keep_names: bool) -> str:
     return place if keep_names else f"damaged-{_digest(place)[:10]}"
 
 
-def _identity(headers: Sequence[Header], root: Path) -> str:
-    """What tells the series from all others: its UID, else those of its images, else its place."""
-    series_uid = headers[0].series_uid
+def _identity(headers: Sequence[Header], root: Path, *, is_unique: bool) -> str:
+    """What tells the series from all others: its UID, else study, patient and UIDs of its images, else its place."""
+    first = headers[0]
+    if first.series_uid and is_unique:
+        return first.series_uid
     images = sorted(header.sop_uid for header in headers if header.sop_uid)
-    return series_uid or " ".join(images) or relative(headers[0].path.parent, root)
+    owner = [first.study_uid, *first.patient] if first.series_uid else []
+    return " ".join([*owner, *images]) if images else relative(first.path.parent, root)
 
 
 def _digest(text: str) -> str:

@@ -46,6 +46,13 @@ def decode(headers: Sequence[Header]) -> Iterator[Pixels]:
         yield from _checked(_decode_file(path, members), members)
 
 
+def stored_bytes(path: Path) -> bytes:
+    """The pixels of a file as they are stored, as far as they are there."""
+    with warnings.catch_warnings(), pydicom_config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        return bytes(pydicom.dcmread(path, force=True).get("PixelData") or b"")
+
+
 def _checked(images: Iterator[Pixels], headers: Sequence[Header]) -> Iterator[Pixels]:
     """The images of a file; whatever its decoder raises is the file's fault."""
     for header in headers:
@@ -82,11 +89,10 @@ def _decode_file(path: Path, headers: Sequence[Header]) -> Iterator[Pixels]:
 
 
 def _rescale(pixels: npt.NDArray[Any], header: Header, found: Dataset) -> Pixels:
-    """Stored pixels -> values, by the slope of the frame or the look-up table or slope of the file."""
-    if header.rescale:
-        slope, intercept = header.rescale
-        return (pixels * np.float64(slope) + np.float64(intercept)).astype(np.float32)
-    return np.asarray(apply_modality_lut(pixels, found), dtype=np.float32)
+    """Stored pixels -> values, by the look-up table of the file or the slope and intercept of file or frame."""
+    if header.rescale.is_table:
+        return np.asarray(apply_modality_lut(pixels, found), dtype=np.float32)
+    return header.rescale.apply(pixels)
 
 
 def _decode_with_simpleitk(found: FileDataset) -> npt.NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import warnings
@@ -30,19 +31,21 @@ from medseg.io.dicom.elements import (
 )
 from medseg.io.dicom.frames import frames_of
 from medseg.io.dicom.header import Header
+from medseg.io.dicom.rescale import DEFAULTS, rescale_of
 
 log = logging.getLogger(__name__)
 
 PREAMBLE_BYTES = 132
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 """How a file without preamble begins: group 0002 or 0008, little or big endian."""
+PATIENT = ("PatientID", "PatientName", "PatientBirthDate")
 MOSAIC_IMAGES = 0x0019100A
 """Siemens' private NumberOfImagesInMosaic."""
 _TAGS: list[Any] = [
     Tag(tag)  # type: ignore[arg-type]
     for tag in (
         *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality", "SeriesNumber"),
-        *("StudyInstanceUID", "SeriesDescription"),
+        *("StudyInstanceUID", "SeriesDescription", "ProtocolName", *PATIENT, *DEFAULTS, "ModalityLUTSequence"),
         *("InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"),
         *("SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "BitsAllocated", "BitsStored"),
         *(keyword for keywords in PHASE_KEYWORDS.values() for keyword in keywords if keyword in keyword_dict),
@@ -110,7 +113,9 @@ def _header(path: Path, found: FileDataset, sop_class: UID, file: BinaryIO) -> H
         sop_uid=text_of(texts, "SOPInstanceUID"),
         series_uid=text_of(texts, "SeriesInstanceUID"),
         study_uid=text_of(texts, "StudyInstanceUID"),
+        patient=tuple(_hidden(text_of(texts, keyword)) for keyword in PATIENT),
         description=text_of(texts, "SeriesDescription"),
+        protocol=text_of(texts, "ProtocolName"),
         frame_of_reference=text_of(texts, "FrameOfReferenceUID"),
         modality=text_of(texts, "Modality"),
         series_number=text_of(texts, "SeriesNumber"),
@@ -128,12 +133,19 @@ def _header(path: Path, found: FileDataset, sop_class: UID, file: BinaryIO) -> H
         is_mosaic="MOSAIC" in texts.get("ImageType", ()) or MOSAIC_IMAGES in found,
         transfer_syntax=transfer_syntax,
         phase=phase_of(texts),
+        rescale=rescale_of(found),
         n_bytes=os.fstat(file.fileno()).st_size,
     )
     # Tag, (value representation and) length come before the value.
     n_bytes = header.n_bytes - file.tell() - (8 if found.is_implicit_VR else 12)
     header = replace(header, missing_bytes=_missing_bytes(header, texts, max(0, n_bytes)))
     return replace(header, frames=frames_of(header, found))
+
+
+def _hidden(text: str) -> str:
+    """A hash by which one patient is told from another; names differ in capitals and empty parts."""
+    plain = text.strip(" ^").upper()
+    return hashlib.sha256(plain.encode()).hexdigest()[:16] if plain else ""
 
 
 def _missing_bytes(header: Header, texts: Texts, n_bytes: int) -> int:

@@ -104,7 +104,7 @@ def _judge(headers: Sequence[Header], *, regrid: bool) -> _Volume:
     Raises:
         InputError: they are none, or more than one.
     """
-    parts = judge_files(headers, regrid=regrid)
+    parts = [part for series in judge_files(headers, regrid=regrid) for part in series.parts]
     for part in parts:
         if part.refusal:
             raise InputError(part.refusal.reason, code=part.refusal.code)

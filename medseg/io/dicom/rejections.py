@@ -31,17 +31,14 @@ SCAN_CLASSES = (
     uid.NuclearMedicineImageStorage,
 )
 NO_SCAN_CLASSES = (
-    uid.SecondaryCaptureImageStorage,
     uid.MultiFrameSingleBitSecondaryCaptureImageStorage,
-    uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
-    uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
     uid.SegmentationStorage,
     uid.UID("1.2.840.10008.5.1.4.1.1.66.7"),  # label map segmentation, newer than pydicom 3.0
     uid.RTDoseStorage,
     uid.MRSpectroscopyStorage,
 )
-"""What has pixels though no scanner acquired them as an image: screenshots, labels, doses."""
+"""What has pixels that are no image: labels, doses, spectra, screenshots in colour."""
 FALLBACK_SYNTAXES = (
     uid.JPEGExtended12Bit,
     uid.JPEGLossless,
@@ -72,7 +69,9 @@ def _not_an_image(header: Header) -> Refusal | None:
         if is_scan:
             return Refusal("truncated", f"{name} without pixels, expected an image; export the series again")
         return Refusal("not_a_volume", f"found {name}, expected images of a scanner; leave it out")
-    if header.sop_class in NO_SCAN_CLASSES or not (is_scan or header.position_mm or header.frames):
+    is_screenshot = header.is_derived and (header.is_colour or not _is_placed(header))
+    is_image = is_scan or header.position_mm or header.frames
+    if is_screenshot or header.sop_class in NO_SCAN_CLASSES or not is_image:
         return Refusal("not_a_volume", f"found {name}, expected images of a scanner; leave it out")
     if header.is_colour:
         return Refusal("colour", "found a colour image, expected one grey value per pixel; leave it out")
@@ -96,12 +95,18 @@ def _not_one_plane(header: Header) -> Refusal | None:
 
 
 def _not_placed(header: Header) -> Refusal | None:
-    if all(h.position_mm and h.orientation and h.pixel_spacing_mm for h in header.frames or (header,)):
+    if _is_placed(header):
         return None
     if header.missing_bytes:
         return truncated(header)
     reason = "image position, orientation or pixel spacing is missing, expected all three; export the series again"
     return Refusal("no_geometry", reason)
+
+
+def _is_placed(header: Header) -> bool:
+    """Whether the file says where its pixels lie, or each of its frames."""
+    is_placed = all(h.position_mm and h.orientation and h.pixel_spacing_mm for h in header.frames or (header,))
+    return is_placed and (header.n_frames == 1 or bool(header.frames) or header.frame >= 0)
 
 
 def _lying(header: Header) -> Refusal | None:

@@ -12,6 +12,7 @@ from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
 
 from medseg.errors import InputError
+from medseg.io.dicom_seg.values import check_uids, drop_invalid
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,9 @@ MAY_BE_EMPTY = (
 def read_sources(paths: Sequence[Path]) -> list[Dataset]:
     """Read the headers of one series, in the order of `paths`.
 
-    Anonymised headers get the empty elements that the standard asks for; the measures of an enhanced multi-frame
-    file move to its shared functional groups when all frames agree. The files are not changed.
+    Anonymised headers get the empty elements that the standard asks for, and lose those of patient and study whose
+    values it does not allow; the measures of an enhanced multi-frame file move to its shared functional groups when
+    all frames agree. The files are not changed.
 
     Raises:
         InputError: ``no_reference`` when the files cannot be referred to.
@@ -38,10 +40,9 @@ def read_sources(paths: Sequence[Path]) -> list[Dataset]:
         raise InputError("found no DICOM file to refer to, expected a series; name its files", code="no_reference")
     for source in sources:
         _check(source)
-        _fill(source)
+    _mend(sources)
     first = sources[0]
-    if len({str(source.SeriesInstanceUID) for source in sources}) > 1:
-        raise InputError("the files belong to several series, expected one; name one series", code="no_reference")
+    _check_together(sources)
     if "NumberOfFrames" in first:
         for keyword in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
             _share(first, keyword)
@@ -67,6 +68,18 @@ def _read(path: Path) -> Dataset:
         raise InputError(message, code="no_reference") from None
 
 
+def _check_together(sources: Sequence[Dataset]) -> None:
+    """Refuse files of several series, and files that share their UID."""
+    if len({str(source.SeriesInstanceUID) for source in sources}) > 1:
+        raise InputError("the files belong to several series, expected one; name one series", code="no_reference")
+    if len({str(source.SOPInstanceUID) for source in sources}) < len(sources):
+        message = (
+            "several files of the source have one SOPInstanceUID, expected one for each, so no DICOM segmentation can "
+            "refer to them; export the series again or write another format"
+        )
+        raise InputError(message, code="no_reference")
+
+
 def _check(source: Dataset) -> None:
     missing = [keyword for keyword in REQUIRED if not source.get(keyword)]
     if missing:
@@ -75,6 +88,16 @@ def _check(source: Dataset) -> None:
             "export the series again or write another format"
         )
         raise InputError(message, code="no_reference")
+    check_uids(source, REQUIRED)
+
+
+def _mend(sources: Sequence[Dataset]) -> None:
+    """Leave out invalid elements, and add empty ones that the standard asks for."""
+    invalid = {keyword for source in sources for keyword in drop_invalid(source)}
+    if invalid:
+        log.warning("the DICOM segmentation leaves out elements with invalid values: %s", ", ".join(sorted(invalid)))
+    for source in sources:
+        _fill(source)
 
 
 def _fill(source: Dataset) -> None:
@@ -82,6 +105,8 @@ def _fill(source: Dataset) -> None:
     for keyword in MAY_BE_EMPTY:
         if keyword not in source:
             setattr(source, keyword, "")
+    if "SliceThickness" not in source and "NumberOfFrames" not in source:
+        source.SliceThickness = "1"  # highdicom asks for one; the writer replaces it by that of the label map
     is_named = source.get("DeidentificationMethod") or source.get("DeidentificationMethodCodeSequence")
     if source.get("PatientIdentityRemoved") == "YES" and not is_named:
         source.DeidentificationMethod = "not stated by the source"

@@ -136,7 +136,7 @@ DEFECTS: dict[str, tuple[Defect, str, str]] = {
         "localiser",
     ),
     "screenshots": (
-        each(lambda path, _: sop_class(path, uid.SecondaryCaptureImageStorage)),
+        each(lambda path, _: sop_class(path, uid.SecondaryCaptureImageStorage, ImagePositionPatient=None)),
         "not_a_volume",
         "Secondary Capture",
     ),
@@ -154,7 +154,7 @@ DEFECTS: dict[str, tuple[Defect, str, str]] = {
     "two sizes, neither a volume": (
         lambda p: [edit(x, PixelSpacing=[1.1, 0.9]) for x in p[::2]] + remove(p[2], p[5]),
         "several_volumes",
-        "2 image sizes, pixel spacings or frames of reference",
+        r"have 2 pixel spacings \(3 \+ 3\)",
     ),
     "mosaic": (
         each(lambda path, _: edit(path, ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])),
