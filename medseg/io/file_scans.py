@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.errors import InputError
@@ -49,25 +50,25 @@ def file_scans(paths: Sequence[Path], others: Sequence[Scan], root: Path, select
         if name != stem and not is_wanted and (name in known or name.rpartition("/")[2] in used):
             log.info("%s holds the labels of another scan and is left out", stem)
             continue
-        scan = judged_file(path, safe_name(stem), place="" if is_wanted else place)
+        scan = _judged(path, safe_name(stem), place, is_scan=is_wanted)
         if scan is not None and selection.takes((stem, place)):
             unique_id = unique(scan.id, used)
             scans.append(_renamed(scan, unique_id, stem))
     return scans
 
 
-def judged_file(path: Path, scan_id: str, *, place: str) -> Scan | None:
-    """The verdict on one file; None for one that holds no image. Without `place` it is not taken for a label map."""
+def _judged(path: Path, scan_id: str, place: str, *, is_scan: bool) -> Scan | None:
+    """The verdict on one file; None for one that holds no image."""
     if _is_nifti(path):
-        return judge_nifti(path, scan_id, place=place)
+        return judge_nifti(path, scan_id, place=place, is_scan=is_scan)
     if path.name.lower().endswith(NAMED_SUFFIXES):
         error = _named(path)
         return error and Scan(scan_id, (path,), "volume", verdict=error.code, reason=str(error))
-    if place and path.stem.lower().endswith(SEGMENTATION):
+    if not is_scan and path.stem.lower().endswith(SEGMENTATION):
         return Scan(scan_id, (path,), "volume", verdict=LABEL_MAP, reason=str(refuse_label_map(path.name)))
     from medseg.io.volume_files import judge_volume_file  # SimpleITK takes a while to import
 
-    return judge_volume_file(path, scan_id, place=place)
+    return judge_volume_file(path, scan_id, place=place, is_scan=is_scan)
 
 
 def listed_but_missing(tables: Sequence[Path], known: Collection[Path], root: Path) -> list[Scan]:
@@ -103,8 +104,6 @@ def _is_nifti(path: Path) -> bool:
 
 
 def _renamed(scan: Scan, scan_id: str, stem: str) -> Scan:
-    from dataclasses import replace
-
     return replace(scan, id=scan_id, stem="" if stem == scan_id else stem)
 
 

@@ -24,15 +24,16 @@ MAX_DEFLATE_RATIO = 1032
 """gzip cannot shrink anything by more."""
 
 
-def judge_nifti(path: Path, scan_id: str, *, place: str = "") -> Scan:
+def judge_nifti(path: Path, scan_id: str, *, place: str = "", is_scan: bool = False) -> Scan:
     """Judge one NIfTI file by its header, and by its voxels whether it is a label map; never raises for a bad file.
 
     Args:
         place: the path below the folder searched, whose names hint at label maps; the file's name when empty.
+        is_scan: somebody says that it is no label map.
     """
     try:
         file = open_nifti(path)
-        if is_label_map(file.stored(), place or path.name):
+        if not is_scan and is_label_map(file.stored(), place or path.name):
             raise refuse_label_map(path.name)
         geometry, notes = header_geometry(file)
     except InputError as error:

@@ -20,6 +20,8 @@ from medseg.io.selection import Selection
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.resample import resample
 
+_NAMED = Selection(include=("*",))
+"""What a person names is taken for a scan, even if it looks like labels."""
 MASK_TOLERANCE_MM = 0.1
 """How far a mask may lie from its scan, as long as that is no more than a quarter of a voxel."""
 
@@ -122,9 +124,9 @@ def _scan_named(source: Path) -> Scan:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if folder == source:
-        scans = find_scans(source, selection=Selection(include=("*",)))  # named by a person: no label map
+        scans = find_scans(source, selection=_NAMED)
     else:
-        found = [scan for keep in (False, True) for scan in find_scans(folder, keep_names=keep)]
+        found = [scan for keep in (False, True) for scan in find_scans(folder, keep_names=keep, selection=_NAMED)]
         scans = list({scan.paths: scan for scan in found if folder / scan.id == source}.values())
     if len(scans) != 1:
         ids = ", ".join(scan.id for scan in scans[:5]) or "none"

@@ -32,13 +32,18 @@ _DTYPES = {sitk.sitkUInt8: np.uint8, sitk.sitkInt8: np.int8, sitk.sitkUInt16: np
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def judge_volume_file(path: Path, scan_id: str, *, place: str = "") -> Scan:
-    """Judge one file by its header, and by its voxels whether it is a label map; never raises for a bad file."""
+def judge_volume_file(path: Path, scan_id: str, *, place: str = "", is_scan: bool = False) -> Scan:
+    """Judge one file by its header, and by its voxels whether it is a label map; never raises for a bad file.
+
+    Args:
+        place: the path below the folder searched, whose names hint at label maps; the file's name when empty.
+        is_scan: somebody says that it is no label map.
+    """
     paths: tuple[Path, ...] = (path,)
     try:
         file = open_volume(path)
         paths = file.paths
-        if is_label_map(file.stored(), place or path.name):
+        if not is_scan and is_label_map(file.stored(), place or path.name):
             raise refuse_label_map(path.name)
     except InputError as error:
         return Scan(scan_id, paths, "volume", verdict=error.code, reason=str(error))

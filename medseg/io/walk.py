@@ -14,6 +14,7 @@ from medseg.io.dicom.dicomdir import files_of_dicomdir, is_dicomdir
 from medseg.io.dicom.naming import absolute
 
 LIST_SUFFIX = ".txt"
+ANNEX = ".git/annex/objects/"
 _LINKED = re.compile(r".*\.(nii|nii\.gz|nrrd|nhdr|mha|mhd|mgz|mgh|dcm|ima)", re.IGNORECASE)
 """Names of links that stand for images even where their target is not there."""
 
@@ -71,7 +72,10 @@ def below(entry: Path) -> Iterable[Path]:
 
 def is_dead_link(path: Path) -> bool:
     """Whether an image is linked whose content is not there, as git-annex and DataLad leave it."""
-    return path.is_symlink() and not path.exists() and _LINKED.fullmatch(path.name) is not None
+    if not path.is_symlink() or path.exists():
+        return False
+    # DICOM files often have no suffix; of other dead links nobody knows whether they were images.
+    return _LINKED.fullmatch(path.name) is not None or (not path.suffix and ANNEX in path.readlink().as_posix())
 
 
 def _walk(folder: Path) -> Iterable[Path]:
