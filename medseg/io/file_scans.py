@@ -63,7 +63,7 @@ def _judged(path: Path, scan_id: str, place: str, *, is_scan: bool) -> Scan | No
         return judge_nifti(path, scan_id, place=place, is_scan=is_scan)
     if path.name.lower().endswith(NAMED_SUFFIXES):
         error = _named(path)
-        return error and Scan(scan_id, (path,), "volume", verdict=error.code, reason=str(error))
+        return None if error is None else Scan(scan_id, (path,), "volume", verdict=error.code, reason=str(error))
     if not is_scan and path.stem.lower().endswith(SEGMENTATION):
         return Scan(scan_id, (path,), "volume", verdict=LABEL_MAP, reason=str(refuse_label_map(path.name)))
     from medseg.io.volume_files import judge_volume_file  # SimpleITK takes a while to import

@@ -117,7 +117,7 @@ def volume_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
 def voxels_of(file: NiftiFile) -> np.ndarray[Any, np.dtype[np.float32]]:
     """(I, J, K) float32 voxels with the header's slope and intercept applied."""
     try:
-        return file.voxels(np.float32).reshape(file.shape[:3])
+        return np.asarray(file.voxels(np.float32), dtype=np.float32).reshape(file.shape[:3])
     except (*READ_ERRORS, MemoryError) as error:
         _LOG.debug("%s", error)
         raise InputError(

@@ -47,7 +47,8 @@ def place_of(file: NiftiFile, *, or_centred: bool = False) -> Placement:
                 "set the sform with the tool that made the file",
                 code="no_geometry",
             )
-        affine, notes = np.asarray(file.header.get_base_affine()), ()
+        affine: FloatArray = np.asarray(file.header.get_base_affine())
+        notes: tuple[str, ...] = ()
     else:
         affine, notes = _chosen(file, codes)
     scale, said = _mm(file, affine)

@@ -68,7 +68,7 @@ def test_a_soft_mask(tmp_path: Path) -> None:
     soft = np.clip(labels().astype(np.float32), 0, 1)
     soft[3] *= 0.37
     assert verdict(soft, tmp_path / "m" / "a_mask.nii.gz") == "label_map"
-    assert verdict(scan("f4") / 400, tmp_path / "n" / "a_mask.nii.gz") == "ok"
+    assert verdict(scan("f4").astype(np.float32) / 400, tmp_path / "n" / "a_mask.nii.gz") == "ok"
 
 
 def test_an_empty_segmentation_is_no_scan(tmp_path: Path) -> None:
