@@ -34,6 +34,8 @@ BYTES_PER_VOXEL = 0.6
 """Size of a compressed file beyond which it holds no label map."""
 SMALL = 2**16
 """Voxels of a file that is looked at whatever its size."""
+WINDOW = 2**17
+"""Neighbouring voxels that are looked at of each piece."""
 MOST_BYTES = 2**28
 
 
@@ -84,7 +86,7 @@ def refuse_label_map(name: str) -> InputError:
 def hints_at_labels(place: str) -> bool:
     """Whether a file name, or a folder in the path, is one that label maps have."""
     *folders, name = place.split("/")
-    words = re.split(r"[^a-z0-9]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
+    words = re.split(r"[^a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
     return any(FOLDERS.fullmatch(folder) for folder in folders) or not WORDS.isdisjoint(words)
 
 
@@ -120,8 +122,10 @@ def _decide(stored: Stored, *, hinted: bool) -> bool:
     return _is_certain(seen, hinted=hinted, is_integer=stored.dtype.kind in "iu")
 
 
-def _look(values: npt.NDArray[np.generic]) -> _Seen:
-    """What one piece is like; a piece with more than `MANY` values is looked at no further."""
+def _look(piece: npt.NDArray[np.generic]) -> _Seen:
+    """What one piece is like, by its middle; one with more than `MANY` values is looked at no further."""
+    begin = max(0, piece.size - WINDOW) // 2
+    values = piece[begin : begin + WINDOW]
     numbers = np.unique(values[:: max(1, values.size // 4096)])
     is_whole = _are_whole(numbers)
     commonest = numbers[0]
@@ -135,7 +139,7 @@ def _look(values: npt.NDArray[np.generic]) -> _Seen:
     same = int((inside[:-1] & (values[1:] == values[:-1])).sum())
     is_share = bool(values.min() >= 0 and values.max() <= 1)
     ones = int((values == 1).sum()) if is_share else 0
-    return _Seen(numbers, values.size, n_inside, same / max(n_inside, 1), ones / max(n_inside, 1), is_whole, is_share)
+    return _Seen(numbers, piece.size, n_inside, same / max(n_inside, 1), ones / max(n_inside, 1), is_whole, is_share)
 
 
 def _are_whole(numbers: npt.NDArray[np.generic]) -> bool:
