@@ -208,11 +208,12 @@ def test_read_refuses(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("unit", "scale"), [("micron", 1e-3), ("meter", 1e3), ("unknown", 1.0), ("mm", 1.0)])
 def test_units_are_brought_to_mm(tmp_path: Path, unit: str, scale: float) -> None:
-    image = nib.Nifti1Image(speckle().astype(np.uint8), np.diag([0.02, 0.03, 0.04, 1]))
+    stored = np.array([20.0, 30, 40]) / (1000 if unit == "meter" else 1)
+    image = nib.Nifti1Image(speckle().astype(np.uint8), np.diag([*stored, 1]))
     image.header.set_xyzt_units(unit)
     nib.save(image, tmp_path / "a.nii")
     _, grid = read_labels(tmp_path / "a.nii")
-    np.testing.assert_allclose(grid.spacing_mm, np.array([0.02, 0.03, 0.04]) * scale, rtol=1e-6)
+    np.testing.assert_allclose(grid.spacing_mm, stored * scale, rtol=1e-6)
 
 
 def test_trailing_axes_are_dropped(tmp_path: Path) -> None:
