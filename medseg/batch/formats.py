@@ -57,8 +57,9 @@ def check_outputs(scan: Scan, outputs: Collection[Output]) -> None:
     """
     wanted = sorted(DICOM_OUTPUTS.intersection(outputs))
     if wanted and scan.format != "dicom":
+        found = "NIfTI" if scan.format == "nifti" else scan.path.suffix
         message = (
-            f"{scan.id}: --write {wanted[0]} refers to the DICOM files of the scan, found NIfTI; "
+            f"{scan.id}: --write {wanted[0]} refers to the DICOM files of the scan, found {found}; "
             "give the DICOM series or leave this output out"
         )
         raise InputError(message, code="no_reference")

@@ -95,10 +95,11 @@ def mask_path(masks: Path | None, scan: Scan) -> Path | None:
     """
     if masks is None:
         return None
-    for suffix in (".nii.gz", ".nii"):
-        path = masks / f"{scan.id}{suffix}"
-        if path.is_file():
-            return path
+    for stem in filter(None, (scan.id, scan.stem)):
+        for suffix in (".nii.gz", ".nii"):
+            path = masks / f"{stem}{suffix}"
+            if path.is_file():
+                return path
     raise InputError(f"no mask {scan.id}.nii.gz below the mask folder; add it or leave the scan out", code="no_mask")
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from medseg.batch.progress import say
-from medseg.cli.layout import bids_desc, is_bids, only_structural, put_together
+from medseg.cli.layout import bids_desc
+from medseg.cli.scans import found, scans_of
 from medseg.config import Config
 from medseg.config_files import config_names, config_summary, config_text, load_config
 from medseg.errors import ConfigError
@@ -24,7 +25,7 @@ def inspect(args: argparse.Namespace) -> int:
     """Print every scan with its verdict."""
     from medseg.cli.inspect import as_json, print_table
 
-    scans = _found(args)
+    scans = found(args)
     if args.json:
         print(as_json(scans))  # noqa: T201
     else:
@@ -37,7 +38,7 @@ def train(args: argparse.Namespace) -> int:
     from medseg.cli.train import train_model
 
     config = _config(args)
-    scans = _scans(args, config)
+    scans = scans_of(args, config)
     options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
     model = train_model(scans, args.model, config, **options)
     say(model.describe())
@@ -53,7 +54,7 @@ def segment(args: argparse.Namespace) -> int:
 
     outputs = parse_outputs(args.write)
     model = Model.load(args.model, device=args.device)
-    scans = _scans(args, model.config)
+    scans = scans_of(args, model.config)
     job = Job(args.out, outputs, args.masks, bids_desc(args, model.config), args.min_confidence)
     check_habitats(model.config, job)
     return _segment_and_report(model, scans, job, args)
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args)
     job = Job(args.out, outputs, args.masks, bids_desc(args, config), args.min_confidence)
     check_habitats(config, job)
-    scans = _scans(args, config)
+    scans = scans_of(args, config)
     check_writable(args.out)
     folder = args.model or args.out / "model"
     options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
@@ -227,41 +228,12 @@ def quotable(args: argparse.Namespace) -> list[str]:
     for name in ("write", "layout", "min_confidence", "device"):
         if hasattr(args, name):
             words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+    for name in ("include", "exclude"):
+        words += [word for _ in getattr(args, name, None) or () for word in (f"--{name}", "GLOB")]
     words += [f"--{name.replace('_', '-')}" for name in ("keep_names", "regrid") if getattr(args, name, False)]
     for change in getattr(args, "set", []):
         words += ["--set", str(change)]
     return words
-
-
-def _found(args: argparse.Namespace) -> list[Scan]:
-    """Everything found below SCANS, what lies below the output folder left out."""
-    scans = find_scans(args.scans, keep_names=args.keep_names, regrid=args.regrid)
-    if getattr(args, "out", None) is not None:
-        inside = args.out.resolve()
-        scans = [scan for scan in scans if not scan.path.resolve().is_relative_to(inside)]
-    if not scans:
-        raise ConfigError(
-            f"{args.scans}: found no DICOM series and no NIfTI file, expected at least one; check the path"
-        )
-    return scans
-
-
-def _scans(args: argparse.Namespace, config: Config) -> list[Scan]:
-    """The scans to work on: what never was a volume is counted, not failed, and regridding is announced."""
-    found = _found(args)
-    if is_bids(args):
-        found = only_structural(found)
-    scans = [scan for scan in found if not scan.is_bystander]
-    if len(scans) < len(found):
-        say(f"{len(found) - len(scans)} DICOM series are no volumes (reports, localisers, screenshots, single images) "
-            "and are left out: medseg inspect lists them")  # fmt: skip
-    if not scans:
-        raise ConfigError(f"{args.scans}: found no volume, expected at least one; medseg inspect says what there is")
-    for scan in scans:
-        if scan.regrid:
-            say(f"{scan.id}: {scan.regrid}")
-    grouped: list[Scan] = put_together(scans, config.channels)
-    return grouped
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -15,7 +15,7 @@ from medseg.io.scan import Scan
 
 
 def as_objects(scans: Sequence[Scan]) -> list[dict[str, Any]]:
-    """The scans as plain values: id, path, verdict, reason, modality, shape, spacing_mm, affine (RAS+ mm), regrid."""
+    """The scans as plain values; ``spacing_mm`` and ``affine`` in RAS+ mm are None where there is no grid."""
     return [
         {
             "id": scan.id,
@@ -27,6 +27,7 @@ def as_objects(scans: Sequence[Scan]) -> list[dict[str, Any]]:
             "spacing_mm": [round(s, 6) for s in scan.geometry.spacing_mm] if scan.geometry else None,
             "affine": scan.geometry.affine.tolist() if scan.geometry else None,
             "regrid": scan.regrid,
+            "note": scan.note,
         }
         for scan in scans
     ]
@@ -42,7 +43,7 @@ def _channels(scans: Sequence[Scan]) -> dict[str, str]:
     cases: dict[str, list[str]] = {}
     for scan in scans:
         found = re.fullmatch(r"(.+)_(\d{4})", scan.id)
-        if found and scan.format == "nifti":
+        if found and scan.format != "dicom":
             cases.setdefault(found[1], []).append(scan.id)
     return {
         scan_id: f"channel {int(scan_id[-4:])} of {len(ids)} of {case.rpartition('/')[2]}: channels are separate "
@@ -69,14 +70,17 @@ def print_table(scans: Sequence[Scan], console: Console | None = None) -> None:
             "x".join(map(str, grid.shape)) if grid else "-",
             " ".join(f"{s:.3g}" for s in grid.spacing_mm) if grid else "-",
             grid.axcodes if grid else "-",
-            scan.reason or scan.regrid or channels.get(scan.id, ""),
+            scan.reason or scan.regrid or scan.note or channels.get(scan.id, ""),
         )
     if console is None:
         console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)
     n_ok = sum(scan.is_ok for scan in scans)
+    n_labels = sum(scan.is_label_map for scan in scans)
     n_bystanders = sum(scan.is_bystander for scan in scans)
     text = f"{len(scans)} scans found: {n_ok} ok, {len(scans) - n_ok - n_bystanders} refused"
-    if n_bystanders:
-        text += f", {n_bystanders} never were volumes"
+    if n_labels:
+        text += f", {n_labels} label maps"
+    if n_bystanders > n_labels:
+        text += f", {n_bystanders - n_labels} never were volumes"
     console.print(text, highlight=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -65,6 +66,10 @@ def _add_scans(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--regrid", action="store_true", help="resample tilted or uneven scans instead of refusing them"
     )
+    parser.add_argument("--include", action="append", default=[], metavar="GLOB", help="only scans whose path or id "
+                        "matches, and as scans even if they look like label maps; may be repeated")  # fmt: skip
+    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="no scans whose path or id "
+                        "matches; may be repeated")  # fmt: skip
 
 
 def _add_layout(parser: argparse.ArgumentParser) -> None:
@@ -248,6 +253,13 @@ def _add_slicer(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
 
 
+def _print_anything() -> None:
+    """Names of scans may hold letters that the terminal's encoding has not."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _wants_workers(args: argparse.Namespace) -> bool:
     """Whether this machine's own worker processes will be needed, unless all is done already."""
     return args.command in {"run", "segment"} and args.workers != 0 and not getattr(args, "scheduler", None)
@@ -262,6 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     # Large pages for PyTorch's tensors on a CPU: embedding takes a fifth less time.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    _print_anything()
     logging.basicConfig(level=logging.WARNING, format="medseg: %(message)s", stream=sys.stderr)
     if _wants_workers(args):
         start_fork_server()

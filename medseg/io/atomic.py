@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medseg.errors import ConfigError
+from medseg.io.names import last_bytes
 
 _MARK = ".medseg-tmp"
 _OLD = ".medseg-old"
@@ -116,7 +117,7 @@ def remove_leftovers(folder: Path, name: str | None = None, *, whoever: bool = F
     """
     pattern = f"{_MARK}.*"
     for path in list(folder.rglob(pattern) if deep else folder.glob(pattern)):
-        if (name is None or path.name.endswith(f".{name[-100:]}")) and _is_abandoned(path, whoever=whoever):
+        if (name is None or path.name.endswith(f".{last_bytes(name, 100)}")) and _is_abandoned(path, whoever=whoever):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
@@ -175,12 +176,12 @@ def _exchange(new: Path, target: Path) -> None:
 
 
 def _old_name(target: Path) -> Path:
-    return target.with_name(f"{_OLD}.{target.name[-100:]}")
+    return target.with_name(f"{_OLD}.{last_bytes(target.name, 100)}")
 
 
 def _sibling(target: Path) -> Path:
     # The end of the name stays, so that writers that go by the suffix see the same one.
-    return target.with_name(f"{_MARK}.{_machine()}.{os.getpid()}.{secrets.token_hex(4)}.{target.name[-100:]}")
+    return target.with_name(f"{_MARK}.{_machine()}.{os.getpid()}.{secrets.token_hex(4)}.{last_bytes(target.name, 100)}")
 
 
 def _sync(path: Path) -> None:

@@ -18,7 +18,7 @@ LEAST_COVERED = 0.5
 """Least share of the first channel's voxels that lie inside the field of view of each other channel."""
 _POINTS = 24
 """Points along each axis of the first channel at which this is looked at."""
-_SUFFIX = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.(nii|nii\.gz|nrrd|nhdr|mha|mhd|mgz|mgh)$", re.IGNORECASE)
 Key = tuple[Hashable, ...]
 Part = tuple[int, Scan]
 """Number of the channel from 0, and its file or series."""
@@ -87,8 +87,8 @@ def _by_series(scan: Scan, names: Sequence[str]) -> Place | None:
 
 
 def _stem(scan: Scan) -> str:
-    """The name of a NIfTI file without its ending; of DICOM nothing that tells a channel."""
-    return _SUFFIX.sub("", scan.path.name) if scan.format == "nifti" else ""
+    """The name of a file of one volume without its ending; of DICOM nothing that tells a channel."""
+    return _SUFFIX.sub("", scan.path.name) if scan.format != "dicom" else ""
 
 
 _RULES = {"bids": _by_entities, "suffix": _by_ending, "nnunet": _by_number, "series": _by_series}

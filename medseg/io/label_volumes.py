@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import IOBase
@@ -13,19 +12,18 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 import torch
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from scipy import ndimage
 from zlib_ng.gzip_ng import GzipNGFile
 
 from medseg.errors import InputError
 from medseg.io.atomic import whole_file, write_text_whole
+from medseg.io.nifti_header import READ_ERRORS, open_nifti
+from medseg.io.nifti_place import place_of
 from medseg.labels.table import LabelTable
 from medseg.spatial.geometry import Geometry
 
 LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
-_UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error)
 
 
 def as_labels(values: npt.ArrayLike | torch.Tensor, *, force_uint16: bool = False) -> LabelArray:
@@ -110,24 +108,26 @@ def read_labels(path: Path) -> tuple[LabelArray, Geometry]:
     """Read an (I, J, K) label map and its grid from a NIfTI file; trailing axes of length one are dropped.
 
     Raises:
-        InputError: the file is damaged, its unit is not mm, or its voxels are no labels.
+        InputError: the file is damaged, does not say where it lies, or its voxels are no labels.
     """
+    file = open_nifti(path)
     try:
-        image = cast(nib.Nifti1Image, nib.load(path))
-        voxels = np.asanyarray(image.dataobj)
-    except _UNREADABLE as error:
-        raise InputError(f"{path}: cannot be read as NIfTI ({error})", code="corrupt_file") from error
-    unit = image.header.get_xyzt_units()[0]
-    if unit not in ("mm", "unknown"):
-        raise InputError(f"{path}: its unit is {unit}, expected mm; convert the file", code="wrong_unit")
+        voxels = file.voxels()
+    except READ_ERRORS as error:
+        raise InputError(
+            f"{path.name}: cannot be read as NIfTI; export or copy it again", code="corrupt_file"
+        ) from error
+    affine = place_of(file, or_centred=True).affine
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
     try:
         labels = as_labels(voxels)
     except ValueError as error:
         raise InputError(f"{path}: {error}", code="not_labels") from error
-    shape = cast(tuple[int, int, int], labels.shape)
-    return labels, Geometry(shape, np.asarray(image.affine, dtype=np.float64))
+    try:
+        return labels, Geometry(cast(tuple[int, int, int], labels.shape), affine)
+    except ValueError as error:
+        raise InputError(f"{path.name}: {error}; repair the header", code="no_geometry") from None
 
 
 def write_color_table(table: LabelTable, path: Path) -> None:

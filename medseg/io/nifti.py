@@ -4,87 +4,68 @@ from __future__ import annotations
 
 import logging
 import math
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from monai.data.image_reader import ImageReader
 from monai.utils.enums import MetaKeys, SpaceKeys
 
 from medseg.errors import InputError
+from medseg.io.label_like import is_label_map, refuse_label_map
+from medseg.io.nifti_header import READ_ERRORS, NiftiFile, open_nifti
+from medseg.io.nifti_place import place_of
 from medseg.io.scan import MAX_VOXELS, Scan
 from medseg.spatial.geometry import Geometry
 
 _LOG = logging.getLogger(__name__)
 MAX_DEFLATE_RATIO = 1032
 """gzip cannot shrink anything by more."""
-_READ_ERRORS = (
-    OSError, EOFError, ValueError, OverflowError, zlib.error, nib.filebasedimages.ImageFileError,
-    nib.spatialimages.HeaderDataError, nib.spatialimages.HeaderTypeError, nib.spatialimages.ImageDataError,
-)  # fmt: skip
 
 
-def judge_nifti(path: Path, scan_id: str) -> Scan:
-    """Judge one NIfTI file by its header; never raises for a bad file."""
-    try:
-        geometry = header_geometry(open_nifti(path))
-    except InputError as error:
-        return Scan(scan_id, (path,), "nifti", verdict=error.code, reason=str(error))
-    return Scan(scan_id, (path,), "nifti", geometry=geometry)
+def judge_nifti(path: Path, scan_id: str, *, place: str = "", is_scan: bool = False) -> Scan:
+    """Judge one NIfTI file by its header, and by its voxels whether it is a label map; never raises for a bad file.
 
-
-def open_nifti(path: Path) -> nib.Nifti1Image:
-    """Open a NIfTI-1 or NIfTI-2 file without reading its voxels.
-
-    Raises:
-        InputError: ``corrupt_file`` or ``no_permission``.
+    Args:
+        place: the path below the folder searched, whose names hint at label maps; the file's name when empty.
+        is_scan: somebody says that it is no label map.
     """
     try:
-        with nib.imageglobals.LoggingOutputSuppressor():  # its complaints about headers; ours come in one sentence
-            image = nib.load(path)
-    except PermissionError:
-        raise InputError(
-            f"{path.name}: no permission to read the file; ask its owner for it", code="no_permission"
-        ) from None
-    except _READ_ERRORS as error:
-        _LOG.debug("%s", error)
-        raise InputError(
-            f"{path.name}: not a readable NIfTI file, though its name says so; export or copy it again",
-            code="corrupt_file",
-        ) from None
-    if not isinstance(image, nib.Nifti1Image):
-        raise InputError(
-            f"{path.name}: found {type(image).__name__}, expected NIfTI; convert the file",
-            code="corrupt_file",
-        )
-    return image
+        file = open_nifti(path)
+        if not is_scan and is_label_map(file.stored(), place or path.name):
+            raise refuse_label_map(path.name)
+        geometry, notes = header_geometry(file)
+    except InputError as error:
+        return Scan(scan_id, (path,), "nifti", verdict=error.code, reason=str(error))
+    return Scan(scan_id, (path,), "nifti", geometry=geometry, note="; ".join((*file.notes, *notes)))
 
 
-def header_geometry(image: nib.Nifti1Image) -> Geometry:
-    """The grid that a NIfTI header promises.
+def header_geometry(file: NiftiFile) -> tuple[Geometry, tuple[str, ...]]:
+    """The grid that a NIfTI header promises, and what is odd about it without harm.
 
     Raises:
         InputError: the header does not describe one regular grey-value volume.
     """
-    header = image.header
-    name = Path(image.get_filename() or "image").name
-    if header.get_data_dtype().fields is not None or header.get_data_dtype().kind == "c":
+    name, dtype = file.name, file.header.get_data_dtype()
+    if dtype.fields is not None or dtype.kind == "c":
         raise InputError(
             f"{name}: found RGB or complex voxels, expected one grey value each; convert it", code="colour"
         )
-    shape = _volume_shape(image.shape, name)
-    _check_promise(image, name)
-    if int(header["qform_code"]) == 0 and int(header["sform_code"]) == 0:
-        raise InputError(
-            f"{name}: qform and sform code are both 0, so the header does not say where the voxels lie; "
-            "set the sform with the tool that made the file",
-            code="no_geometry",
-        )
+    shape = volume_shape(file.shape, name)
+    _check_promise(file)
+    affine, notes = place_of(file)
+    return checked_geometry(shape, affine, name), notes
+
+
+def checked_geometry(shape: tuple[int, int, int], affine: np.ndarray[Any, Any], name: str) -> Geometry:
+    """A grid that label files can carry.
+
+    Raises:
+        InputError: ``no_geometry`` or ``sheared_affine``.
+    """
     try:
-        geometry = Geometry(shape, image.affine)
+        geometry = Geometry(shape, affine)
     except ValueError as error:
         raise InputError(f"{name}: {error}; repair the header", code="no_geometry") from None
     if geometry.is_sheared:
@@ -96,32 +77,34 @@ def header_geometry(image: nib.Nifti1Image) -> Geometry:
     return geometry
 
 
-def _check_promise(image: nib.Nifti1Image, name: str) -> None:
-    """Refuse a header that promises more than the file can hold, before memory is set aside for it."""
-    n_voxels = math.prod(image.shape)
+def check_size(n_voxels: int, name: str) -> None:
+    """Refuse what is larger than any clinical scan."""
     if n_voxels > MAX_VOXELS:
         raise InputError(
             f"{name}: found {n_voxels} voxels, expected at most {MAX_VOXELS}; crop or downsample the scan",
             code="too_large",
         )
-    path = image.get_filename()
-    if not path:
-        return
-    n_bytes = Path(path).stat().st_size
-    at_most = n_bytes * MAX_DEFLATE_RATIO if str(path).lower().endswith(".gz") else n_bytes
-    promised = n_voxels * image.header.get_data_dtype().itemsize + int(image.header.get_data_offset())
+
+
+def _check_promise(file: NiftiFile) -> None:
+    """Refuse a header that promises more than the file can hold, before memory is set aside for it."""
+    n_voxels = math.prod(file.shape)
+    check_size(n_voxels, file.name)
+    n_bytes = file.path.stat().st_size
+    at_most = n_bytes * MAX_DEFLATE_RATIO if file.is_gzip else n_bytes
+    promised = n_voxels * file.header.get_data_dtype().itemsize + file.offset
     if promised > at_most:
         raise InputError(
-            f"{name}: the voxels end early or are damaged: the header promises {promised} bytes, the file of {n_bytes} "
-            f"holds at most {at_most}; export or copy the file again",
+            f"{file.name}: the voxels end early or are damaged: the header promises {promised} bytes, the file of "
+            f"{n_bytes} holds at most {at_most}; export or copy the file again",
             code="corrupt_file",
         )
 
 
-def _volume_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
+def volume_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
     """(I, J, K) of a 3-D image, or of one with trailing axes of length one."""
-    if len(shape) > 3 and int(np.prod(shape[3:])) != 1:
-        n_volumes = int(np.prod(shape[3:]))
+    if len(shape) > 3 and math.prod(shape[3:]) != 1:
+        n_volumes = math.prod(shape[3:])
         raise InputError(f"{name}: found {n_volumes} volumes, expected one; split the file", code="several_volumes")
     if len(shape) < 3 or min(shape[:3]) < 2:
         raise InputError(
@@ -131,15 +114,14 @@ def _volume_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def voxels_of(image: nib.Nifti1Image) -> np.ndarray[Any, np.dtype[np.float32]]:
+def voxels_of(file: NiftiFile) -> np.ndarray[Any, np.dtype[np.float32]]:
     """(I, J, K) float32 voxels with the header's slope and intercept applied."""
-    name = Path(image.get_filename() or "image").name
     try:
-        return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged")).reshape(image.shape[:3])
-    except (*_READ_ERRORS, MemoryError) as error:
+        return np.asarray(file.voxels(np.float32), dtype=np.float32).reshape(file.shape[:3])
+    except (*READ_ERRORS, MemoryError) as error:
         _LOG.debug("%s", error)
         raise InputError(
-            f"{name}: the voxels end early or are damaged; export or copy the file again", code="corrupt_file"
+            f"{file.name}: the voxels end early or are damaged; export or copy the file again", code="corrupt_file"
         ) from None
 
 
@@ -151,16 +133,14 @@ class NiftiReader(ImageReader):
         names = [filename] if isinstance(filename, (str, Path)) else list(filename)
         return all(str(n).lower().endswith((".nii", ".nii.gz")) for n in names)
 
-    def read(self, data: Sequence[Any] | Any, **_: Any) -> nib.Nifti1Image:
+    def read(self, data: Sequence[Any] | Any, **_: Any) -> NiftiFile:
         """Open the one file given."""
         names = [data] if isinstance(data, (str, Path)) else list(data)
-        image = open_nifti(Path(names[0]))
-        header_geometry(image)
-        return image
+        return open_nifti(Path(names[0]))
 
-    def get_data(self, img: nib.Nifti1Image) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+    def get_data(self, img: NiftiFile) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
         """(I, J, K) float32 voxels and the metadata that `LoadImage` needs."""
-        geometry = header_geometry(img)
+        geometry, _ = header_geometry(img)
         return voxels_of(img), geometry_meta(geometry)
 
 

@@ -7,6 +7,7 @@ import warnings
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.io.array import LoadImage
@@ -15,15 +16,21 @@ from medseg.errors import ConfigError, InputError
 from medseg.io.discovery import find_scans
 from medseg.io.nifti import NiftiReader
 from medseg.io.scan import Scan
+from medseg.io.selection import Selection
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.resample import resample
+
+_NAMED = Selection(include=("*",))
+"""What a person names is taken for a scan, even if it looks like labels."""
+MASK_TOLERANCE_MM = 0.1
+"""How far a mask may lie from its scan, as long as that is no more than a quarter of a voxel."""
 
 
 def read_scan(source: Scan | Path | str) -> MetaTensor:
     """Read one scan as stored.
 
     Args:
-        source: a scan found by `find_scans`, the path of a NIfTI file or of one file or the folder of a DICOM
+        source: a scan found by `find_scans`, the path of a file of one volume or of one file or the folder of a DICOM
             series, or ``FOLDER/ID`` with an id that `find_scans(FOLDER)` gave.
 
     Returns:
@@ -51,18 +58,39 @@ def read_scan(source: Scan | Path | str) -> MetaTensor:
 def read_mask(path: Path, geometry: Geometry) -> MetaTensor:
     """Read a mask: (1, I, J, K) of 0 and 1 on `geometry`, anything above .5 counts as inside.
 
+    A mask of the same places whose axes run in another order or direction is turned, not resampled.
+
     Raises:
         InputError: ``mask_mismatch`` when it lies on another grid, ``empty_mask`` when nothing is inside.
     """
     image = _loader()([path], reader=NiftiReader())
     found = Geometry.of(image)
-    if not found.is_close(geometry, tolerance_mm=0.1):
+    turned = turned_onto(image.as_tensor()[0], found, geometry)
+    if turned is None:
         raise InputError(f"mask {path.name}: found {found}, expected the scan's {geometry}; resample the mask",
                          code="mask_mismatch")  # fmt: skip
-    inside = (image.as_tensor() > 0.5).float()
+    inside = (turned[None] > 0.5).float()
     if not bool(inside.any()):
         raise InputError(f"mask {path.name}: no voxel is inside; draw it again or leave it out", code="empty_mask")
     return MetaTensor(inside, affine=torch.from_numpy(geometry.affine.copy()))
+
+
+def turned_onto(voxels: torch.Tensor, found: Geometry, wanted: Geometry) -> torch.Tensor | None:
+    """(I, J, K) voxels of the grid `found` with their axes as those of `wanted`; None unless both grids are one."""
+    steps = np.linalg.inv(wanted.affine[:3, :3]) @ found.affine[:3, :3]
+    signs = np.rint(steps).astype(int)
+    if not (np.abs(signs).sum(axis=0) == 1).all() or not (np.abs(signs).sum(axis=1) == 1).all():
+        return None
+    order = [int(axis) for axis in np.abs(signs).argmax(axis=1)]
+    flips = [axis for axis in range(3) if signs[axis].sum() < 0]
+    turned = voxels.permute(order).flip(flips) if flips else voxels.permute(order)
+    turn = np.eye(4)
+    turn[:3, :3] = signs.T
+    for axis in flips:
+        turn[:3, 3] -= turn[:3, axis] * (turned.shape[axis] - 1)
+    grid = Geometry((turned.shape[0], turned.shape[1], turned.shape[2]), found.affine @ turn)
+    is_same = grid.is_close(wanted, tolerance_mm=min(MASK_TOLERANCE_MM, min(wanted.spacing_mm) / 4))
+    return turned.contiguous() if is_same else None
 
 
 @cache
@@ -81,6 +109,10 @@ def _loader() -> LoadImage:
 def _reader(scan: Scan) -> NiftiReader:
     if scan.format == "nifti":
         return NiftiReader()
+    if scan.format == "volume":
+        from medseg.io.volume_files import VolumeReader  # SimpleITK takes a while to import
+
+        return VolumeReader()  # type: ignore[return-value]
     from medseg.io.dicom.reader import DicomReader  # highdicom takes a second to import
 
     return DicomReader(frames=scan.frames, regrid=bool(scan.regrid))  # type: ignore[return-value]
@@ -92,9 +124,9 @@ def _scan_named(source: Path) -> Scan:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if folder == source:
-        scans = find_scans(source)
+        scans = find_scans(source, selection=_NAMED)
     else:
-        found = [scan for keep in (False, True) for scan in find_scans(folder, keep_names=keep)]
+        found = [scan for keep in (False, True) for scan in find_scans(folder, keep_names=keep, selection=_NAMED)]
         scans = list({scan.paths: scan for scan in found if folder / scan.id == source}.values())
     if len(scans) != 1:
         ids = ", ".join(scan.id for scan in scans[:5]) or "none"
@@ -107,9 +139,18 @@ def _check_voxels(image: MetaTensor, name: str) -> None:
     voxels = image.as_tensor()
     n_bad = int((~torch.isfinite(voxels)).sum())
     if n_bad:
-        share = 100 * n_bad / voxels.numel()
-        raise InputError(f"{name}: {n_bad} voxels ({share:.2g} %) are NaN or infinite, expected numbers; "
-                         "replace them by the background value", code="not_finite")  # fmt: skip
+        raise InputError(f"{name}: {n_bad} voxels ({_percent(n_bad, voxels.numel())}) are NaN or infinite, "
+                         "expected numbers; replace them by the background value", code="not_finite")  # fmt: skip
     if float(voxels.max()) == float(voxels.min()):
         raise InputError(f"{name}: every voxel is {float(voxels.min()):g}, expected an image; export it again",
                          code="constant")  # fmt: skip
+
+
+def _percent(part: int, whole: int) -> str:
+    """A share for people: ``12 %``, ``0.83 %``, ``less than 0.01 %``; 100 % is all."""
+    if part == whole:
+        return "100 %"
+    share = 100 * part / whole
+    if share < 0.01:
+        return "less than 0.01 %"
+    return f"{min(share, 99.9):.1f} %" if share >= 99 else f"{share:.2g} %"

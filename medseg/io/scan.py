@@ -23,12 +23,14 @@ class SeriesTags(NamedTuple):
 
 @dataclass(frozen=True)
 class Scan:
-    """One scan of a directory: a NIfTI file or a DICOM series, judged by its headers only.
+    """One scan of a directory: a file of one volume or a DICOM series, judged before its voxels are read.
 
     Attributes:
         id: name of the scan relative to the directory searched, with ``/`` and without suffix (``a/b``);
             outputs are named after it.
-        paths: the files that hold it: one NIfTI file, or the DICOM files in the order of their slices.
+        paths: the files that hold it: one file (of MetaImage and NRRD the one with the voxels too), or the DICOM files
+            in the order of their slices.
+        format: ``volume`` for what is neither NIfTI nor DICOM: NRRD, MetaImage, MGH, and what is refused by name.
         verdict: ``ok``, or the reason code of the refusal.
         reason: one sentence for people, empty when ok.
         modality: DICOM modality (``CT``, ``MR`` ...) or ``""`` when the files do not say.
@@ -36,24 +38,29 @@ class Scan:
         frames: of enhanced multi-frame files, which frames are its slices, counted through the files of `paths` one
             after the other; empty when the files are its slices.
         regrid: what `read_scan` does to bring it onto a regular grid; empty when it lies on one.
+        note: what is odd about it and how it is read all the same; empty when nothing is.
+        stem: its name relative to the directory searched as the disk has it, where `id` is another for safety.
         series: of a DICOM series; None for files that could not be read as one.
         more_channels: the other channels of a scan that `group_channels` made; each may lie on a grid of its own.
     """
 
     id: str
     paths: tuple[Path, ...]
-    format: Literal["nifti", "dicom"]
+    format: Literal["nifti", "dicom", "volume"]
     verdict: str = "ok"
     reason: str = ""
     modality: str = ""
     geometry: Geometry | None = None
     frames: tuple[int, ...] = ()
     regrid: str = ""
+    note: str = ""
+    stem: str = ""
     series: SeriesTags | None = field(default=None, repr=False)
     more_channels: tuple[Scan, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reason", one_line(self.reason))
+        object.__setattr__(self, "note", one_line(self.note))
 
     @property
     def is_ok(self) -> bool:
@@ -62,8 +69,13 @@ class Scan:
 
     @property
     def is_bystander(self) -> bool:
-        """Whether nobody expects labels of it: DICOM that never was a volume, such as a report or a localiser."""
-        return self.format == "dicom" and self.verdict == "not_a_volume"
+        """Whether nobody expects labels of it: DICOM that never was a volume, such as a report, or a label map."""
+        return self.is_label_map or (self.format == "dicom" and self.verdict == "not_a_volume")
+
+    @property
+    def is_label_map(self) -> bool:
+        """Whether it holds labels or a mask, not an image."""
+        return self.verdict == "label_map"
 
     @property
     def path(self) -> Path:

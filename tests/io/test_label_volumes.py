@@ -189,9 +189,9 @@ def test_read_refuses(tmp_path: Path) -> None:
             read_labels(path)
         assert caught.value.code == code
 
-    refused("corrupt_file", "cannot be read")
+    refused("corrupt_file", "not a readable NIfTI file")
     path.write_bytes(b"no image")
-    refused("corrupt_file", "cannot be read")
+    refused("corrupt_file", "not a readable NIfTI file")
     write_labels(speckle((50, 60, 70)), Geometry((50, 60, 70), np.eye(4)), tmp_path / "b.nii.gz")
     whole = (tmp_path / "b.nii.gz").read_bytes()
     path = tmp_path / "c.nii.gz"
@@ -203,7 +203,17 @@ def test_read_refuses(tmp_path: Path) -> None:
     image = nib.Nifti1Image(np.zeros((2, 2, 2), dtype=np.uint8), np.eye(4))
     image.header.set_xyzt_units("meter")
     nib.save(image, path)
-    refused("wrong_unit", "its unit is meter, expected mm")
+    refused("wrong_unit", "the unit of the header is the metre, so that a voxel measures 1000 mm")
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("micron", 1e-3), ("meter", 1e3), ("unknown", 1.0), ("mm", 1.0)])
+def test_units_are_brought_to_mm(tmp_path: Path, unit: str, scale: float) -> None:
+    stored = np.array([20.0, 30, 40]) / (1000 if unit == "meter" else 1)
+    image = nib.Nifti1Image(speckle().astype(np.uint8), np.diag([*stored, 1]))
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "a.nii")
+    _, grid = read_labels(tmp_path / "a.nii")
+    np.testing.assert_allclose(grid.spacing_mm, stored * scale, rtol=1e-6)
 
 
 def test_trailing_axes_are_dropped(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""The scans that a command works on, and what is said of those that it does not."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from medseg.batch.progress import say
+from medseg.cli.layout import is_bids, only_structural, put_together
+from medseg.config import Config
+from medseg.errors import ConfigError
+from medseg.io.discovery import find_scans
+from medseg.io.scan import Scan
+from medseg.io.selection import Selection
+
+
+def found(args: argparse.Namespace) -> list[Scan]:
+    """Everything found below SCANS, what lies below the output folder left out.
+
+    Raises:
+        ConfigError: nothing is.
+    """
+    selection = Selection(args.include, args.exclude)
+    scans = find_scans(args.scans, keep_names=args.keep_names, regrid=args.regrid, selection=selection)
+    if getattr(args, "out", None) is not None:
+        inside = args.out.resolve()
+        scans = [scan for scan in scans if not Path(os.path.realpath(scan.path)).is_relative_to(inside)]
+    if not scans:
+        matched = " that --include and --exclude take" if args.include or args.exclude else ""
+        raise ConfigError(
+            f"{args.scans}: found no DICOM series and no NIfTI file{matched}, expected at least one; check the path"
+        )
+    return scans
+
+
+def scans_of(args: argparse.Namespace, config: Config) -> list[Scan]:
+    """The scans to work on: what is no scan is counted, not failed, and what is odd is announced.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    every = found(args)
+    if is_bids(args):
+        every = only_structural(every)
+    scans = [scan for scan in every if not scan.is_bystander]
+    _say_left_out(every)
+    if not scans:
+        raise ConfigError(f"{args.scans}: found no volume, expected at least one; medseg inspect says what there is")
+    for scan in scans:
+        for text in filter(None, (scan.regrid, scan.note)):
+            say(f"{scan.id}: {text}")
+    grouped: list[Scan] = put_together(scans, config.channels)
+    return grouped
+
+
+def _say_left_out(scans: Sequence[Scan]) -> None:
+    n_labels = sum(scan.is_label_map for scan in scans)
+    n_others = sum(scan.is_bystander for scan in scans) - n_labels
+    if n_others:
+        say(f"{n_others} DICOM series are no volumes (reports, localisers, screenshots, single images) "
+            "and are left out: medseg inspect lists them")  # fmt: skip
+    if n_labels:
+        say(f"{n_labels} files are label maps or masks and are left out: medseg inspect lists them, --include GLOB "
+            "takes one as a scan")  # fmt: skip

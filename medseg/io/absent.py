@@ -1,0 +1,52 @@
+"""DICOM files whose content is not here, and raw voxels that begin like DICOM."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+
+from medseg.io.dicom.header import Header
+from medseg.io.dicom.naming import relative
+from medseg.io.file_kinds import MISSING, is_pointer, start_of
+from medseg.io.names import safe_name, safe_text
+from medseg.io.scan import Scan
+
+_DICOM_SUFFIXES = (".dcm", ".ima")
+_RAW_SUFFIXES = {".raw", ".zraw", ".img", ".bin", ".dat", ".npy", ".npz"}
+_POINTER_BYTES = 1024
+_MARK = slice(128, 132)
+
+
+def is_raw(path: Path) -> bool:
+    """Whether a file holds voxels without a header by its name, and is not marked as DICOM."""
+    return path.suffix.lower() in _RAW_SUFFIXES and start_of(path)[_MARK] != b"DICM"
+
+
+def is_missing(path: Path) -> bool:
+    """Whether a DICOM file is a dead link, or a pointer that Git LFS or git-annex puts in its place."""
+    if path.is_symlink() and not path.exists():
+        return True
+    is_small = path.suffix.lower() in _DICOM_SUFFIXES and path.stat().st_size < _POINTER_BYTES
+    return is_small and is_pointer(start_of(path))
+
+
+def is_accident(header: Header) -> bool:
+    """Whether a header was read out of bytes that only look like DICOM: unmarked, and its class is no UID."""
+    is_uid = re.fullmatch(r"[0-2](\.\d+)+", header.sop_class) is not None
+    return not is_uid and start_of(header.path)[_MARK] != b"DICM"
+
+
+def missing_series(paths: Iterable[Path], root: Path, *, keep_names: bool) -> list[Scan]:
+    """One refused scan for each folder with DICOM files whose content is not here."""
+    scans = []
+    for folder, group in groupby(sorted(paths), key=lambda path: path.parent):
+        files, place = tuple(group), safe_text(relative(folder, root))
+        digest = hashlib.sha256(place.encode()).hexdigest()[:10]
+        name = safe_name(f"{place}/missing") if keep_names and place != "." else f"missing-{digest}"
+        reason = (f"the content of {len(files)} DICOM files of one folder is not here (dead links, or pointers of Git "
+                  "LFS), expected the images; fetch it with datalad get, git annex get or git lfs pull")  # fmt: skip
+        scans.append(Scan(name, files, "dicom", verdict=MISSING, reason=reason))
+    return scans

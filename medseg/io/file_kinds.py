@@ -1,0 +1,77 @@
+"""What a file is by its first bytes, for files that are not what their names say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+START_BYTES = 512
+GZIP = b"\x1f\x8b"
+POINTERS = (b"version https://git-lfs", b"/annex/objects/", b"../.git/annex/")
+"""Begin of small text files that stand for an image: of Git LFS, of git-annex (DataLad)."""
+MISSING = "missing_content"
+FORMAT = "unsupported_format"
+_ANALYZE_BYTES = {(348).to_bytes(4, "little"), (348).to_bytes(4, "big")}
+
+
+class Kind(NamedTuple):
+    """What a file is: reason code, what to call it, what to do with it."""
+
+    code: str
+    name: str
+    advice: str
+
+
+_POINTER = Kind(MISSING, "a pointer to content that is not here (Git LFS, git-annex)",
+                "fetch it with git lfs pull, git annex get or datalad get")  # fmt: skip
+_ARCHIVE = Kind("archive", "an archive", "unpack it")
+_WEB_PAGE = Kind("corrupt_file", "a web page, as a failed download leaves", "download the file again")
+_STARTS: dict[bytes, Kind] = {
+    **dict.fromkeys(POINTERS, _POINTER),
+    b"PK\x03\x04": _ARCHIVE._replace(name="a zip archive"),
+    b"7z\xbc\xaf\x27\x1c": _ARCHIVE._replace(name="a 7z archive"),
+    b"Rar!": _ARCHIVE._replace(name="a rar archive"),
+    b"BZh": _ARCHIVE._replace(name="a file compressed by bzip2"),
+    b"\xfd7zXZ": _ARCHIVE._replace(name="a file compressed by xz"),
+    b"\x28\xb5\x2f\xfd": _ARCHIVE._replace(name="a file compressed by zstd"),
+    GZIP: _ARCHIVE._replace(name="a file compressed twice by gzip"),
+    b"NRRD": Kind(FORMAT, "an NRRD file", "rename it to .nrrd"),
+    b"ObjectType": Kind(FORMAT, "a MetaImage file", "rename it to .mha"),
+    b"\x89HDF": Kind(FORMAT, "an HDF5 or MINC file", "convert it to NIfTI"),
+    b"CDF\x01": Kind(FORMAT, "a MINC file", "convert it to NIfTI"),
+    b"%PDF": Kind(FORMAT, "a PDF document", "leave it out"),
+    b"\x89PNG": Kind(FORMAT, "a PNG picture", "leave it out"),
+}
+_ANALYZE = Kind(FORMAT, "Analyze 7.5, which does not say which side is left", "convert it to NIfTI from its source")
+_PAIR = Kind(FORMAT, "NIfTI in two files (.hdr and .img)", "convert it to one .nii.gz file")
+
+
+def kind_of(start: bytes) -> Kind | None:
+    """What a file that begins with `start` (at least `START_BYTES`, unless it is shorter) is; None: unknown."""
+    for begin, kind in _STARTS.items():
+        if start.startswith(begin):
+            return kind
+    if re.match(rb"\s*<(!doctype html|html|\?xml)", start, re.IGNORECASE):
+        return _WEB_PAGE
+    if start[128:132] == b"DICM":
+        return Kind(FORMAT, "a DICOM file", "rename it to .dcm")
+    if start[344:347] == b"ni1" or start[4:7] == b"ni2":
+        return _PAIR
+    if start[257:262] == b"ustar":
+        return _ARCHIVE._replace(name="a tar archive")
+    return _ANALYZE if start[:4] in _ANALYZE_BYTES and len(start) >= 348 else None
+
+
+def is_pointer(start: bytes) -> bool:
+    """Whether the file stands for content of a version control system."""
+    return start.startswith(POINTERS)
+
+
+def start_of(path: Path) -> bytes:
+    """The first bytes of a file; nothing where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(START_BYTES)
+    except OSError:
+        return b""

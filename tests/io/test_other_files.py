@@ -1,0 +1,178 @@
+"""Files of other formats are read where they say where they lie, and named for what they are otherwise."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from medseg import ConfigError, find_scans, read_scan
+from medseg.io.scan import Scan
+from medseg.spatial.geometry import Geometry
+from tests.support.scans import grid_of
+
+VOXELS = np.random.default_rng(0).integers(-900, 900, (9, 8, 7)).astype(np.int16)
+ROTATED = np.array([[0, -1.2, 0], [0.9, 0, 0], [0, 0, 2.5]])
+AFFINE = np.vstack([np.column_stack([ROTATED, (-31.0, 12.5, 80.0)]), (0, 0, 0, 1)])
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
+ANNEX = b"/annex/objects/MD5E-s4410--00.nii.gz\n"
+
+
+def itk() -> sitk.Image:
+    image = sitk.GetImageFromArray(VOXELS.T)
+    lps = np.diag([-1.0, -1.0, 1.0]) @ AFFINE[:3]
+    spacing = np.linalg.norm(lps[:, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:, 3].tolist())
+    return image
+
+
+def write(path: Path) -> Path:
+    if path.suffix in (".mgz", ".mgh"):
+        nib.save(nib.MGHImage(VOXELS, AFFINE), path)
+    else:
+        sitk.WriteImage(itk(), str(path), useCompression=path.name.startswith("z"))
+    return path
+
+
+def only(folder: Path) -> Scan:
+    (scan,) = find_scans(folder)
+    return scan
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "z.nrrd", "a.nhdr", "a.mha", "z.mha", "a.mhd", "z.mhd", "a.mgz", "a.mgh"])
+def test_read_on_its_own_grid_in_ras_mm(tmp_path: Path, name: str) -> None:
+    scan = only(write(tmp_path / name).parent)
+    assert (scan.id, scan.verdict, scan.format) == (name[0], "ok", "volume")
+    image = read_scan(scan)
+    assert Geometry.of(image).is_close(Geometry((9, 8, 7), AFFINE), 1e-4)
+    assert grid_of(scan).is_close(Geometry.of(image), 1e-9)
+    assert np.array_equal(image[0].numpy(), VOXELS)
+    assert np.array_equal(read_scan(tmp_path / name)[0].numpy(), VOXELS)
+
+
+def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
+    write(tmp_path / "a.mha").rename(tmp_path / "M\udcfcller.mha")
+    assert only(tmp_path).id == "M_xFCller"
+    assert np.array_equal(read_scan(only(tmp_path))[0].numpy(), VOXELS)
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale"), [('"um" "um" "um"', 1e-3), ('"mm" "mm" "mm"', 1), ('"parsec" "mm" "mm"', 0)]
+)
+def test_units_of_nrrd(tmp_path: Path, unit: str, scale: float) -> None:
+    path = write(tmp_path / "a.nrrd")
+    head, _, voxels = path.read_bytes().partition(b"\n\n")
+    path.write_bytes(head + b"\nspace units: " + unit.encode() + b"\n\n" + voxels)
+    scan = only(tmp_path)
+    if not scale:
+        assert scan.verdict == "wrong_unit"
+    else:
+        assert np.allclose(grid_of(scan).spacing_mm, np.array([0.9, 1.2, 2.5]) * scale)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "verdict"),
+    [("a.nrrd", b"left-posterior-superior", b"scanner-xyz", "no_geometry"),
+     ("a.mha", b"TransformMatrix", b"Nothing", "no_geometry"),
+     ("a.mhd", b"ElementDataFile = a.raw", b"ElementDataFile = ../b.raw", "unsupported_format"),
+     ("a.mhd", b"ElementDataFile = a.raw", b"ElementDataFile = b.raw", "missing_content"),
+     ("a.nrrd", b"NRRD", b"XXXX", "corrupt_file")],
+)  # fmt: skip
+def test_refused(tmp_path: Path, name: str, old: bytes, new: bytes, verdict: str) -> None:
+    path = write(tmp_path / name)
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new))
+    assert only(tmp_path).verdict == verdict
+
+
+def test_labels_in_other_formats(tmp_path: Path) -> None:
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[5:15, 5:15, 5:15] = 1
+    image = sitk.GetImageFromArray(labels)
+    for name in ("a.mha", "b_mask.nrrd", "c.seg.nrrd"):
+        sitk.WriteImage(image, str(tmp_path / name))
+    nib.save(nib.MGHImage(labels, np.eye(4)), tmp_path / "aseg.mgz")
+    verdicts = {scan.id: scan.verdict for scan in find_scans(tmp_path)}
+    assert verdicts.pop("a") in {"label_map", "ok"}
+    assert set(verdicts.values()) == {"label_map"}
+
+
+def test_names_that_lie_about_compression(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(VOXELS, AFFINE)
+    nib.save(image, tmp_path / "a.nii")
+    plain = (tmp_path / "a.nii").read_bytes()
+    (tmp_path / "b.nii.gz").write_bytes(plain)
+    (tmp_path / "a.nii").write_bytes(gzip.compress(plain))
+    for scan in find_scans(tmp_path):
+        assert np.array_equal(read_scan(scan)[0].numpy(), VOXELS)
+
+
+@pytest.mark.parametrize(
+    ("content", "verdict", "told"),
+    [(LFS, "missing_content", "git lfs pull"), (ANNEX, "missing_content", "datalad get"),
+     (b"PK\x03\x04" + bytes(99), "archive", "a zip archive"), (b"BZh9" + bytes(99), "archive", "bzip2"),
+     (gzip.compress(gzip.compress(bytes(999))), "archive", "compressed twice"),
+     (b"<!DOCTYPE html><html>", "corrupt_file", "a web page"), (b"NRRD0005\n", "unsupported_format", "NRRD"),
+     (bytes(128) + b"DICM", "unsupported_format", "a DICOM file"),
+     ((348).to_bytes(4, "little") + bytes(400), "unsupported_format", "Analyze 7.5")],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_named_for_what_it_is(tmp_path: Path, content: bytes, verdict: str, told: str, name: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    scan = only(tmp_path)
+    assert scan.verdict == verdict
+    assert told in scan.reason
+
+
+@pytest.mark.parametrize(("kind", "told"), [(nib.AnalyzeImage, "Analyze 7.5"), (nib.Nifti1Pair, "in two files")])
+def test_pairs_of_files(tmp_path: Path, kind: type[nib.AnalyzeImage], told: str) -> None:
+    nib.save(kind(VOXELS, np.eye(4)), tmp_path / "a.img")
+    assert (only(tmp_path).verdict, told in only(tmp_path).reason) == ("unsupported_format", True)
+
+
+def test_archives(tmp_path: Path) -> None:
+    for name, inner in (("scans.zip", "a/b.dcm"), ("paper.zip", "paper.tex")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(inner, "x")
+    assert (only(tmp_path).id, only(tmp_path).verdict) == ("scans", "archive")
+    (tmp_path / "x.7z").write_bytes(b"7z\xbc\xaf\x27\x1c")
+    with pytest.raises(ConfigError, match="a 7z archive; unpack it"):
+        find_scans(tmp_path / "x.7z")
+
+
+@pytest.mark.parametrize("name", ["a.raw", "voxels", "a.bin", "a.img"])
+@pytest.mark.parametrize("group", [b"\x08\x00\x16\x00", b"\x08\x00\x08\x00", b"\x00\x08\x00\x16"])
+def test_raw_voxels_that_begin_like_dicom(tmp_path: Path, name: str, group: bytes) -> None:
+    (tmp_path / name).write_bytes(group + b"\x06\x00\x00\x00" + b"\x01\x02\x03\x04\x05\x06" * 999)
+    assert find_scans(tmp_path) == []
+
+
+def test_links_to_what_is_not_here(tmp_path: Path) -> None:
+    annex = Path("../.git/annex/objects/x/MD5E-s1--0.nii.gz")
+    for name in ("sub-1_T1w.nii.gz", "a.nrrd", "s/IM1.dcm", "s/IM2.dcm", "s/IM3"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(annex)
+    (tmp_path / "README.md").symlink_to(annex)
+    (tmp_path / "loop.nii").symlink_to("loop.nii")
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t/IM1.dcm").write_bytes(LFS)
+    scans = find_scans(tmp_path)
+    assert {scan.verdict for scan in scans} == {"missing_content"}
+    assert [scan.id.split("-")[0] for scan in scans] == ["a", "loop", "missing", "missing", "sub"]
+    assert sorted(len(scan.paths) for scan in scans) == [1, 1, 1, 1, 3]
+    assert "datalad get" in scans[-1].reason
+    assert [scan.verdict for scan in find_scans(tmp_path / "a.nrrd")] == ["missing_content"]
+
+
+def test_images_that_a_bids_table_lists(tmp_path: Path) -> None:
+    (tmp_path / "sub-1/anat").mkdir(parents=True)
+    table = "filename\tacq_time\nanat/sub-1_T1w.nii.gz\tn/a\n../../x.nii\tn/a\nanat/sub-1_T1w.json\tn/a\n"
+    (tmp_path / "sub-1/sub-1_scans.tsv").write_text(table)
+    assert (only(tmp_path).id, only(tmp_path).verdict) == ("sub-1/anat/sub-1_T1w", "missing_content")
