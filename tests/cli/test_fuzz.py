@@ -119,8 +119,10 @@ def test_nifti_headers(tmp_path, sound_nifti, places, length):
     (scan,) = find_scans(tmp_path)
     with refusing(InputError):
         image = read_scan(scan)
-        expected = load_nifti(path)
         assert scan.is_ok
+        if scan.note:
+            return  # read otherwise than nibabel does (unit, intercept, unsound form), and said
+        expected = load_nifti(path)
         assert Geometry.of(image).is_close(nifti_grid(expected))
         assert np.allclose(image[0], expected.get_fdata().reshape(image.shape[1:]), rtol=1e-3, atol=1e-3)
 
