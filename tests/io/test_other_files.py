@@ -109,7 +109,7 @@ def test_names_that_lie_about_compression(tmp_path: Path) -> None:
     nib.save(image, tmp_path / "a.nii")
     plain = (tmp_path / "a.nii").read_bytes()
     (tmp_path / "b.nii.gz").write_bytes(plain)
-    (tmp_path / "a.nii").write_bytes(gzip.compress(plain))
+    (tmp_path / "a.nii").write_bytes(gzip.compress(plain, mtime=0))
     for scan in find_scans(tmp_path):
         assert np.array_equal(read_scan(scan)[0].numpy(), VOXELS)
 
@@ -118,7 +118,7 @@ def test_names_that_lie_about_compression(tmp_path: Path) -> None:
     ("content", "verdict", "told"),
     [(LFS, "missing_content", "git lfs pull"), (ANNEX, "missing_content", "datalad get"),
      (b"PK\x03\x04" + bytes(99), "archive", "a zip archive"), (b"BZh9" + bytes(99), "archive", "bzip2"),
-     (gzip.compress(gzip.compress(bytes(999))), "archive", "compressed twice"),
+     (gzip.compress(gzip.compress(bytes(999), mtime=0), mtime=0), "archive", "compressed twice"),
      (b"<!DOCTYPE html><html>", "corrupt_file", "a web page"), (b"NRRD0005\n", "unsupported_format", "NRRD"),
      (bytes(128) + b"DICM", "unsupported_format", "a DICOM file"),
      ((348).to_bytes(4, "little") + bytes(400), "unsupported_format", "Analyze 7.5")],
