@@ -3,14 +3,14 @@
 import ctypes
 import time
 
-import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 
-_REAL = nib.Nifti1Image.get_fdata
+_REAL = ArrayProxy.__array__
 
 
 def _poisoned(self, *args, **kwargs):
-    name = self.get_filename() or ""
+    name = str(self.file_like)
     if "segfault" in name:
         ctypes.string_at(0)
     if "eater" in name:
@@ -27,4 +27,4 @@ def _poisoned(self, *args, **kwargs):
     return _REAL(self, *args, **kwargs)
 
 
-nib.Nifti1Image.get_fdata = _poisoned  # type: ignore[method-assign]
+ArrayProxy.__array__ = _poisoned  # type: ignore[method-assign]
