@@ -16,7 +16,7 @@ from medseg.model.prepare import prepare
 from medseg.model.state import ModelState
 from medseg.preprocessing.fingerprint import ScanFingerprint
 from medseg.preprocessing.foreground import foreground_of
-from medseg.preprocessing.plan import Plan, commonest_modality, other_modality
+from medseg.preprocessing.plan import Plan, check_modality, commonest_modality, other_modality
 from medseg.preprocessing.pre_transforms import PreTransforms
 from medseg.preprocessing.prepare import Prepared, channels_of, check_image
 from medseg.runtime.cache import Store
@@ -74,6 +74,8 @@ class Cohort:
             try:
                 image, mask = reading(scan)
                 check_image(image, config.channels)
+                if config.preprocessing.modality == "CT":
+                    check_modality(image, "CT", is_named=True)
                 foreground = foreground_of(image, mask, config.preprocessing.foreground)
                 modality = scan.modality if isinstance(scan, Scan) else ""
                 cohort.fingerprints.append(ScanFingerprint.of(channels_of(image)[0], foreground, modality))

@@ -17,6 +17,7 @@ from medseg.labels.description import describe
 from medseg.model.outputs import Output
 from medseg.model.segmentation import LabelArray, Segmentation
 from medseg.model.state import ModelState
+from medseg.preprocessing.plan import check_modality
 from medseg.preprocessing.prepare import check_image
 from medseg.quality.anomaly import anomaly
 from medseg.quality.metrics import measure
@@ -93,8 +94,7 @@ def segment(
 def _check_image(model: ModelState, image: MetaTensor) -> None:
     """Refuse what the model is not for: other channels, another modality unless the config names one."""
     check_image(image, model.config.channels)
-    if model.config.preprocessing.modality == "auto":
-        model.plan.check_modality(image)
+    check_modality(image, model.plan.modality, is_named=model.config.preprocessing.modality != "auto")
 
 
 def _fitted_labels(

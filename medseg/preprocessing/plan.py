@@ -81,18 +81,6 @@ class Plan(BaseModel):
             percentile_region=chosen.percentile_region,
         )
 
-    def check_modality(self, image: MetaTensor) -> None:
-        """Refuse a (C, I, J, K) image whose intensities are certainly those of another modality.
-
-        Raises:
-            InputError: ``other_modality``.
-        """
-        first = channels_of(image)[0]
-        if self.modality == "MR" and is_hounsfield(first):
-            raise other_modality("CT", "MR, as the model was fitted to")
-        if self.modality == "CT" and float(first.as_tensor().min()) >= 0 and not is_hounsfield(first):
-            raise other_modality("no CT, no intensity of which is negative", "CT, as the model was fitted to")
-
     def foreground_of(self, image: MetaTensor, mask: MetaTensor | None = None) -> MetaTensor:
         """(1, I, J, K) of 0 and 1 on the grid of `image`: the given mask, or the foreground found."""
         return foreground_of(image, mask, self.foreground)
@@ -192,6 +180,23 @@ def commonest_modality(fingerprints: Sequence[ScanFingerprint]) -> Literal["CT",
     """Of the scans; MR when there are as many of both."""
     n_ct = sum(f.modality == "CT" for f in fingerprints)
     return "CT" if 2 * n_ct > len(fingerprints) else "MR"
+
+
+def check_modality(image: MetaTensor, modality: Literal["CT", "MR"], *, is_named: bool) -> None:
+    """Refuse a (C, I, J, K) image whose intensities are certainly those of another modality.
+
+    Args:
+        is_named: the config names it: then what looks like CT is believed to be MR. Hounsfield units without a negative
+            one are never believed.
+
+    Raises:
+        InputError: ``other_modality``.
+    """
+    first = channels_of(image)[0]
+    if modality == "MR" and not is_named and is_hounsfield(first):
+        raise other_modality("CT", "MR, as the model was fitted to")
+    if modality == "CT" and float(first.as_tensor().min()) >= 0 and not is_hounsfield(first):
+        raise other_modality("no CT, no intensity of which is negative", "Hounsfield units")
 
 
 def other_modality(found: str, expected: str) -> InputError:

@@ -47,11 +47,20 @@ def test_a_scan_without_a_negative_value_is_no_ct():
     model, refused = fitted([trunk(1)])
     assert model.plan.modality == "CT"
     assert not refused
-    with pytest.raises(InputError, match="no CT, no intensity of which is negative, expected CT"):
+    with pytest.raises(InputError, match="no CT, no intensity of which is negative, expected Hounsfield units"):
         model.segment(person(3))
 
 
-def test_who_names_the_modality_is_believed():
+def test_mr_among_ct_is_refused_also_where_the_config_names_ct():
+    model, refused = fitted([trunk(1), person(2)], "preprocessing.modality=CT")
+    ((_, error),) = refused
+    assert error.code == "other_modality"
+    assert len(model.fingerprints) == 1
+    with pytest.raises(InputError, match="no CT, no intensity of which is negative"):
+        model.segment(person(3))
+
+
+def test_who_names_mr_is_believed():
     model, refused = fitted([person(1), trunk(3)], "preprocessing.modality=MR")
     assert not refused
     assert model.segment(trunk(3)).labels.max() > 0
