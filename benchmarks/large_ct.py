@@ -46,7 +46,7 @@ def medseg(*words: object) -> None:
 
 def measure(source: Path, folder: Path, n_labels: int) -> str:
     """Fit, segment in one worker, and what the manifest says of it."""
-    changes = [f"clustering.n_clusters={n_labels}", "training.max_steps=10",
+    changes = [f"clustering.n_clusters={n_labels}", "training.max_steps=10", "autoencoder.context_steps=10",
                "preprocessing.spacing_mm=1.5"]  # fmt: skip
     model, out = folder / f"model{n_labels}", folder / f"out{n_labels}"
     medseg("train", source, "--model", model, "--config", "body_ct", *(w for c in changes for w in ("--set", c)))
