@@ -24,8 +24,8 @@ def check_same_model(out: Path, scans: Sequence[Scan], model: str) -> None:
     others = [r.scan for r in read_records(out) if r.job is not None and r.job.model != model and r.scan not in own]
     if others:
         raise ConfigError(
-            f"{out}: found results of another model for {len(others)} scans that are not among these, such as "
-            f"{others[0]}; give another --out, or remove them"
+            f"{out}: found results of another model for other scans than these ({len(others)}, such as {others[0]}), "
+            "expected those of one model; give another --out, or remove them"
         )
 
 

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from medseg.errors import InputError
+
 START_BYTES = 512
 GZIP = b"\x1f\x8b"
 POINTERS = (b"version https://git-lfs", b"/annex/objects/", b"../.git/annex/")
@@ -75,3 +77,8 @@ def start_of(path: Path) -> bytes:
             return file.read(START_BYTES)
     except OSError:
         return b""
+
+
+def no_permission(path: Path) -> InputError:
+    """What a file is told that may not be read."""
+    return InputError(f"{path.name}: no permission to read the file; ask its owner for it", code="no_permission")

@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel as nib
 
 from medseg.errors import InputError
-from medseg.io.file_kinds import GZIP, start_of
+from medseg.io.file_kinds import GZIP, no_permission, start_of
 from medseg.io.nifti_header import READ_ERRORS
 
 _LOG = logging.getLogger(__name__)
@@ -29,9 +29,7 @@ def load_mgh(path: Path) -> nib.MGHImage:
             content = path.read_bytes()
             image = nib.MGHImage.from_bytes(gzip.decompress(content) if content[:2] == GZIP else content)
     except PermissionError:
-        raise InputError(
-            f"{path.name}: no permission to read the file; ask its owner for it", code="no_permission"
-        ) from None
+        raise no_permission(path) from None
     except READ_ERRORS as error:
         _LOG.debug("%s", error)
         raise damaged(path) from None

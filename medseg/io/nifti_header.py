@@ -16,7 +16,7 @@ import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 
 from medseg.errors import InputError
-from medseg.io.file_kinds import GZIP, MISSING, START_BYTES, kind_of
+from medseg.io.file_kinds import GZIP, MISSING, START_BYTES, kind_of, no_permission
 from medseg.io.label_like import MOST_BYTES, Stored
 
 _LOG = logging.getLogger(__name__)
@@ -108,9 +108,7 @@ def open_nifti(path: Path) -> NiftiFile:
             header.check_fix(error_level=40)
         shape = tuple(int(n) for n in header.get_data_shape())
     except PermissionError:
-        raise InputError(
-            f"{path.name}: no permission to read the file; ask its owner for it", code="no_permission"
-        ) from None
+        raise no_permission(path) from None
     except READ_ERRORS as error:
         _LOG.debug("%s", error)
         raise _not_nifti(path, b"") from None

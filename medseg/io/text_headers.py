@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medseg.errors import InputError
-from medseg.io.file_kinds import FORMAT
+from medseg.io.file_kinds import FORMAT, no_permission
 
 _MOST_BYTES = 2**16
 _SPACES = {
@@ -86,9 +86,7 @@ def read_text_header(path: Path) -> TextHeader:
         with path.open("rb") as file:
             start = file.read(_MOST_BYTES)
     except PermissionError:
-        raise InputError(
-            f"{path.name}: no permission to read the file; ask its owner for it", code="no_permission"
-        ) from None
+        raise no_permission(path) from None
     except OSError as error:
         raise InputError(
             f"{path.name}: cannot be read ({error.strerror}); copy it again", code="corrupt_file"

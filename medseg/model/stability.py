@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from medseg.clustering.cohort import Clusters, fit_clusters
 from medseg.config import Config
+from medseg.errors import InputError
 from medseg.evaluation.overlap import confusion
 from medseg.network.autoencoder import Autoencoder
 from medseg.preprocessing.plan import Plan
@@ -23,6 +24,8 @@ from medseg.preprocessing.prepare import Prepared
 
 STABLE = 0.75
 """Least mean Jaccard index of a stable cluster (Hennig 2007; the manual of ``clusterboot``)."""
+FEWEST_VOXELS = 1000
+"""Of the foreground of a half: fewer are no sample to cluster."""
 MOST_SCANS = 8
 """Of a half: more cost time and say the same."""
 Labels = npt.NDArray[np.uint8]
@@ -33,16 +36,22 @@ def stability_over_halves(
 ) -> list[float | None]:
     """Mean Jaccard index of each label with its match, 0 to 1; None for all where there is nothing to halve.
 
-    That is a single scan, tissues of each scan, which no other scan has a say in, and ensembles.
+    That is a single scan, halves too small to be clustered, tissues of each scan, which no other scan has a say in, and
+    ensembles.
     """
     n_labels = config.clustering.n_clusters
     if len(prepared) < 2 or config.clustering.method == "per_scan" or config.training.ensemble > 1:
         return [None] * n_labels
     halves = [list(prepared[start::2][:MOST_SCANS]) for start in (0, 1)]
+    if any(sum(int(item.foreground.as_tensor().sum()) for item in half) < FEWEST_VOXELS for half in halves):
+        return [None] * n_labels
     looked_at = [half[0] for half in halves]
     first, found = labels_of(network, clusters, looked_at), []
     for half in halves:
-        again = fit_clusters(network, half, config.clustering, plan, seed=config.training.seed)
+        try:
+            again = fit_clusters(network, half, config.clustering, plan, seed=config.training.seed)
+        except InputError:  # the half has nothing that this kind of labels is made of, such as soft tissue
+            return [None] * n_labels
         found.append(matched_jaccard(first, labels_of(network, again, looked_at), n_labels))
     return [round(float(value), 3) for value in np.mean(found, axis=0)]
 

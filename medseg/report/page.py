@@ -6,6 +6,7 @@ from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 
+from medseg.model.stability import STABLE
 from medseg.report.confidence import confidence_note
 from medseg.report.drawing import training_curve
 from medseg.report.facts import folded_facts, shown_facts
@@ -42,6 +43,7 @@ def render_page(out: Path, outcome: Outcome, *, single_file: bool = False) -> st
         odd=odd,
         label_rows=label_rows(out, outcome, odd),
         intensity_unit=intensity_unit(outcome),
+        stable=STABLE,
         where_note=NOTE,
         lines=lines,
         confidence=confidence_note(outcome, shown),

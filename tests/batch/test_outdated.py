@@ -52,8 +52,8 @@ def test_results_of_another_model_for_other_scans_are_not_mixed_in(folder, capsy
     assert segment(folder, "one", "nifti") == 0
     (folder / "scans" / "RAS.nii.gz").unlink()
     assert segment(folder, "two", "nifti") == 2
-    assert "found results of another model for 1 scans that are not among these, such as RAS" in capsys.readouterr().err
-    assert {record.job.model for record in read_records(folder / "out") if record.job}.__len__() == 1
+    assert "found results of another model for other scans than these (1, such as RAS)" in capsys.readouterr().err
+    assert len({record.job.model for record in read_records(folder / "out") if record.job}) == 1
 
 
 def test_only_what_is_untrue_goes(tmp_path):

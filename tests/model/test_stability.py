@@ -7,6 +7,8 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medseg import Model, load_config
+from medseg.errors import InputError
+from medseg.model import stability
 from medseg.model.summary import summary_of
 from sample_data.two_channels import centred_grid, two_channels
 
@@ -47,3 +49,18 @@ def test_people_are_told_and_a_merged_label_is_unknown():
     assert "found again in halves" in told[1]
     assert told[2].endswith(f"{model.table[1].stability:.2f}")
     assert model.relabelled(model.table, {2: 1}).table[1].stability is None
+
+
+def test_it_is_unknown_where_a_half_is_no_sample():
+    small = [
+        MetaTensor(scan(n, -60.0).as_tensor()[:, 10:20, 12:22, 14:22].clone(), affine=scan(n).affine) for n in (0, 1)
+    ]
+    assert stabilities(small) == [None] * 3
+
+
+def test_it_is_unknown_where_a_half_cannot_be_clustered(monkeypatch):
+    def refuse(*_args: object, **_options: object) -> None:
+        raise InputError("found no soft tissue", code="no_tissue")
+
+    monkeypatch.setattr(stability, "fit_clusters", refuse)
+    assert stabilities([scan(0, -60.0), scan(1, -60.0)]) == [None] * 3

@@ -9,48 +9,22 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from medseg.errors import ConfigError
-from medseg.labels.table import Code, LabelTable
+from medseg.labels.table import LabelTable
 from medseg.model.record import Record, record_path, write_record
-from medseg.model.segmentation import Segmentation
 from medseg.quality.measures import Flag
 from medseg.report import scans as scans_module
 from medseg.report.folder import mosaic_of, slices_of
-from medseg.report.mosaic import write_pictures
 from medseg.report.outcome import read_outcome
 from medseg.report.outliers import flagged, odd_shares
-from medseg.report.slices import cut_slices, read_slices
-from medseg.report.thumbnails import label_alone, thumbnail
+from medseg.report.thumbnails import thumbnail
 from medseg.report.write import write_report
-from sample_data.phantom import grids, phantom
 from tests.support.call_counts import n_calls
 from tests.support.page_parser import Page
 
 EVIL = "<script>alert(1)</script>&\"'"
 CONFIG = {"training": {"seed": 7}}
-
-
-@pytest.fixture(scope="module")
-def table():
-    return LabelTable.default(3).replace(2, name="grey & white", code=Code(value="389079005", meaning="White matter"))
-
-
-@pytest.fixture(scope="module")
-def mosaic(tmp_path_factory, table):
-    image, truth = phantom(grids()["RAS"], noise=8.0, seed=0)
-    path = tmp_path_factory.mktemp("mosaic") / "scan.png"
-    result = Segmentation(np.asarray(truth), grids()["RAS"], table)
-    write_pictures(image, result, path.with_suffix(".npz"), path, title="scan")
-    return path
-
-
-@pytest.fixture(scope="module")
-def slices(mosaic):
-    found = read_slices(mosaic.with_suffix(".npz"))
-    assert found is not None
-    return found
 
 
 PLACE = 8
@@ -265,39 +239,6 @@ def test_the_page_follows_new_colors_without_new_pictures(out):
 
 def thumbnails(out):
     return [x["src"] for x in Page(write_report(out).read_text("utf-8")).all("img") if x["class"] == "thumb"]
-
-
-def test_slices_survive_their_file(tmp_path, mosaic, slices, table):
-    image, truth = phantom(grids()["RAS"], noise=8.0, seed=0)
-    result = Segmentation(np.asarray(truth), grids()["RAS"], table)
-    fresh = cut_slices(image, result)
-    assert fresh.grid.is_close(slices.grid)
-    for name in ("indices", "grey", "labels", "confidence"):
-        assert np.array_equal(getattr(fresh, name), getattr(slices, name)), name
-    assert set(np.unique(slices.labels)) == {0, 1, 2, 3}
-    assert slices.labels.dtype == np.uint8
-    wide = Segmentation(np.asarray(truth).astype(np.uint16) * 300, result.geometry, table)
-    paths = tmp_path / "a.npz", tmp_path / "a.png"
-    write_pictures(image, wide, *paths, title="")
-    found = read_slices(paths[0])
-    assert found is not None
-    assert np.array_equal(found.labels, slices.labels.astype(np.uint16) * 300)
-
-
-def test_a_label_alone_shows_its_color_and_no_other(slices, table):
-    import base64
-    import io
-
-    for label in table:
-        uri = label_alone(slices, label)
-        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))).astype(float)
-        hues = pixels - pixels.mean(axis=-1, keepdims=True)
-        own = np.array(label.color) - np.mean(label.color)
-        colored = np.linalg.norm(hues, axis=-1) > 0.5 * np.linalg.norm(own)
-        assert colored.sum() > 50
-        cosine = hues[colored] @ own / (np.linalg.norm(hues[colored], axis=-1) * np.linalg.norm(own))
-        assert np.mean(cosine > 0.9) > 0.9
-    assert label_alone(slices, table[1].model_copy(update={"number": 4})) == ""
 
 
 def test_200_scans_stay_small_and_each_costs_the_same(tmp_path, mosaic, slices):
