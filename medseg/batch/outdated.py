@@ -29,15 +29,20 @@ def check_same_model(out: Path, scans: Sequence[Scan], model: str) -> None:
         )
 
 
-def remove_outdated(out: Path, before: Record | None, now: Record, model: str) -> int:
+def remove_outdated(out: Path, before: Record | None, now: Record, model: str, stamp: str) -> int:
     """Remove files that a record of before names and that no longer say what the scan or the model says; how many.
 
-    What this model made of the same scan stays: when less is asked for now, and when only the machine failed.
+    What this model made of the same scan stays: when less is asked for now, when only the machine failed, and when
+    what is asked for now cannot be had of this scan.
+
+    Args:
+        model: the `model_key`.
+        stamp: of the scan's files now; empty when they cannot be read.
     """
     if before is None:
         return 0
     is_by_it = before.job is not None and before.job.model == model
-    if is_by_it and (now.status == "failed" or now.content == before.content):
+    if is_by_it and (now.status == "failed" or before.stamp == stamp or now.content == before.content):
         return 0
     paths = [out / name for name in set(before.outputs) - set(now.outputs)]
     there = [path for path in paths if path.resolve().is_relative_to(out.resolve()) and path.is_file()]

@@ -32,6 +32,14 @@ def stamp_of(scan: Scan, job: Job) -> str:
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
 
 
+def stamp_or_none(scan: Scan, job: Job) -> str:
+    """The stamp; empty when the files are gone or not readable."""
+    try:
+        return stamp_of(scan, job)
+    except InputError:
+        return ""
+
+
 def content_of(scan: Scan, job: Job) -> str:
     """Fingerprint of every byte of the scan's files and its mask.
 
@@ -53,10 +61,7 @@ def known_to_be_done(model: str, scan: Scan, job: Job) -> Record | None:
     known = _written_as_asked(model, scan, job)
     if known is None:
         return None
-    try:
-        return known if known.stamp == stamp_of(scan, job) else None
-    except InputError:
-        return None
+    return known if known.stamp == stamp_or_none(scan, job) else None
 
 
 def proven_to_be_done(model: str, scan: Scan, job: Job, content: str) -> Record | None:

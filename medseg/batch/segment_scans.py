@@ -14,7 +14,7 @@ from medseg.batch.outputs import Job, check_writable
 from medseg.batch.pool import Death, Limits, Pool
 from medseg.batch.progress import Tally, bar, say
 from medseg.batch.resources import n_cpus, total_memory
-from medseg.batch.resume import known_to_be_done, model_key
+from medseg.batch.resume import known_to_be_done, model_key, stamp_or_none
 from medseg.batch.segment_scan import keep_log, keep_record
 from medseg.batch.stopping import stoppable
 from medseg.batch.worker import Order, inline
@@ -100,7 +100,7 @@ def segment_scans(model: Model, folder: Path, scans: Sequence[Scan], job: Job, o
         for scan, result in _results(model, left, order, options):
             record = result if isinstance(result, Record) else _obituary(job.out, scan, result)
             records[scan.id] = record
-            n_removed = remove_outdated(job.out, before.get(scan.id), record, model_now)
+            n_removed = remove_outdated(job.out, before.get(scan.id), record, model_now, stamp_or_none(scan, job))
             if n_removed:
                 say(f"{scan.id}: removed {n_removed} files that another model, or another state of the scan, had given")
             tally.count(scan.id, record.status, record.why, record.seconds)

@@ -58,11 +58,15 @@ def test_results_of_another_model_for_other_scans_are_not_mixed_in(folder, capsy
 
 def test_only_what_is_untrue_goes(tmp_path):
     (tmp_path / "a_seg.nii.gz").touch()
-    before = Record("a", "done", job=JobFacts("m"), content="c", outputs={"a_seg.nii.gz": 0, "../outside": 1})
+    before = Record(
+        "a", "done", job=JobFacts("m"), content="c", stamp="s", outputs={"a_seg.nii.gz": 0, "../outside": 1}
+    )
     again = Record("a", "done", job=JobFacts("m"), content="c")
-    assert remove_outdated(tmp_path, None, again, "m") == 0
-    assert remove_outdated(tmp_path, before, again, "m") == 0
-    assert remove_outdated(tmp_path, before, Record("a", "failed"), "m") == 0
+    assert remove_outdated(tmp_path, None, again, "m", "t") == 0
+    assert remove_outdated(tmp_path, before, again, "m", "t") == 0
+    assert remove_outdated(tmp_path, before, Record("a", "failed"), "m", "t") == 0
+    # The same files: what is asked for now cannot be had of them, what was made of them is still true.
+    assert remove_outdated(tmp_path, before, Record("a", "refused"), "m", "s") == 0
     assert (tmp_path / "a_seg.nii.gz").exists()
-    assert remove_outdated(tmp_path, before, Record("a", "refused"), "m") == 1
+    assert remove_outdated(tmp_path, before, Record("a", "refused"), "m", "") == 1
     assert not (tmp_path / "a_seg.nii.gz").exists()
