@@ -12,8 +12,8 @@ import pytest
 
 from medseg import Model, find_scans, read_labels, read_scan
 from medseg.batch import outputs
-from medseg.cli.commands import quotable
 from medseg.cli.main import build_parser, main
+from medseg.cli.segment_and_report import quotable
 from medseg.io.label_volumes import write_labels
 from medseg.io.seg_nrrd import write_seg_nrrd
 from medseg.spatial.geometry import Geometry

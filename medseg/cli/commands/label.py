@@ -1,0 +1,44 @@
+"""`medseg label`: names, colours, codes, merges and cuts of labels."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from medseg.cli.flags import Commands, command, count
+
+
+def add(commands: Commands) -> None:
+    """Its flags."""
+    parser = command(commands, "label", "show the labels of a model; name, colour, merge them and rewrite its outputs")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="model folder")
+    parser.add_argument("--name", action="append", default=[], metavar='3="white matter"')
+    parser.add_argument("--color", action="append", default=[], metavar="3=R,G,B", help="0 to 255 each")
+    parser.add_argument("--code", action="append", default=[], metavar="3=VALUE:MEANING", help="SNOMED CT code")
+    parser.add_argument("--merge", action="append", default=[], metavar="4,5", help="5 becomes part of 4")
+    parser.add_argument("--from", dest="source", type=Path, metavar="labels.yaml", help="all of these from a file, "
+                        "such as the one that report.html saves")  # fmt: skip
+    parser.add_argument("--save", type=Path, metavar="labels.yaml", help="keep names, colours, codes and merges")
+    parser.add_argument("--cut", type=count, metavar="N", help="labels that the hierarchy is cut to, 2 to 32")
+    parser.add_argument("--out", type=Path, action="append", default=[], metavar="OUT",
+                        help="outputs to rewrite (default: the folder that `run` made around MODEL)")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Name, colour and merge labels; without a change, show them."""
+    from medseg.batch.progress import say
+    from medseg.cli.label import Changes, relabel
+    from medseg.cli.label_file import read_label_file, write_label_file
+    from medseg.cli.label_list import print_labels
+    from medseg.model.model import Model
+
+    changes = Changes.parse(names=args.name, colors=args.color, codes=args.code, merges=args.merge, cut=args.cut)
+    if args.source is not None:
+        changes = read_label_file(args.source).followed_by(changes)
+    code = 0 if changes.is_empty else int(relabel(args.model, changes, outputs=args.out))
+    model = Model.load(args.model, device="cpu")
+    print_labels(model, args.model)
+    if args.save is not None:
+        write_label_file(model, args.save)
+        say(f"labels: {args.save}")
+    return code

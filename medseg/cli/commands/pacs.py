@@ -1,0 +1,52 @@
+"""`medseg pacs`: series of a PACS."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from medseg.cli.flags import Commands, add_outputs, command
+from medseg.errors import ConfigError
+
+
+def add(commands: Commands) -> None:
+    """Its flags."""
+    parser = command(commands, "pacs", "segment series of a PACS and store DICOM segmentations beside them")
+    server = parser.add_mutually_exclusive_group(required=True)
+    server.add_argument("--dicomweb", metavar="URL", help="DICOMweb service, such as https://pacs.example/dicom-web")
+    server.add_argument("--dimse", metavar="TITLE@HOST:PORT", help="C-FIND, C-GET and C-STORE instead of DICOMweb")
+    parser.add_argument("--patient", metavar="ID", help="series of this patient")
+    parser.add_argument("--study", metavar="UID", help="series of this study")
+    parser.add_argument("--modality", metavar="MR", help="series of this modality (default: CT, MR and PT)")
+    parser.add_argument("--date", metavar="FROM-TO", help="series of studies of these days, YYYYMMDD-YYYYMMDD")
+    parser.add_argument("--model", type=Path, required=True, metavar="MODEL", help="model folder")
+    add_outputs(parser)
+    parser.add_argument("--credentials", type=Path, metavar="FILE", help="lines token=..., or user=... and "
+                        "password=... (default: MEDSEG_PACS_TOKEN, _USER, _PASSWORD)")  # fmt: skip
+    parser.add_argument("--ca", type=Path, metavar="PEM", help="authority that signed the server's certificate")
+    parser.add_argument("--cert", type=Path, metavar="PEM", help="own certificate with its key")
+    parser.add_argument("--tls", action="store_true", help="encrypt --dimse (https does without)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--aet", default="MEDSEG", metavar="TITLE", help="own title for --dimse (default: MEDSEG)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment series of a PACS and store the results there."""
+    from medseg.batch.outputs import Job, parse_outputs
+    from medseg.batch.segment_scan import finish
+    from medseg.cli.pacs import connect, parse_query, say_summary, segment_pacs
+    from medseg.cli.report import write_report
+    from medseg.cli.segment_and_report import quotable
+    from medseg.model.model import Model
+
+    query, server, outputs = parse_query(args), connect(args), parse_outputs(args.write)
+    model = Model.load(args.model, device=args.device)
+    if model.config.channels.names:
+        raise ConfigError("medseg pacs works on one series at a time, found a model of several channels; fetch the "
+                          "studies and use medseg segment")  # fmt: skip
+    model.check(outputs)
+    outcome = segment_pacs(server, query, model, Job(args.out, outputs, min_confidence=args.min_confidence))
+    finish(args.out, model, quotable(args))
+    write_report(args.out)
+    say_summary(outcome)
+    return 0 if all(record.is_done for record in outcome.records) else 1

@@ -1,0 +1,30 @@
+"""`medseg report`: the page again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from medseg.cli.flags import Commands, command
+
+
+def add(commands: Commands) -> None:
+    """Its flags."""
+    parser = command(commands, "report", "write report.html and its pictures again")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder that `run` or `segment` wrote")
+    parser.add_argument("--single-file", action="store_true", help="viewer and volumes inside the page, to hand it on")
+    parser.add_argument("--scans", type=Path, metavar="SCANS", help="give the viewer the scans that it lacks")
+    parser.add_argument("--keep-names", action="store_true", help="as when the scans were segmented")
+    parser.add_argument("--regrid", action="store_true", help="as when the scans were segmented")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the report again."""
+    from medseg.batch.progress import say
+    from medseg.cli.report import add_viewer_volumes, write_report
+    from medseg.io.discovery import find_scans
+
+    if args.scans is not None:
+        add_viewer_volumes(args.out, find_scans(args.scans, keep_names=args.keep_names, regrid=args.regrid))
+    say(f"report: {write_report(args.out, single_file=args.single_file)}")
+    return 0

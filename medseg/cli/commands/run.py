@@ -1,0 +1,42 @@
+"""`medseg run`: train, segment, report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from medseg.cli.flags import Commands, add_batch, add_config, add_layout, add_masks, add_outputs, add_scans, command
+
+
+def add(commands: Commands) -> None:
+    """Its flags."""
+    parser = command(commands, "run", "train on the scans, segment them, write the report")
+    add_scans(parser)
+    add_layout(parser)
+    add_outputs(parser)
+    add_config(parser)
+    add_masks(parser)
+    add_batch(parser)
+    parser.add_argument("--model", type=Path, help="model folder (default: OUT/model)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, segment, report."""
+    from medseg.batch.outputs import Job, check_writable, parse_outputs
+    from medseg.cli.habitats import check_habitats, judge_habitats
+    from medseg.cli.layout import bids_desc
+    from medseg.cli.scans import scans_of
+    from medseg.cli.segment_and_report import config_of, segment_and_report
+    from medseg.cli.train import train_model
+
+    outputs = parse_outputs(args.write)
+    config = config_of(args)
+    job = Job(args.out, outputs, args.masks, bids_desc(args, config), args.min_confidence)
+    check_habitats(config, job)
+    scans = scans_of(args, config)
+    check_writable(args.out)
+    folder = args.model or args.out / "model"
+    options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
+    model = train_model(scans, folder, config, out=args.out, **options)
+    model = judge_habitats(model, folder, scans, job)
+    return segment_and_report(model, scans, job, args)

@@ -1,0 +1,38 @@
+"""`medseg segment`: label volumes with a fitted model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from medseg.cli.flags import Commands, add_batch, add_layout, add_masks, add_outputs, add_scans, command
+
+
+def add(commands: Commands) -> None:
+    """Its flags."""
+    parser = command(commands, "segment", "write label volumes with a fitted model; done scans are skipped")
+    add_scans(parser)
+    add_layout(parser)
+    parser.add_argument("--model", type=Path, required=True, metavar="MODEL", help="model folder")
+    add_outputs(parser)
+    add_masks(parser)
+    add_batch(parser)
+    parser.add_argument("--shard", default="1/1", metavar="i/n", help="only the i-th of n parts, for job arrays")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="hand the scans to the Dask workers of this scheduler")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment with a fitted model."""
+    from medseg.batch.outputs import Job, parse_outputs
+    from medseg.cli.habitats import check_habitats
+    from medseg.cli.layout import bids_desc
+    from medseg.cli.scans import scans_of
+    from medseg.cli.segment_and_report import segment_and_report
+    from medseg.model.model import Model
+
+    outputs = parse_outputs(args.write)
+    model = Model.load(args.model, device=args.device)
+    scans = scans_of(args, model.config)
+    job = Job(args.out, outputs, args.masks, bids_desc(args, model.config), args.min_confidence)
+    check_habitats(model.config, job)
+    return segment_and_report(model, scans, job, args)

@@ -1,0 +1,35 @@
+"""`medseg train`: a model folder from scans."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from medseg.cli.flags import Commands, add_common, add_config, add_layout, add_masks, add_scans, command
+
+
+def add(commands: Commands) -> None:
+    """Its flags."""
+    parser = command(commands, "train", "fit a model folder; the same command resumes after an interruption")
+    add_scans(parser)
+    add_layout(parser)
+    parser.add_argument("--model", type=Path, required=True, metavar="MODEL", help="model folder to write")
+    add_config(parser)
+    add_masks(parser)
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit a model folder."""
+    from medseg.batch.progress import say
+    from medseg.cli.scans import scans_of
+    from medseg.cli.segment_and_report import config_of
+    from medseg.cli.train import train_model
+
+    config = config_of(args)
+    scans = scans_of(args, config)
+    options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
+    model = train_model(scans, args.model, config, **options)
+    say(model.describe())
+    say(f"model folder: {args.model}")
+    return 0 if all(scan.is_ok for scan in scans) else 1
