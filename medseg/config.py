@@ -23,13 +23,15 @@ class PreprocessingConfig(_Section):
     spacing_mm: Spacing | None = None
     """Voxel size of the working grid, one number or three; null: planned from the scans."""
     min_spacing_mm: float = Field(0.5, gt=0)
-    """A planned size is never finer than this."""
+    """A planned size is never finer than this, but in fields of view smaller than a person's."""
     max_spacing_mm: float = Field(4.0, gt=0)
     """A planned size is never coarser than this."""
     window_hu: tuple[float, float] = (-1000.0, 1000.0)
     """Hounsfield units that become 0 and 1 (CT)."""
     percentiles: tuple[float, float] = (0.5, 99.5)
     """Intensity percentiles inside the foreground that become 0 and 1 (MR)."""
+    outlier_share: float = Field(0.0, ge=0, lt=0.5)
+    """Share of the foreground that may be brighter than every tissue, such as vessels or a bleeding (MR); 0: none."""
     foreground: Literal["auto", "nonzero", "all"] = "auto"
     """auto: the body is found; nonzero: voxels that are not 0; all: every voxel."""
     percentile_region: Literal["mask", "scan"] = "mask"

@@ -184,7 +184,7 @@ class _Scan:
     @classmethod
     def of(cls, network: Autoencoder, prepared: Prepared, config: ClusteringConfig, window_hu: Window) -> _Scan:
         inside = arrays(prepared)[1]
-        spacing = Geometry.of(prepared.image).spacing_mm
+        spacing = Geometry.of(prepared.image).spacing_in_person_mm
         denoised = embed(network, prepared.image, prepared.foreground)
         low, high = window_hu
         mean = low + (high - low) * denoised.mean.as_tensor()[0].numpy()

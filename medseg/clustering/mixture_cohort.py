@@ -65,7 +65,7 @@ class MixtureCohort:
 
     def _scores_of(self, rows: Features, prepared: Prepared) -> MetaTensor:
         inside = arrays(prepared)[1]
-        spacing = Geometry.of(prepared.image).spacing_mm
+        spacing = Geometry.of(prepared.image).spacing_in_person_mm
         posteriors = smooth_posteriors(self.mixture.responsibilities(rows), inside, self.config.mrf_weight, spacing)
         low, high = self.config.bulk_range
         for label in np.flatnonzero((self.mixture.means[:, 0] >= low) & (self.mixture.means[:, 0] <= high)):
@@ -95,7 +95,7 @@ def _features(network: Autoencoder, prepared: Prepared, config: ClusteringConfig
     """(V, F) float32 of the foreground voxels: denoised intensity of each channel first, then the texture latent."""
     inside = arrays(prepared)[1]
     means = embed(network, prepared.image, prepared.foreground).mean.as_tensor().numpy()
-    spacing = Geometry.of(prepared.image).spacing_mm
+    spacing = Geometry.of(prepared.image).spacing_in_person_mm
     columns = [pool(mean, inside, config.intensity_sigma_mm, spacing)[inside][:, None] for mean in means]
     if isinstance(network.texture, TextureEncoder):
         latent = network.texture.encode(prepared.image.as_tensor(), prepared.foreground.as_tensor()).numpy()

@@ -132,7 +132,7 @@ class MrCohort:
 def features_of(network: Autoencoder, prepared: Prepared, config: ClusteringConfig) -> Features:
     """(V, C) float32 of the foreground: denoised intensity of each channel, landmarks brought together, smoothed."""
     inside = arrays(prepared)[1]
-    spacing = Geometry.of(prepared.image).spacing_mm
+    spacing = Geometry.of(prepared.image).spacing_in_person_mm
     columns = []
     for mean in embed(network, prepared.image, prepared.foreground).mean.as_tensor().numpy():
         low, middle, high = np.percentile(mean[inside], LANDMARKS)

@@ -31,7 +31,7 @@ def shares_around(posteriors: Features, prepared: Prepared, sigma_mm: float) -> 
         sigma_mm: standard deviation of the Gaussian window.
     """
     inside = arrays(prepared)[1]
-    spacing = Geometry.of(prepared.image).spacing_mm
+    spacing = Geometry.of(prepared.image).spacing_in_person_mm
     blocks = [max(1, int(sigma_mm / s / 2)) for s in spacing]
     sigma = [np.sqrt(max((sigma_mm / s) ** 2 - (b**2 - 1) / 12, 0.0)) / b for s, b in zip(spacing, blocks, strict=True)]
     grid = Geometry(cast(tuple[int, int, int], inside.shape), np.eye(4))

@@ -33,7 +33,7 @@ def kept_sd(sd: MetaTensor, noise: float, sigma_mm: float) -> MetaTensor:
         noise: standard deviation of the white noise in the scan, in units of the image, above 0.
         sigma_mm: standard deviation of the Gaussian that smooths the posterior means; 0 changes nothing.
     """
-    kept = kept_variance(sigma_mm, Geometry.of(sd).spacing_mm)
+    kept = kept_variance(sigma_mm, Geometry.of(sd).spacing_in_person_mm)
     slope = (sd.as_tensor() / noise).square_().clamp_max_(1.0)
     return MetaTensor(sd.as_tensor() * (1 - (1 - kept) * slope).sqrt(), affine=sd.affine)
 
@@ -80,7 +80,7 @@ class ScanTissues:
     def _smooth(self, mean: MetaTensor, foreground: MetaTensor) -> Tensor:
         """Over less than a voxel: what is finer than the scanner's resolution is no tissue."""
         voxels, inside = mean.as_tensor()[0].cpu().numpy(), foreground.as_tensor()[0].cpu().numpy() > 0
-        pooled = pool(voxels, inside, self.config.intensity_sigma_mm, Geometry.of(mean).spacing_mm)
+        pooled = pool(voxels, inside, self.config.intensity_sigma_mm, Geometry.of(mean).spacing_in_person_mm)
         return torch.from_numpy(pooled[None])
 
     def tensors(self) -> dict[str, Tensor]:

@@ -65,7 +65,7 @@ class ScanRegions:
             hu: (I, J, K) of the scan.
             bounds: HU between which the tissue lies.
         """
-        spacing = Geometry.of(prepared.image).spacing_mm
+        spacing = Geometry.of(prepared.image).spacing_in_person_mm
         image = np.clip(smooth(hu, SMOOTH_MM, spacing), *bounds)
         regions = supervoxels(image / np.float32(EDGE_HU), mask, spacing)
         if not regions.any():

@@ -17,6 +17,7 @@ from medseg.network.texture import TextureEncoder, train_texture
 from medseg.network.tiled_inference import white_noise
 from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.prepare import Prepared, channels_of
+from medseg.spatial.geometry import in_person_mm
 
 
 def new_network(
@@ -28,7 +29,7 @@ def new_network(
     start = None if network.n_inputs == 1 else (lambda rows: spread_centres(rows, k))
     network.start_from(intensities, noise, start)
     if isinstance(network.context, ContextEncoder):
-        network.context.start_from(intensities, plan.spacing_mm)
+        network.context.start_from(intensities, in_person_mm(plan.spacing_mm))
     if isinstance(network.texture, TextureEncoder):
         network.texture.start_from(intensities)
     return network

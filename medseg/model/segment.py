@@ -23,7 +23,7 @@ from medseg.quality.anomaly import anomaly
 from medseg.quality.metrics import measure
 from medseg.spatial.chunks import filled_slabs
 from medseg.spatial.extrapolate import continued
-from medseg.spatial.geometry import Geometry
+from medseg.spatial.geometry import Geometry, in_person_mm
 from medseg.spatial.planes import middle_planes
 from medseg.spatial.resample import resample
 
@@ -104,7 +104,9 @@ def _fitted_labels(
     labels = labels_on(geometry, scores, inside)
     if model.scheme.cut is None:
         labels = model.scheme.merge(labels)
-    return clean(labels, geometry.spacing_mm, **model.config.cleanup.model_dump())
+    enlarged = in_person_mm(model.plan.spacing_mm)[0] / model.plan.spacing_mm[0]
+    spacing = np.asarray(geometry.spacing_mm) * enlarged  # cleanup's volumes are those of people
+    return clean(labels, spacing.tolist(), **model.config.cleanup.model_dump())
 
 
 def labels_on(geometry: Geometry, scores: MetaTensor, inside: npt.NDArray[np.bool_]) -> LabelArray:

@@ -21,7 +21,7 @@ from medseg.preprocessing.body_ct import body_of_ct
 from medseg.preprocessing.fingerprint import is_hounsfield
 from medseg.preprocessing.histogram import Histogram, median_and_spread, start_means
 from medseg.preprocessing.prepare import channels_of
-from medseg.spatial.geometry import Geometry
+from medseg.spatial.geometry import Geometry, person_unit_mm
 from medseg.spatial.resample import resample
 
 BoolArray = npt.NDArray[np.bool_]
@@ -52,17 +52,19 @@ def find_foreground(image: MetaTensor) -> MetaTensor:
     masked = _masked_background(image)
     if masked is not None:
         return masked
-    coarse = resample(image, _coarse_grid(Geometry.of(image)))
-    body = _body(coarse.as_tensor()[0].cpu().numpy(), Geometry.of(coarse).spacing_mm)
+    grid, unit = _coarse_grid(Geometry.of(image))
+    coarse = resample(image, grid)
+    i, j, k = grid.spacing_mm
+    body = _body(coarse.as_tensor()[0].cpu().numpy(), (i / unit, j / unit, k / unit))
     return _onto(image, body, coarse)
 
 
 def _found_in_ct(image: MetaTensor) -> MetaTensor:
     """The foreground of Hounsfield units; voxel by voxel where all around it was masked out."""
-    sampled = resample(image, _coarse_grid(Geometry.of(image)), "nearest")
-    geometry = Geometry.of(sampled)
+    geometry, unit = _coarse_grid(Geometry.of(image))
+    sampled = resample(image, geometry, "nearest")
     order = np.argsort([axis != geometry.ras_axes.index(2) for axis in range(3)], kind="stable")
-    spacing = np.asarray(geometry.spacing_mm)[order]
+    spacing = np.asarray(geometry.spacing_mm)[order] / unit
     hu = np.ascontiguousarray(sampled.as_tensor()[0].cpu().numpy().transpose(order))
     body, filled = body_of_ct(hu, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
     if filled.mean() > _MASKED_SHARE and body.sum() > _ONLY_BODY_SHARE * (~filled).sum():
@@ -112,14 +114,16 @@ def _eroded(mask: BoolArray) -> BoolArray:
     return inner
 
 
-def _coarse_grid(geometry: Geometry) -> Geometry:
-    """The same field of view in voxels of about 3 mm, never finer than the scan."""
-    factors = np.maximum(_COARSE_MM / np.asarray(geometry.spacing_mm), 1.0)
+def _coarse_grid(geometry: Geometry) -> tuple[Geometry, float]:
+    """The same field of view in voxels of about 3 mm, never finer than the scan, and `person_unit_mm`."""
+    spacing = np.asarray(geometry.spacing_mm)
+    unit = person_unit_mm(geometry.shape, geometry.spacing_mm)
+    factors = np.maximum(_COARSE_MM * unit / spacing, 1.0)
     shape = np.maximum(np.floor((np.asarray(geometry.shape) - 1) / factors).astype(int) + 1, 2)
     factors = (np.asarray(geometry.shape) - 1) / (shape - 1)
     affine = geometry.affine.copy()
     affine[:3, :3] = affine[:3, :3] * factors
-    return Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+    return Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine), unit
 
 
 def _body(voxels: npt.NDArray[np.float32], spacing_mm: tuple[float, float, float]) -> BoolArray:

@@ -23,7 +23,7 @@ from medseg.errors import InputError
 from medseg.preprocessing.fingerprint import ScanFingerprint, is_hounsfield, percentiles_of
 from medseg.preprocessing.foreground import foreground_of
 from medseg.preprocessing.prepare import WorkingGrid, channels_of
-from medseg.spatial.geometry import Geometry
+from medseg.spatial.geometry import Geometry, person_unit_mm
 
 MARGIN_VOXELS = 4
 """Working voxels that are kept around the foreground, so that its border is seen from both sides."""
@@ -31,6 +31,12 @@ MARGIN_VOXELS = 4
 
 LEAST_WORKING, LEAST_WORKING_VOXELS, MOST_WORKING_VOXELS = 1.5, 64, 2_000_000_000
 """Working voxels of a body along each axis, and of its box: of less nothing is learned, more fit no memory."""
+
+OUTLIER_REACH = 0.5
+"""How far beyond its brightest part tissue reaches at most, as a share of that part's distance from the median.
+
+Measured: 0.08 to 0.23 in thirteen skull-stripped T1 brains, 1.4 and more with contrast agent in a tumour.
+"""
 
 SAME_SPACING = 0.2
 """Relative difference up to which a scan's own spacing passes for the working spacing."""
@@ -57,6 +63,7 @@ class Plan(BaseModel):
     batch_size: int
     channels: int
     percentile_region: Literal["mask", "scan"] = "mask"
+    outlier_share: float = 0.0
 
     @classmethod
     def fit(cls, fingerprints: Sequence[ScanFingerprint], config: Config, memory_gb: float = 0.0) -> Plan:
@@ -79,6 +86,7 @@ class Plan(BaseModel):
             batch_size=config.training.batch_size or _planned_batch_size(patch_size, memory_gb),
             channels=config.autoencoder.channels or (24 if memory_gb >= 16 else 16),
             percentile_region=chosen.percentile_region,
+            outlier_share=chosen.outlier_share,
         )
 
     def foreground_of(self, image: MetaTensor, mask: MetaTensor | None = None) -> MetaTensor:
@@ -86,13 +94,20 @@ class Plan(BaseModel):
         return foreground_of(image, mask, self.foreground)
 
     def intensity_range(self, image: MetaTensor, foreground: MetaTensor) -> tuple[float, float]:
-        """The intensities of a (1, I, J, K) image, one channel of a scan, that become 0 and 1."""
+        """The intensities of a (1, I, J, K) image, one channel of a scan, that become 0 and 1.
+
+        Where `outlier_share` of the foreground may be brighter than every tissue, the range ends soon above the rest:
+        outliers would leave the tissues a few bins of every histogram.
+        """
         if self.window_hu is not None:
             return self.window_hu
         if self.percentile_region == "scan":
             foreground = foreground_of(image, None, self.foreground)
         inside = image.as_tensor().numpy()[foreground.as_tensor().numpy() > 0]
-        low, high = percentiles_of(torch.from_numpy(inside), self.percentiles)
+        wanted = (*self.percentiles, 50.0, 100 * (1 - self.outlier_share))
+        low, high, middle, bright = percentiles_of(torch.from_numpy(inside), wanted)
+        if self.outlier_share > 0:
+            high = min(high, bright + OUTLIER_REACH * (bright - middle))
         if high > low >= 0:
             low = 0.0  # shading is a factor, so zero must stay zero
         if not high > low:
@@ -214,8 +229,9 @@ def _planned_spacing(fingerprints: Sequence[ScanFingerprint], config: Config) ->
     median = np.median(spacings, axis=0)
     if median.max() > 2.0 * median.min():
         median = np.full(3, np.exp(np.log(spacings).mean(axis=1)).mean())
-    median = np.clip(median, chosen.min_spacing_mm, chosen.max_spacing_mm)
-    return tuple(round(float(s), 4) for s in median)  # type: ignore[return-value]
+    unit = float(np.median([person_unit_mm(f.shape, f.spacing_mm) for f in fingerprints]))
+    median = np.clip(median, unit * chosen.min_spacing_mm, chosen.max_spacing_mm)
+    return tuple(round(float(s), 4 if s >= 0.5 else 6) for s in median)  # type: ignore[return-value]
 
 
 def _planned_patch_size(fingerprints: Sequence[ScanFingerprint], spacing_mm: tuple[float, float, float]) -> int:

@@ -100,7 +100,7 @@ def unpredictability(network: Autoencoder, prepared: Prepared) -> MetaTensor:
     grid = Geometry.of(prepared.network_image)
     inside = prepared.foreground.as_tensor() > 0
     total, n_scales = torch.zeros(inside.shape), 0
-    for scale in scales_of(grid.spacing_mm):
+    for scale in scales_of(grid.spacing_in_person_mm):
         coarse = _coarser(prepared, scale)
         if int((coarse.foreground.as_tensor() > 0).sum()) < _LEAST_VOXELS and scale > 1:
             continue
@@ -109,7 +109,9 @@ def unpredictability(network: Autoencoder, prepared: Prepared) -> MetaTensor:
         n_scales += 1
     weight = inside.float()
     parts = MetaTensor(torch.cat([(total / n_scales).sqrt() * weight, weight]), affine=prepared.network_image.affine)
-    smooth, around = resample(parts, grid, sigma=[SMOOTH_MM / spacing for spacing in grid.spacing_mm]).as_tensor()
+    smooth, around = resample(
+        parts, grid, sigma=[SMOOTH_MM / spacing for spacing in grid.spacing_in_person_mm]
+    ).as_tensor()
     return MetaTensor(smooth[None] / around.clamp_min(1e-3) * inside, affine=prepared.network_image.affine)
 
 

@@ -57,7 +57,7 @@ class Mirror(NamedTuple):
 def find_mirror(prepared: Prepared) -> Mirror:
     """The reflection, roughly left to right, that the scan correlates best with, its outline included."""
     grid = Geometry.of(prepared.network_image)
-    coarse = grid.lattice([max(1, round(_PLANE_MM / spacing)) for spacing in grid.spacing_mm])
+    coarse = grid.lattice([max(1, round(_PLANE_MM / spacing)) for spacing in grid.spacing_in_person_mm])
     parts = resample(MetaTensor(_smooth(prepared, _PLANE_SIGMA_MM), affine=torch.tensor(grid.affine)), coarse)
     centre = coarse.to_world(np.argwhere(parts.as_tensor()[-1].numpy() > 0.5)).mean(axis=0)
     standard = _standardised(parts.as_tensor()[:-1])
@@ -115,7 +115,7 @@ def beyond_mirror(prepared: Prepared, mirror: Mirror, smooth_mm: float) -> Itera
     is_known = mirrored[-1:] > 0.5
     inside = prepared.foreground.as_tensor() > 0
     for own, other in zip(_ratio(smooth)[:, None], _ratio(mirrored)[:, None], strict=True):
-        low, high = _range(other, is_known, grid.spacing_mm)
+        low, high = _range(other, is_known, grid.spacing_in_person_mm)
         _, spread = median_and_spread((own - other)[inside & is_known].numpy())
         above, below = (
             torch.where(inside & torch.isfinite(beyond), beyond.clamp_min(0), 0.0) / max(spread, 1e-6)
@@ -153,7 +153,7 @@ def _smooth(prepared: Prepared, sigma_mm: float) -> torch.Tensor:
     grid = Geometry.of(prepared.network_image)
     inside = prepared.foreground.as_tensor().float()
     parts = torch.cat([prepared.network_image.as_tensor() * inside, inside])
-    sigma = [sigma_mm / spacing for spacing in grid.spacing_mm]
+    sigma = [sigma_mm / spacing for spacing in grid.spacing_in_person_mm]
     return resample(MetaTensor(parts, affine=prepared.network_image.affine), grid, sigma=sigma).as_tensor()
 
 

@@ -18,6 +18,33 @@ from monai.data.meta_tensor import MetaTensor
 FloatArray = npt.NDArray[np.float64]
 SHEAR_TOLERANCE = 1e-3
 """Largest |cosine| between two axes of a grid that still counts as orthogonal (0.06 degrees)."""
+PERSON_SPACING_MM, PERSON_EXTENT_MM = 0.5, 100.0
+"""Lengths of settings are those of people; on finer grids, and in smaller fields of view, they shrink."""
+
+
+def in_person_mm(spacing_mm: Sequence[float]) -> tuple[float, float, float]:
+    """Spacing in units of the length that stands for a millimetre of a person, so that small animals fit settings.
+
+    The unit is a millimetre on grids of voxels of 0.5 mm or more (geometric mean), and shrinks with finer ones.
+    """
+    unit = min(1.0, _mean_of(spacing_mm) / PERSON_SPACING_MM)
+    i, j, k = (float(s) / unit if unit < 1 else float(s) for s in spacing_mm)
+    return i, j, k
+
+
+def person_unit_mm(shape: Sequence[int], spacing_mm: Sequence[float]) -> float:
+    """What stands for a millimetre of a person in a field of view, before there is a working grid.
+
+    It is 1, and less in a small field of view (below 100 mm, geometric mean) of fine voxels (below 0.5 mm).
+    """
+    if _mean_of(spacing_mm) >= PERSON_SPACING_MM:
+        return 1.0
+    return min(1.0, _mean_of(np.multiply(shape, spacing_mm)) / PERSON_EXTENT_MM)
+
+
+def _mean_of(sizes: npt.ArrayLike) -> float:
+    """Geometric mean."""
+    return float(np.exp(np.log(sizes).mean()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +82,11 @@ class Geometry:
         """Distance between neighbouring voxel centres along i, j, k."""
         i, j, k = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(i), float(j), float(k)
+
+    @property
+    def spacing_in_person_mm(self) -> tuple[float, float, float]:
+        """What lengths of settings are compared with: `spacing_mm`, enlarged for small animals (`in_person_mm`)."""
+        return in_person_mm(self.spacing_mm)
 
     @property
     def ras_axes(self) -> tuple[int, int, int]:

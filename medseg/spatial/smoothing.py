@@ -22,7 +22,7 @@ _THIN_ABOVE = 500_000
 
 
 class FieldRegression:
-    """Smooths values given at the foreground's voxels (thinned) with a Gaussian of `sigma_mm`.
+    """Smooths values given at the (thinned) foreground with a Gaussian of `sigma_mm`, of a person (`in_person_mm`).
 
     Args:
         foreground: (1, I, J, K) of 0 and 1.
@@ -33,10 +33,12 @@ class FieldRegression:
         step = 2 if inside.sum() > _THIN_ABOVE else 1
         self._thin = (slice(None, None, step),) * 3
         self._voxels = np.flatnonzero(inside[self._thin])
-        self._geometry = Geometry.of(foreground).every(step)
-        self._cell = tuple(max(1, round(CELL_MM / s)) for s in self._geometry.spacing_mm)
+        geometry = Geometry.of(foreground)
+        self._geometry = geometry.every(step)
+        spacing = [step * s for s in geometry.spacing_in_person_mm]
+        self._cell = tuple(max(1, round(CELL_MM / s)) for s in spacing)
         self._lattice = self._geometry.lattice(self._cell)
-        self._sigma = [sigma_mm / s for s in self._lattice.spacing_mm]
+        self._sigma = [sigma_mm / (c * s) for c, s in zip(self._cell, spacing, strict=True)]
         cells = [np.arange(n, dtype=np.int32) // c for n, c in zip(inside[self._thin].shape, self._cell, strict=True)]
         numbers = np.ravel_multi_index(np.ix_(*cells), self._lattice.shape)
         self._cell_of = numbers.ravel()[self._voxels]
