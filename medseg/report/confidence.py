@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from medseg.report.outcome import Outcome
 
-LEGEND = "confidence 0 to 1: how probable it is that the voxel's label is the right one"
+LEGEND = "doubts, where a label is less than 0.9 probable"
 HOW = "medseg segment SCANS --model MODEL --out OUT --write nifti,seg.nrrd,confidence"
 
 

@@ -13,7 +13,8 @@ from medseg.io.atomic import whole_file
 from medseg.labels.table import LabelTable
 from medseg.model.segmentation import Segmentation
 from medseg.report.confidence import LEGEND
-from medseg.report.render import Pixels, confidence_colors, label_colors, render
+from medseg.report.marks import with_marks
+from medseg.report.render import DOUBT_OPACITY, SURE, UNSURE, Pixels, confidence_colors, doubts, label_colors, render
 from medseg.report.slices import TILE, Slices, cut_slices, read_slices, with_labels_of, write_slices
 
 LINE = 15
@@ -55,14 +56,14 @@ def renew_pictures(
 
 
 def write_mosaic(slices: Slices, table: LabelTable, path: Path, *, title: str) -> None:
-    """Write a PNG: rows axial, coronal, sagittal; each slice plain, with its labels, and with their confidence.
+    """Write a PNG: a row for each plane; each slice plain, with its labels, and with its doubts.
 
-    Below are the label names, and the colours of the confidence where it is known.
+    Below are the label names, and the colours of the doubts where confidence is known.
     """
     kinds = [render(slices.grey), render(slices.grey, slices.labels, label_colors(table))]
     if slices.knows_confidence:
-        black = np.zeros_like(slices.grey)
-        kinds.append(render(black, slices.confidence, confidence_colors(), opacity=1.0))
+        kinds.append(render(slices.grey, doubts(slices.confidence), confidence_colors(), opacity=DOUBT_OPACITY))
+    kinds = [with_marks(kind, slices) for kind in kinds]
     rows = np.stack(kinds, axis=2).transpose(0, 3, 1, 2, 4, 5)
     page = _with_names(rows.reshape(3 * TILE, -1, 3), table, title, shows_confidence=slices.knows_confidence)
     with whole_file(path) as temporary:
@@ -84,6 +85,8 @@ def _with_names(pixels: Pixels, table: LabelTable, title: str, *, shows_confiden
         draw.rectangle((left, top + 2, left + 9, top + 11), fill=label.color)
         draw.text((left + 14, top), f"{label.number} {label.name}"[:26], fill=(255, 255, 255))
     if shows_confidence:
-        page.paste(Image.fromarray(np.repeat(confidence_colors()[None, 1:], 9, axis=0)), (4, bottom))
-        draw.text((266, bottom - 2), LEGEND, fill=(255, 255, 255))
+        draw.text((4, bottom - 2), "0.9", fill=(255, 255, 255))
+        shown = confidence_colors()[None, SURE - 1 : UNSURE - 1 : -1]
+        page.paste(Image.fromarray(np.repeat(shown, 9, axis=0)), (26, bottom))
+        draw.text((32 + shown.shape[1], bottom - 2), f"0.5 or less: {LEGEND}", fill=(255, 255, 255))
     return page

@@ -17,6 +17,7 @@ from medseg.io.read import read_scan
 from medseg.io.scan import Scan
 from medseg.model.segmentation import Segmentation
 from medseg.report.display import labels_at
+from medseg.report.marks import marked_picture, place_of
 from medseg.report.markup import fill
 from medseg.report.render import OPACITY, Pixels, data_uri, encoded, label_colors, render, upright
 from medseg.spatial.geometry import Geometry
@@ -83,7 +84,7 @@ def _picture(planes: Sequence[Plane], result: Segmentation | None = None) -> byt
     rows = [] if planes[0].grey is None else [[render(_grey(plane)) for plane in planes]]
     if result is not None:
         rows.append([_coloured(plane, result) for plane in planes])
-    scaled = [[_tile(rgb, plane, longest) for rgb, plane in zip(row, planes, strict=True)] for row in rows]
+    scaled = [[_marked(rgb, plane, longest) for rgb, plane in zip(row, planes, strict=True)] for row in rows]
     height = max(tile.shape[0] for tile in scaled[0])
     padded = [
         np.concatenate([np.pad(tile, ((0, height - tile.shape[0]), (0, 2), (0, 0))) for tile in row], axis=1)
@@ -110,10 +111,11 @@ def _extents_mm(plane: Plane) -> list[float]:
     return [n * spacing for axis, (n, spacing) in enumerate(sizes) if axis != plane.axis]
 
 
-def _tile(rgb: Pixels, plane: Plane, longest_mm: float) -> Pixels:
-    """Upright, in square pixels."""
+def _marked(rgb: Pixels, plane: Plane, longest_mm: float) -> Pixels:
+    """Upright, in square pixels, with sides, place and scale bar."""
     width, height = (max(1, round(SIDE * extent / longest_mm)) for extent in _extents_mm(plane))
-    return np.asarray(Image.fromarray(upright(rgb)).resize((width, height), Image.Resampling.NEAREST))
+    scaled = np.asarray(Image.fromarray(upright(rgb)).resize((width, height), Image.Resampling.NEAREST))
+    return marked_picture(scaled, plane.axis, place_of(plane.grid, plane.axis), longest_mm / SIDE)
 
 
 def _grid(geometry: Geometry) -> str:

@@ -18,7 +18,12 @@ Numbers = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 OPACITY = 0.5
 RAMP = ((68, 1, 84), (71, 45, 123), (59, 82, 139), (44, 114, 142), (33, 145, 140), (40, 174, 128), (94, 201, 98),
         (173, 220, 48), (253, 231, 37))  # fmt: skip
-"""From 0 to 1 in equal steps: viridis, in which equal steps look equally large (Smith and van der Walt, CC0)."""
+"""From sure to unsure, evenly: viridis, in which equal steps look equally large (Smith and van der Walt, CC0)."""
+SURE = 230
+"""Confidence, of 255, from which on nothing is drawn: 0.9."""
+UNSURE = 128
+"""Confidence, of 255, that has the last colour, as everything below it: 0.5."""
+DOUBT_OPACITY = 0.75
 _N_NUMBERS = 1 << 16
 _QUALITY = 80
 
@@ -51,11 +56,16 @@ def label_colors(labels: Iterable[Label]) -> Pixels:
 
 
 def confidence_colors() -> Pixels:
-    """(256, 3) colour of every confidence 1..255; 0, which is none, is black."""
-    places = np.linspace(0, 255, len(RAMP))
-    colors = np.stack([np.interp(np.arange(256), places, part) for part in np.transpose(RAMP)], axis=-1)
+    """(256, 3) colour of every confidence 1..254: the ramp's first at 0.9, its last at 0.5 and below."""
+    places = np.linspace(SURE, UNSURE, len(RAMP))[::-1]
+    colors = np.stack([np.interp(np.arange(256), places, part[::-1]) for part in np.transpose(RAMP)], axis=-1)
     colors[0] = 0
     return np.asarray(np.rint(colors), dtype=np.uint8)
+
+
+def doubts(confidence: Pixels) -> Pixels:
+    """The confidences 1..255 that are worth a look, below 0.9; 0 elsewhere."""
+    return np.asarray(np.where(confidence < SURE, confidence, 0), dtype=np.uint8)
 
 
 def upright(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:

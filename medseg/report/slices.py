@@ -31,23 +31,29 @@ TILE = 176
 """Pixels along both axes of a slice."""
 _AXES = (2, 1, 0)
 """Axial, coronal, sagittal."""
+_THICK = 2.0
+"""How many times as far apart slices are as voxels within them, for their plane to be shown first."""
 _SHAPE = (len(_AXES), N_SLICES, TILE, TILE)
+_PARTS = ("axes", "places", "grey", "labels", "confidence")
 
 
 @dataclass(frozen=True)
 class Slices:
-    """Axial, coronal and sagittal slices, as radiologists look at them: (3, N_SLICES, TILE, TILE) each.
+    """Slices across the three axes of a scan, as radiologists look at them: (3, N_SLICES, TILE, TILE) each.
 
     Attributes:
-        grid: isotropic RAS grid around the labelled voxels; one voxel is one pixel.
-        indices: (3, N_SLICES) place of each slice along its axis of `grid`.
+        grid: isotropic grid around the labelled voxels, along the scan's own axes in RAS order, nowhere beyond the
+            scan; one voxel is one pixel.
+        axes: (3,) axis of `grid` that each row is across, 2 for axial; the plane of thick slices comes first.
+        places: (3, N_SLICES) where each slice lies along that axis, in voxels of `grid`: on a slice of the scan.
         grey: 0..255 over the scan's window.
         labels: label numbers, 0 without label.
         confidence: 1..255 where there is a label; 0 elsewhere, and everywhere when it is not known.
     """
 
     grid: Geometry
-    indices: npt.NDArray[np.int64]
+    axes: npt.NDArray[np.int64]
+    places: npt.NDArray[np.float64]
     grey: Pixels
     labels: Numbers
     confidence: Pixels
@@ -59,11 +65,13 @@ class Slices:
 
     def planes(self) -> Iterator[tuple[int, Geometry]]:
         """Axis and grid, one voxel thick, of every slice."""
-        for axis, indices in zip(_AXES, self.indices, strict=True):
-            for index in indices:
-                start, shape = [0, 0, 0], list(self.grid.shape)
-                start[axis], shape[axis] = int(index), 1
-                yield axis, self.grid.crop(start, shape)
+        for axis, places in zip(self.axes.tolist(), self.places, strict=True):
+            for place in places:
+                start, shape = np.zeros(3), list(self.grid.shape)
+                start[axis], shape[axis] = place, 1
+                affine = self.grid.affine.copy()
+                affine[:3, 3] = self.grid.to_world([start])[0]
+                yield axis, Geometry((shape[0], shape[1], shape[2]), affine)
 
     def sampled(self, sample: Callable[[Geometry], npt.NDArray[Any]]) -> npt.NDArray[Any]:
         """(3, N_SLICES, TILE, TILE) values that `sample` finds on the grid of each slice."""
@@ -72,11 +80,9 @@ class Slices:
 
 def cut_slices(image: MetaTensor, result: Segmentation) -> Slices:
     """The slices of a (1, I, J, K) image, evenly between the first and the last labelled one along each axis."""
-    grid, window, known = _display_grid(result), window_of(image, result.labels), known_confidence(result)
-    inside = labels_at(grid, result.labels, result.geometry) > 0
-    indices = np.array([_slice_indices(inside, axis) for axis in _AXES], dtype=np.int64)
-    empty = np.zeros(_SHAPE, np.uint8)
-    slices = with_labels_of(Slices(grid, indices, empty, empty, empty), result)
+    window, known, empty = window_of(image, result.labels), known_confidence(result), np.zeros(_SHAPE, np.uint8)
+    grid, axes, places = _display(result)
+    slices = with_labels_of(Slices(grid, axes, places, empty, empty, empty), result)
     slices = replace(slices, grey=slices.sampled(lambda plane: to_grey(resample(image, plane), window)))
     if known is None:
         return slices
@@ -95,8 +101,8 @@ def write_slices(slices: Slices, path: Path) -> None:
     """Write the ``.npz`` file of a scan."""
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
-            file, shape=np.array(slices.grid.shape), affine=slices.grid.affine, indices=slices.indices,
-            grey=slices.grey, labels=slices.labels, confidence=slices.confidence,
+            file, shape=np.array(slices.grid.shape), affine=slices.grid.affine, axes=slices.axes,
+            places=slices.places, grey=slices.grey, labels=slices.labels, confidence=slices.confidence,
         )  # fmt: skip
 
 
@@ -105,7 +111,7 @@ def read_slices(path: Path) -> Slices | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             grid = Geometry(cast(tuple[int, int, int], tuple(found["shape"])), found["affine"])
-            slices = Slices(grid, found["indices"], found["grey"], found["labels"], found["confidence"])
+            slices = Slices(grid, *(found[name] for name in _PARTS))
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     return slices if _is_sound(slices) else None
@@ -113,34 +119,43 @@ def read_slices(path: Path) -> Slices | None:
 
 def _is_sound(slices: Slices) -> bool:
     parts: tuple[tuple[npt.NDArray[Any], tuple[int, ...], tuple[str, ...]], ...] = (
-        (slices.indices, (len(_AXES), N_SLICES), ("int64",)),
+        (slices.axes, (len(_AXES),), ("int64",)),
+        (slices.places, (len(_AXES), N_SLICES), ("float64",)),
         (slices.grey, _SHAPE, ("uint8",)),
         (slices.labels, _SHAPE, ("uint8", "uint16")),
         (slices.confidence, _SHAPE, ("uint8",)),
     )
-    return all(part.shape == shape and part.dtype.name in kinds for part, shape, kinds in parts)
+    if not all(part.shape == shape and part.dtype.name in kinds for part, shape, kinds in parts):
+        return False
+    return sorted(slices.axes.tolist()) == sorted(_AXES) and bool(np.isfinite(slices.places).all())
 
 
-def _display_grid(result: Segmentation) -> Geometry:
-    """An isotropic RAS grid around the labelled voxels, at most TILE voxels along an axis."""
-    axes = [np.flatnonzero(result.labels.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if not axes[0].size:
-        axes = [np.arange(n) for n in result.labels.shape]
-    low, high = (np.array([axis[end] for axis in axes]) + step for end, step in ((0, -2), (-1, 2)))
-    corners = np.array([[a, b, c] for a in (low[0], high[0]) for b in (low[1], high[1]) for c in (low[2], high[2])])
-    world = result.geometry.to_world(corners)
-    start, extent = world.min(axis=0), np.maximum(np.ptp(world, axis=0), 1e-3)
-    step = max(float(extent.max()) / (TILE - 1), min(result.geometry.spacing_mm) * 0.5)
-    affine = np.diag([step, step, step, 1.0])
-    affine[:3, 3] = start
-    shape = np.floor(extent / step).astype(int) + 1
-    return Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+def _display(result: Segmentation) -> tuple[Geometry, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Grid, axes and places of `Slices`: at most TILE voxels along an axis, on no voxel that the scan has not."""
+    ras = result.geometry.in_ras_order()
+    spacing = np.asarray(ras.spacing_mm)
+    first, last = np.array([_filled(result, axis) for axis in range(3)]).T
+    low, high = np.maximum(first - 2, 0), np.minimum(last + 2, np.asarray(ras.shape) - 1)
+    extent = np.maximum((high - low) * spacing, 1e-3)
+    step = max(float(extent.max()) / (TILE - 1), float(spacing.min()) * 0.5)
+    affine = ras.affine @ np.diag([*(step / spacing), 1.0])
+    affine[:3, 3] = ras.to_world([low])[0]
+    shape = np.floor(extent / step + 1e-6).astype(int) + 1
+    shares = np.arange(1, N_SLICES + 1) / (N_SLICES + 1)
+    places = (np.rint(first + shares[:, None] * (last - first)) - low) * spacing / step
+    thick = int(spacing.argmax())
+    is_thick = spacing[thick] > _THICK * np.sort(spacing)[1]
+    axes = sorted(_AXES, key=lambda axis: axis != thick) if is_thick else list(_AXES)
+    return Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine), np.array(axes), places.T[axes]
 
 
-def _slice_indices(inside: npt.NDArray[np.bool_], axis: int) -> list[int]:
-    filled = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))
-    first, last = (filled[0], filled[-1]) if filled.size else (0, inside.shape[axis] - 1)
-    return [int(first + (last - first) * (n + 1) / (N_SLICES + 1)) for n in range(N_SLICES)]
+def _filled(result: Segmentation, axis: int) -> tuple[int, int]:
+    """First and last labelled voxel along an axis of the grid in RAS order; all of it without labels."""
+    own, size = result.geometry.ras_axes.index(axis), result.geometry.in_ras_order().shape[axis]
+    filled = np.flatnonzero(result.labels.any(axis=tuple({0, 1, 2} - {own})))
+    first, last = (int(filled[0]), int(filled[-1])) if filled.size else (0, size - 1)
+    runs_down = result.geometry.affine[:3, own] @ result.geometry.in_ras_order().affine[:3, axis] < 0
+    return (size - 1 - last, size - 1 - first) if runs_down else (first, last)
 
 
 def _tile(plane: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from medseg.labels.table import Label
+from medseg.report.marks import marked_picture, place_of, with_marks
 from medseg.report.render import Pixels, data_uri, encoded, label_colors, render
-from medseg.report.slices import Slices
+from medseg.report.slices import N_SLICES, Slices
 
 _SHOWN = 1
 """Which slice of each plane is shown."""
@@ -18,7 +19,7 @@ _DIMMED, _ALONE = 0.6, 0.65
 
 def thumbnail(slices: Slices, labels: Iterable[Label]) -> str:
     """A data URI: one slice of each plane side by side, in the colours of `labels`."""
-    planes = render(slices.grey[:, _SHOWN], slices.labels[:, _SHOWN], label_colors(labels))
+    planes = with_marks(render(slices.grey, slices.labels, label_colors(labels)), slices)[:, _SHOWN]
     return _uri(np.concatenate(planes, axis=1))
 
 
@@ -32,7 +33,9 @@ def label_alone(slices: Slices, label: Label) -> str:
     grey, chosen = slices.grey[row, column], inside[row, column]
     dimmed = np.where(chosen, grey, (_DIMMED * grey).astype(np.uint8))
     colors = np.array([(0, 0, 0), label.color], dtype=np.uint8)
-    return _uri(render(dimmed, chosen.astype(np.uint8), colors, _ALONE))
+    axis, plane = list(slices.planes())[row * N_SLICES + column]
+    picture = render(dimmed, chosen.astype(np.uint8), colors, _ALONE)
+    return _uri(marked_picture(picture, axis, place_of(plane, axis), slices.grid.spacing_mm[0]))
 
 
 def _uri(pixels: Pixels) -> str:

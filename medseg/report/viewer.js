@@ -7,6 +7,7 @@
   const notes = JSON.parse(dialog.dataset.notes);
   const names = new Map(labels.map((label) => [label.number, label.name]));
   const hidden = new Set();
+  const SURE = 230, UNSURE = 128;  // of 255: 0.9 and 0.5
   let viewer = null;
   let wanted = 0;
 
@@ -57,13 +58,15 @@
     viewer.setOpacity(1, part("labels").checked ? opacity : 0);
   }
 
-  // Confidence from 0 (no label: nothing is drawn) over 1 to 255, in the colours that the page names.
+  // Doubts in the colours that the page names, from 0.9 to 0.5 and less; what is surer, or has no label, is not drawn.
   function ramp() {
-    const colors = JSON.parse(dialog.dataset.confidence);
-    const every = 254 / (colors.length - 1);
-    const channel = (n) => [colors[0][n], ...colors.map((color) => color[n])];
-    const I = [0, ...colors.map((_, place) => Math.round(1 + place * every))];
-    return { R: channel(0), G: channel(1), B: channel(2), A: I.map((value) => (value ? 255 : 0)), I, min: 0, max: 255 };
+    const colors = JSON.parse(dialog.dataset.confidence).reverse();
+    const every = (SURE - UNSURE) / (colors.length - 1);
+    const I = [0, 1, ...colors.map((_, place) => Math.round(UNSURE + place * every)), SURE + 1, 255];
+    const last = colors[colors.length - 1];
+    const channel = (n) => [colors[0][n], colors[0][n], ...colors.map((color) => color[n]), last[n], last[n]];
+    const A = I.map((value) => (value && value <= SURE ? 255 : 0));
+    return { R: channel(0), G: channel(1), B: channel(2), A, I, min: 0, max: 255 };
   }
 
   async function addConfidence(content) {

@@ -20,7 +20,7 @@ from medseg.report.confidence import HOW, LEGEND
 from medseg.report.display import confidence_at, known_confidence
 from medseg.report.mosaic import renew_pictures, write_pictures
 from medseg.report.niivue import viewer
-from medseg.report.render import confidence_colors
+from medseg.report.render import DOUBT_OPACITY, SURE, UNSURE, confidence_colors, doubts
 from medseg.report.slices import cut_slices, write_slices
 from medseg.report.write import write_report
 from medseg.spatial.geometry import Geometry
@@ -36,13 +36,22 @@ def lightness(rgb):
     return np.where(luminance > 0.008856, 116 * np.cbrt(luminance) - 16, 903.3 * luminance)
 
 
-def test_more_confidence_is_always_lighter_and_equal_steps_look_equal():
+def test_more_doubt_is_always_lighter_and_equal_steps_look_equal():
     colors = confidence_colors().astype(float)
     assert (colors[0] == 0).all()
-    found = lightness(colors[1:])
-    assert (np.diff(found) > -0.1).all()
-    steps = np.diff(found[::32])
+    assert (colors[1:UNSURE] == colors[UNSURE]).all()
+    found = lightness(colors[UNSURE : SURE + 1])
+    assert (np.diff(found) < 0.1).all()
+    steps = -np.diff(found[::17])
     assert steps.min() > 0.5 * steps.max()
+
+
+def test_only_doubts_are_drawn():
+    confidence = np.arange(256, dtype=np.uint8)
+    shown = doubts(confidence)
+    assert np.array_equal(shown[:SURE], confidence[:SURE])
+    assert (shown[SURE:] == 0).all()
+    assert pytest.approx(0.9, abs=0.002) == SURE / 255
 
 
 def scan(shape=(20, 24, 16)):
@@ -85,9 +94,13 @@ def test_the_mosaic_shows_the_confidence_beside_the_labels(tmp_path):
     write_pictures(image, result, *paths, title="a")
     first = tiles_in(tmp_path / "a.png")
     assert first.shape[2] == 3
-    axial = first[0, 1, 2].reshape(-1, 3)
-    for value in (51, 255):
-        assert (axial == confidence_colors()[value]).all(axis=-1).sum() > 100
+    sides = slice(82, 94), slice(78, 98)  # the middle of an axial slice, clear of marks
+    plain, doubtful = first[0, 1, 0][sides].astype(float), first[0, 1, 2][sides].astype(float)
+    mixed = (1 - DOUBT_OPACITY) * plain + DOUBT_OPACITY * confidence_colors()[51]
+    is_doubt = np.abs(doubtful - mixed).max(axis=-1) < 2
+    half = is_doubt.shape[1] // 2
+    assert is_doubt[:, half + 3 :].mean() > 0.9  # the unsure half lies at the patient's left
+    assert np.array_equal(doubtful[:, : half - 3], plain[:, : half - 3])
     unknown = Segmentation(result.labels, result.geometry, result.table)
     write_pictures(image, unknown, tmp_path / "b.npz", tmp_path / "b.png", title="a")
     assert np.array_equal(tiles_in(tmp_path / "b.png"), first[:, :, :2])

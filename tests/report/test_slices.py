@@ -20,7 +20,7 @@ def test_slices_survive_their_file(tmp_path, mosaic, slices, table):
     result = Segmentation(np.asarray(truth), grids()["RAS"], table)
     fresh = cut_slices(image, result)
     assert fresh.grid.is_close(slices.grid)
-    for name in ("indices", "grey", "labels", "confidence"):
+    for name in ("axes", "places", "grey", "labels", "confidence"):
         assert np.array_equal(getattr(fresh, name), getattr(slices, name)), name
     assert set(np.unique(slices.labels)) == {0, 1, 2, 3}
     assert slices.labels.dtype == np.uint8
