@@ -69,7 +69,15 @@ def check_viewer(found: dict[str, Any]) -> None:
     assert found["with_confidence"] > 3 * found["without_labels"]
     assert not found["labels_beside_confidence"]
     assert found["after_confidence"] == pytest.approx(found["with_labels"], rel=0.05)
-    assert re.search(r"mm, confidence (0\.\d\d|1\.00)$", found["texts"]["sure"])
+    assert re.search(r", probability (0\.\d\d|1\.00): intensity", found["texts"]["sure"])
+    texts = found["texts"]
+    told = r": intensity \d[\d.]*; [RL] \d+, [AP] \d+, [SI] \d+ mm; voxel \d+, \d+, \d+ of \d+ x \d+ x \d+$"
+    assert re.search(told, texts["told"])
+    windows = [texts[name].split(" to ") for name in ("window", "wider", "window_again")]
+    before, wider, again = ([float(part) for part in window] for window in windows)
+    assert wider[1] - wider[0] > 1.1 * (before[1] - before[0])
+    assert again == before
+    assert (texts["next"], texts["previous"]) == ("scan000", "scan001")  # in the order of the table, which is sorted
 
 
 @pytest.mark.slow

@@ -149,7 +149,7 @@ def test_a_single_file_holds_everything_and_links_nothing(tmp_path):
     text = write_report(out, single_file=True).read_text("utf-8")
     volumes = re.findall(r'<script type="application/json" data-volume="(\w+)">(.*?)</script>', text)
     assert [name for name, _ in volumes] == ["scan000", "scan001"]
-    assert set(json.loads(volumes[0][1])) == {"image", "labels", "confidence"}
+    assert set(json.loads(volumes[0][1])) == {"image", "labels", "confidence", "facts"}
     assert "data-source" not in text
     assert 'href="report/' not in text
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)

@@ -87,11 +87,30 @@ if (only !== "open") {
     const box = await tab.locator("#viewer-canvas").boundingBox();
     const texts = new Set();
     for (let n = 1; n < 24; n++) {
-      await tab.mouse.move(box.x + box.width * (0.02 * n), box.y + box.height * 0.25);
+      await tab.mouse.move(box.x + box.width * (0.02 * n), box.y + box.height * 0.4);
       await tab.waitForTimeout(60);
-      texts.add((await tab.locator("#viewer-label").innerText()).split(":")[0]);
+      texts.add((await tab.locator("#viewer-label").innerText()).split(/[,:]/)[0]);
     }
     found.texts.hover = [...texts];
+    found.texts.told = await tab.locator("#viewer-label").innerText();
+    found.texts.window = await tab.locator("#viewer-window").innerText();
+    await tab.mouse.move(box.x + 200, box.y + 100);
+    await tab.mouse.down({ button: "right" });
+    await tab.mouse.move(box.x + 260, box.y + 100, { steps: 4 });
+    await tab.mouse.up({ button: "right" });
+    found.texts.wider = await tab.locator("#viewer-window").innerText();
+    await tab.locator("#viewer-presets button").first().click();
+    found.texts.window_again = await tab.locator("#viewer-window").innerText();
+    await tab.locator("#viewer-canvas").focus();
+    await tab.keyboard.press("ArrowRight");
+    await tab.waitForFunction(() => document.getElementById("viewer-title").textContent !== "scan001");
+    await tab.waitForFunction(() => document.getElementById("viewer").dataset.state === "shown", null, { timeout: 240000 });
+    found.texts.next = await tab.locator("#viewer-title").innerText();
+    await tab.locator("#viewer-previous").click();
+    await tab.waitForTimeout(300);
+    await tab.waitForFunction(() => document.getElementById("viewer").dataset.state === "shown", null, { timeout: 240000 });
+    found.texts.previous = await tab.locator("#viewer-title").innerText();
+    await tab.waitForTimeout(800);
     await tab.locator("#viewer-labels").uncheck();
     await tab.waitForTimeout(800);
     found.without_labels = await colored(tab);
@@ -103,7 +122,7 @@ if (only !== "open") {
       await tab.waitForTimeout(800);
       found.with_confidence = await colored(tab);
       found.labels_beside_confidence = await tab.locator("#viewer-labels").isChecked();
-      await tab.mouse.move(box.x + box.width * 0.12, box.y + box.height * 0.25);
+      await tab.mouse.move(box.x + box.width * 0.25, box.y + box.height * 0.4);
       await tab.waitForTimeout(60);
       found.texts.sure = await tab.locator("#viewer-label").innerText();
       await tab.screenshot({ path: `${folder}/confidence.png` });
