@@ -49,6 +49,7 @@ DOORS = {
     "rich": ("batch.progress", "cli"),
     "PIL": ("report",),
     "jinja2": ("report",),
+    "matplotlib": ("report.figure",),
     "yaml": ("config_files", "cli.label_file"),
     "pydantic": ("config", "config_files", "labels.table", "preprocessing", "model.folder", "model.record",
                  "quality.reference",

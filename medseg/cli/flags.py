@@ -97,3 +97,9 @@ def share(text: str) -> float:
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"found {text}, expected a probability of at least 0 and below 1")
     return value
+
+
+def add_finding(parser: argparse.ArgumentParser) -> None:
+    """How the scans of a run are found again."""
+    parser.add_argument("--keep-names", action="store_true", help="as when the scans were segmented")
+    parser.add_argument("--regrid", action="store_true", help="as when the scans were segmented")

@@ -15,6 +15,7 @@ from medseg.cli.commands import (
     describe,
     evaluate,
     export,
+    figure,
     inspect,
     label,
     pacs,
@@ -39,7 +40,8 @@ EXAMPLES = """examples:
 
 COMMANDS = {
     "inspect": inspect, "run": run, "train": train, "segment": segment, "label": label, "describe": describe,
-    "export": export, "evaluate": evaluate, "report": report, "pacs": pacs, "slicer": slicer, "configs": configs,
+    "export": export, "evaluate": evaluate, "report": report, "figure": figure, "pacs": pacs,
+    "slicer": slicer, "configs": configs,
 }  # fmt: skip
 """Every command by its name, in the order of the help."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from medseg.cli.flags import Commands, command
+from medseg.cli.flags import Commands, add_finding, command
 
 
 def add(commands: Commands) -> None:
@@ -14,8 +14,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder that `run` or `segment` wrote")
     parser.add_argument("--single-file", action="store_true", help="viewer and volumes inside the page, to hand it on")
     parser.add_argument("--scans", type=Path, metavar="SCANS", help="give the viewer the scans that it lacks")
-    parser.add_argument("--keep-names", action="store_true", help="as when the scans were segmented")
-    parser.add_argument("--regrid", action="store_true", help="as when the scans were segmented")
+    add_finding(parser)
 
 
 def run(args: argparse.Namespace) -> int:
