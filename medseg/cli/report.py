@@ -18,12 +18,14 @@ from medseg.io.scan import Scan
 from medseg.model.outputs import Output
 from medseg.model.record import Record, read_record, write_record
 from medseg.report.niivue import viewer
+from medseg.report.outcome import read_outcome
+from medseg.report.ratings import keep_ratings, kept_ratings, read_ratings
 from medseg.report.viewer_volumes import viewer_grid, write_viewer_volume
 from medseg.report.write import write_report
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.resample import resample
 
-__all__ = ["add_viewer_volumes", "write_report"]
+__all__ = ["add_viewer_volumes", "take_ratings", "write_report"]
 
 
 def add_viewer_volumes(out: Path, scans: Sequence[Scan]) -> None:
@@ -42,6 +44,16 @@ def add_viewer_volumes(out: Path, scans: Sequence[Scan]) -> None:
             except InputError as error:
                 say(f"{scan.id}: {error}")
             progress.advance(n_done)
+
+
+def take_ratings(out: Path, path: Path) -> None:
+    """Keep the ratings of a file beside the results `out`, with those that it has not.
+
+    Raises:
+        ConfigError: another file, or ratings of other scans.
+    """
+    known = frozenset(scan.name for scan in read_outcome(out).scans)
+    keep_ratings(out, kept_ratings(out) | read_ratings(path), known)
 
 
 def _add_viewer_volume(out: Path, scan: Scan) -> None:

@@ -30,10 +30,44 @@ function labelFile(form) {
   }
   return `${lines.join("\n")}\n`;
 }
-document.querySelector("#naming button")?.addEventListener("click", (event) => {
+function save(text, name, type) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([labelFile(event.target.closest("details"))], { type: "application/yaml" }));
-  link.download = "labels.yaml";
+  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+document.querySelector("#naming button.save")?.addEventListener("click", (event) => {
+  save(labelFile(event.target.closest("details")), "labels.yaml", "application/yaml");
 });
+// Ratings of scans: in the table, in the viewer, and on the disk as ratings.csv.
+const ratings = new Map([...document.querySelectorAll(".rating")].map((cell) => [cell.dataset.scan, cell]));
+function rate(scan, rating, note) {
+  const cell = ratings.get(scan);
+  if (!cell) return;
+  cell.querySelector("select").value = rating;
+  cell.closest("td").dataset.value = rating || "-";
+  cell.dataset.note = note;
+}
+for (const [scan, cell] of ratings) {
+  cell.querySelector("select").addEventListener("change", (event) => rate(scan, event.target.value, cell.dataset.note));
+}
+function ratingsFile() {
+  const quoted = (text) => `"${(/^[=+\-@\t\r]/.test(text) ? `'${text}` : text).replaceAll('"', '""')}"`;
+  const rows = [...ratings].map(([scan, cell]) => [scan, cell.querySelector("select").value, cell.dataset.note]);
+  return `scan,rating,note\n${rows.filter((row) => row[1] || row[2]).map((row) => `${row.map(quoted).join(",")}\n`).join("")}`;
+}
+document.getElementById("save-ratings")?.addEventListener("click", () => save(ratingsFile(), "ratings.csv", "text/csv"));
+for (const button of document.querySelectorAll("button.copy")) {
+  button.addEventListener("click", async () => {
+    const text = document.getElementById(button.dataset.of).innerText;
+    try { await navigator.clipboard.writeText(text); } catch { getSelection().selectAllChildren(document.getElementById(button.dataset.of)); }
+  });
+}
+for (const button of document.querySelectorAll("button.suggest")) {
+  button.addEventListener("click", () => {
+    document.getElementById("naming").open = true;
+    document.querySelector(`#naming input[data-field="name"][data-number="${button.dataset.number}"]`).value = button.dataset.name;
+    button.textContent = "taken: save labels.yaml below";
+  });
+}

@@ -13,6 +13,7 @@ from medseg.report.facts import folded_facts, shown_facts
 from medseg.report.labels import intensity_unit, label_rows
 from medseg.report.location import NOTE
 from medseg.report.markup import fill, source_hash
+from medseg.report.methods import methods_of
 from medseg.report.outcome import Outcome
 from medseg.report.outliers import flagged, odd_shares
 from medseg.report.render import RAMP
@@ -53,6 +54,7 @@ def render_page(out: Path, outcome: Outcome, *, single_file: bool = False) -> st
         examples=example_rows(out, outcome.created),
         facts=shown_facts(outcome.facts),
         folded=folded_facts(outcome.facts),
+        methods=methods_of(outcome.facts, sum(scan.is_done for scan in outcome.scans)),
     )
 
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from medseg.report.folder import mosaic_of, slices_of
 from medseg.report.outcome import Outcome, ScanRow
+from medseg.report.ratings import Rating, kept_ratings
 from medseg.report.thumbnails import thumbnail
 from medseg.report.viewer import ScanView
 from medseg.report.viewer_volumes import FOLDER
@@ -27,6 +28,7 @@ class ScanLine:
         knows_confidence: whether its slices have confidence; None without slices.
         has_view: whether the viewer can show it.
         source: address of its volumes beside the page.
+        rating: what a person thinks of it.
     """
 
     place: int
@@ -36,11 +38,12 @@ class ScanLine:
     knows_confidence: bool | None
     has_view: bool
     source: str
+    rating: Rating
 
 
 def scan_lines(out: Path, outcome: Outcome, view: ScanView | None) -> list[ScanLine]:
     """One line per scan, in the order of the manifest."""
-    left, lines = MAX_PICTURES_BYTES, []
+    left, lines, ratings = MAX_PICTURES_BYTES, [], kept_ratings(out)
     for place, scan in enumerate(outcome.scans):
         slices = slices_of(out, scan.name) if scan.is_done else None
         picture = thumbnail(slices, outcome.labels) if slices and left > 0 else ""
@@ -50,5 +53,6 @@ def scan_lines(out: Path, outcome: Outcome, view: ScanView | None) -> list[ScanL
             place, scan, picture, f"report/{quote(scan.name)}.png" if is_linked else "",
             slices.knows_confidence if slices else None,
             view is not None and place in view.places, f"report/{FOLDER}/{quote(scan.name)}.js",
+            ratings.get(scan.name, Rating("")),
         ))  # fmt: skip
     return lines

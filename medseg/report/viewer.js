@@ -211,6 +211,8 @@
     const turn = ++wanted;
     dialog.dataset.state = "loading";
     part("title").textContent = shownScan = scan;
+    document.querySelector(`input[name=rating][value="${ratings.get(scan)?.querySelector("select").value ?? ""}"]`).checked = true;
+    part("note").value = ratings.get(scan)?.dataset.note ?? "";
     part("label").textContent = "loading";
     part("notes").replaceChildren(...(notes[scan] ?? []).map((text) => {
       const item = document.createElement("li");
@@ -251,13 +253,24 @@
   for (const button of document.querySelectorAll("button.view")) {
     button.addEventListener("click", () => open(button.dataset.scan, button.dataset.source));
   }
+  const rated = () => rate(shownScan, document.querySelector("input[name=rating]:checked").value, part("note").value);
+  for (const choice of document.querySelectorAll("input[name=rating]")) choice.addEventListener("change", rated);
+  part("note").addEventListener("input", rated);
   part("previous").addEventListener("click", () => step(-1));
   part("next").addEventListener("click", () => step(1));
   dialog.addEventListener("keydown", (event) => {
-    if (!["ArrowLeft", "ArrowRight"].includes(event.key) || /^(radio|range|text)$/.test(event.target.type)) return;
+    if (event.target.type === "text") return;
+    const isArrow = ["ArrowLeft", "ArrowRight"].includes(event.key) && !/^(radio|range)$/.test(event.target.type);
+    if (!isArrow && !["1", "2", "3"].includes(event.key)) return;
     event.preventDefault();
     event.stopPropagation();
-    step(event.key === "ArrowRight" ? 1 : -1);
+    if (isArrow) {
+      step(event.key === "ArrowRight" ? 1 : -1);
+    } else if (event.key === "3") {
+      part("note").focus();
+    } else {
+      document.querySelector(`input[name=rating][value=${event.key === "1" ? "pass" : "exclude"}]`).click();
+    }
   }, true);
   part("canvas").addEventListener("pointerdown", dragWindow, true);
   part("canvas").addEventListener("mousedown", (event) => { if (event.button === 2 || event.shiftKey) event.stopImmediatePropagation(); }, true);

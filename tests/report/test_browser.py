@@ -18,6 +18,7 @@ import pytest
 
 from medseg.cli.label_file import read_label_file
 from medseg.report.niivue import viewer
+from medseg.report.ratings import Rating, read_ratings
 from medseg.report.write import write_report
 from sample_data.report_folder import NAMES, make_out
 from tests.support.paths import SUPPORT
@@ -93,6 +94,7 @@ def test_the_page_with_its_viewer(tmp_path, single_file):
     check(found)
     check_viewer(found)
     check_naming(tmp_path)
+    assert read_ratings(tmp_path / "ratings.csv") == {"scan001": Rating("exclude", 'moved, "twice" in 1 2 3')}
     assert (tmp_path / "viewer.png").stat().st_size > 20_000
 
 

@@ -162,7 +162,7 @@ def test_every_sortable_column_has_its_values(out):
     assert (
         len([x for x in page.all("button") if "class" not in x]) == sum(cell["data-kind"] != "" for cell in heads) - 3
     )  # pictures are not sorted
-    scans = [row for row in page.rows if row[0].get("scope") == "row" and len(row) == 8]
+    scans = [row for row in page.rows if row[0].get("scope") == "row" and len(row) == 9]
     assert len(scans) == 11
     assert [float(row[5]["data-value"]) for row in scans if row[5]["data-value"]] == pytest.approx(
         [9 if n == 5 else 3 + n / 1000 for n in (0, 2, 4, 6, 1, 3, 5, 7)]  # by their names

@@ -111,6 +111,10 @@ if (only !== "open") {
     await tab.waitForFunction(() => document.getElementById("viewer").dataset.state === "shown", null, { timeout: 240000 });
     found.texts.previous = await tab.locator("#viewer-title").innerText();
     await tab.waitForTimeout(800);
+    await tab.locator("#viewer-canvas").focus();
+    await tab.keyboard.press("2");
+    await tab.keyboard.press("3");
+    await tab.keyboard.type('moved, "twice" in 1 2 3');
     await tab.locator("#viewer-labels").uncheck();
     await tab.waitForTimeout(800);
     found.without_labels = await colored(tab);
@@ -143,6 +147,8 @@ if (only !== "open") {
     await tab.keyboard.press("Escape");
     found.closed = await tab.evaluate(() => !document.getElementById("viewer").open);
   }
+  const [ratings] = await Promise.all([tab.waitForEvent("download"), tab.locator("#save-ratings").click()]);
+  await ratings.saveAs(`${folder}/${ratings.suggestedFilename()}`);
   if (await tab.locator("#naming").count()) {
     await tab.locator("#naming summary").click();
     await tab.locator('#naming input[data-field="name"]').nth(2).fill('bright "matter": \u00e9');
