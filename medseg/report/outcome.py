@@ -27,6 +27,7 @@ class ScanRow:
         code: reason code, such as ``gantry_tilt``; empty when the scan was segmented.
         volumes_ml: by label number; empty unless the scan was segmented.
         flags: what is unlike the training scans.
+        files: label maps and volumes of the scan, relative to the folder; pictures left out.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ScanRow:
     memory_mb: float | None
     volumes_ml: dict[int, float]
     flags: tuple[Flag, ...] = ()
+    files: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, record: Record) -> ScanRow:
@@ -44,7 +46,7 @@ class ScanRow:
         volumes = {n: mm3 / 1000 for n, mm3 in record.volumes_mm3.items()} if record.is_done else {}
         return cls(
             record.scan, record.status, record.code, record.reason, record.seconds, record.peak_memory_mb, volumes,
-            record.flags,
+            record.flags, tuple(name for name in record.outputs if not name.startswith("report/")) if record.is_done else (),
         )  # fmt: skip
 
     @property

@@ -21,6 +21,9 @@ from medseg.report.scans import scan_lines
 from medseg.report.training import example_rows
 from medseg.report.viewer import ScanView, scan_view
 
+TABLES = ("manifest.csv", "volumes.csv", "statistics.csv", "quality.csv", "places.csv", "habitats.csv", "ratings.csv")
+"""What a folder may hold beside the page, in the order in which it is linked."""
+
 
 def render_page(out: Path, outcome: Outcome, *, single_file: bool = False) -> str:
     """The whole page; pictures are drawn from the slices below `out`.
@@ -30,7 +33,7 @@ def render_page(out: Path, outcome: Outcome, *, single_file: bool = False) -> st
     """
     odd, view = odd_shares(outcome), scan_view(out, outcome, single_file=single_file)
     style, script = (files("medseg.report").joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
-    lines = scan_lines(out, outcome, view)
+    lines = scan_lines(out, outcome, view, is_alone=single_file)
     shown = [line.knows_confidence for line in lines if line.knows_confidence is not None]
     return fill(
         "page.html.j2",
@@ -54,6 +57,7 @@ def render_page(out: Path, outcome: Outcome, *, single_file: bool = False) -> st
         examples=example_rows(out, outcome.created),
         facts=shown_facts(outcome.facts),
         folded=folded_facts(outcome.facts),
+        tables=() if single_file else tuple(name for name in TABLES if (out / name).is_file()),
         methods=methods_of(outcome.facts, sum(scan.is_done for scan in outcome.scans)),
     )
 

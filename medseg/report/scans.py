@@ -29,6 +29,7 @@ class ScanLine:
         has_view: whether the viewer can show it.
         source: address of its volumes beside the page.
         rating: what a person thinks of it.
+        files: ending and address of each of its files; none in a page that stands alone.
     """
 
     place: int
@@ -39,9 +40,10 @@ class ScanLine:
     has_view: bool
     source: str
     rating: Rating
+    files: tuple[tuple[str, str], ...]
 
 
-def scan_lines(out: Path, outcome: Outcome, view: ScanView | None) -> list[ScanLine]:
+def scan_lines(out: Path, outcome: Outcome, view: ScanView | None, *, is_alone: bool = False) -> list[ScanLine]:
     """One line per scan, in the order of the manifest."""
     left, lines, ratings = MAX_PICTURES_BYTES, [], kept_ratings(out)
     for place, scan in enumerate(outcome.scans):
@@ -54,5 +56,11 @@ def scan_lines(out: Path, outcome: Outcome, view: ScanView | None) -> list[ScanL
             slices.knows_confidence if slices else None,
             view is not None and place in view.places, f"report/{FOLDER}/{quote(scan.name)}.js",
             ratings.get(scan.name, Rating("")),
+            () if is_alone else tuple((_ending(name, scan.name), quote(name)) for name in scan.files),
         ))  # fmt: skip
     return lines
+
+
+def _ending(file: str, scan: str) -> str:
+    """What tells the files of a scan apart: the end of the name, behind the scan's own."""
+    return file.removeprefix(scan).lstrip("_.") if file.startswith(scan) else file.rpartition("_")[2]
