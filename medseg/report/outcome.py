@@ -46,7 +46,7 @@ class ScanRow:
         volumes = {n: mm3 / 1000 for n, mm3 in record.volumes_mm3.items()} if record.is_done else {}
         return cls(
             record.scan, record.status, record.code, record.reason, record.seconds, record.peak_memory_mb, volumes,
-            record.flags, tuple(name for name in record.outputs if not name.startswith("report/")) if record.is_done else (),
+            record.flags, tuple(name for name in record.outputs if record.is_done and not name.startswith("report/")),
         )  # fmt: skip
 
     @property

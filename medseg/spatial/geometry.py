@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from monai.data.meta_tensor import MetaTensor
+
+if TYPE_CHECKING:
+    from monai.data.meta_tensor import MetaTensor
 
 FloatArray = npt.NDArray[np.float64]
 SHEAR_TOLERANCE = 1e-3

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from monai.data.meta_tensor import MetaTensor
 
 from medseg.errors import InputError
 from medseg.io.dicom.geometry import (
@@ -24,7 +22,6 @@ from medseg.io.dicom.geometry import (
     stack_geometry,
 )
 from medseg.spatial.geometry import FloatArray, Geometry
-from medseg.spatial.resample import resample
 
 MAX_TILT_DEGREES = 45.0
 """No gantry leans further than 30 degrees."""
@@ -52,6 +49,11 @@ class Regrid:
 
     def apply(self, voxels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(I, J, K) stored slices -> voxels on `target`; where no slice reaches, the smallest value."""
+        import torch  # here: judging headers needs none of this
+        from monai.data.meta_tensor import MetaTensor
+
+        from medseg.spatial.resample import resample
+
         image = MetaTensor(torch.from_numpy(voxels[None]), affine=torch.from_numpy(self.source.affine.copy()))
         out: npt.NDArray[np.float32] = resample(image, self.target, slices=self.slices).as_tensor()[0].numpy()
         out[_outside(self.source, self.target)] = voxels.min()
