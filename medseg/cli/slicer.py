@@ -70,27 +70,42 @@ class PrintDescription(argparse.Action):
         parser.exit()
 
 
-def segment_for_slicer(model_folder: Path, scan: Path, labels: Path, device: str) -> None:
+def segment_for_slicer(
+    model_folder: Path, scan: Path, labels: Path, device: str, *, confidence: Path | None = None
+) -> None:
     """Segment the one file `scan` into `labels`, telling Slicer how far it is.
 
+    Args:
+        labels: a label map (``.nii``, ``.nii.gz``), or a segmentation with names, colours and codes (``.seg.nrrd``).
+        confidence: where the probability of each label goes (``.nii``, ``.nii.gz``); None: nowhere.
+
     Raises:
-        ConfigError: the file names are not NIfTI.
+        ConfigError: the file names have other endings.
         InputError: the scan is refused.
     """
-    from medseg.io.label_volumes import NIFTI_SUFFIXES, write_labels
+    from medseg.io.label_volumes import NIFTI_SUFFIXES, write_labels, write_shares
     from medseg.io.read import read_scan
+    from medseg.io.seg_nrrd import write_seg_nrrd
     from medseg.model.model import Model
 
-    if not labels.name.endswith(NIFTI_SUFFIXES):
-        raise ConfigError(f"{labels.name}: expected a name that ends in .nii.gz or .nii")
+    is_segmentation = labels.name.endswith(".seg.nrrd")
+    if not is_segmentation and not labels.name.endswith(NIFTI_SUFFIXES):
+        raise ConfigError(f"{labels.name}: expected a name that ends in .nii.gz, .nii or .seg.nrrd")
+    if confidence is not None and not confidence.name.endswith(NIFTI_SUFFIXES):
+        raise ConfigError(f"{confidence.name}: expected a name that ends in .nii.gz or .nii")
     _tell(0.05)
     model = Model.load(model_folder, device=device)
     _tell(0.2)
     image = read_scan(scan)
     _tell(0.3)
-    result = model.segment(image)
+    result = model.segment(image, outputs=[] if confidence is None else ["confidence"])
     _tell(0.95)
-    write_labels(result.labels, result.geometry, labels, table=result.table)
+    if is_segmentation:
+        write_seg_nrrd(result.labels, result.geometry, result.table, labels)
+    else:
+        write_labels(result.labels, result.geometry, labels, table=result.table)
+    if confidence is not None and result.confidence is not None:
+        write_shares(result.confidence, result.geometry, confidence)
     _tell(1.0)
 
 

@@ -10,9 +10,10 @@ import sys
 import zipfile
 from pathlib import Path
 
-import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
+
+import slicer
 
 
 def matrix(fill) -> list[list[float]]:
