@@ -27,6 +27,8 @@ def add_scans(parser: argparse.ArgumentParser) -> None:
                         "matches, and as scans even if they look like label maps; may be repeated")  # fmt: skip
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="no scans whose path or id "
                         "matches; may be repeated")  # fmt: skip
+    parser.add_argument("--series", action="append", default=[], metavar="GLOB", help="only series whose description "
+                        "matches, such as '*t1*'; it is compared, not shown; may be repeated")  # fmt: skip
 
 
 def add_layout(parser: argparse.ArgumentParser) -> None:

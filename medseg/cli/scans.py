@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medseg.batch.progress import say
+from medseg.cli.kinds import say_mixed
 from medseg.cli.layout import is_bids, only_structural, put_together
 from medseg.config import Config
 from medseg.errors import ConfigError
@@ -22,15 +23,18 @@ def found(args: argparse.Namespace) -> list[Scan]:
     Raises:
         ConfigError: nothing is.
     """
-    selection = Selection(args.include, args.exclude)
+    selection = Selection(args.include, args.exclude, args.series)
     scans = find_scans(args.scans, keep_names=args.keep_names, regrid=args.regrid, selection=selection)
     if getattr(args, "out", None) is not None:
         inside = args.out.resolve()
         scans = [scan for scan in scans if not Path(os.path.realpath(scan.path)).is_relative_to(inside)]
     if not scans:
-        matched = " that --include and --exclude take" if args.include or args.exclude else ""
+        flags = ["--include", "--exclude"] if args.include or args.exclude else []
+        flags += ["--series"] if args.series else []
+        advice = "medseg inspect --show-descriptions says what there is" if args.series else "check the path"
+        matched = f" that {' and '.join(flags)} take" if flags else ""
         raise ConfigError(
-            f"{args.scans}: found no DICOM series and no NIfTI file{matched}, expected at least one; check the path"
+            f"{args.scans}: found no DICOM series and no NIfTI file{matched}, expected at least one; {advice}"
         )
     return scans
 
@@ -52,6 +56,7 @@ def scans_of(args: argparse.Namespace, config: Config) -> list[Scan]:
         for text in filter(None, (scan.regrid, scan.note)):
             say(f"{scan.id}: {text}")
     grouped: list[Scan] = put_together(scans, config.channels)
+    say_mixed(grouped)
     return grouped
 
 
