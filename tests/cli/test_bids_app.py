@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from medseg.batch.resources import limit_resources, n_cpus, total_memory
 from medseg.cli.main import build_parser, main
@@ -135,15 +136,9 @@ def test_what_is_taken(words, taken, derivative, dataset, tmp_path, capsys):
 )
 def test_filter_files(filters, taken, derivative, dataset, tmp_path, capsys):
     (tmp_path / "filter.json").write_text(json.dumps(filters))
-    call = [
-        "bids",
-        str(dataset),
-        str(tmp_path / "out"),
-        "participant",
-        "--bids-filter-file",
-        str(tmp_path / "filter.json"),
-    ]
-    assert main([*call, "--dry-run", "--model", str(derivative / "model"), "--device", "cpu"]) == 0
+    call = ["bids", str(dataset), str(tmp_path / "out"), "participant", "--dry-run"]
+    call += ["--bids-filter-file", str(tmp_path / "filter.json"), "--model", str(derivative / "model")]
+    assert main([*call, "--device", "cpu"]) == 0
     assert capsys.readouterr().out.splitlines() == [f"segment   {IMAGES[n]}" for n in taken]
 
 
@@ -220,35 +215,24 @@ def test_a_dataset_without_a_description_needs_the_flag(derivative, dataset, tmp
 
 def test_limits_of_the_machine(derivative, dataset, tmp_path, monkeypatch):
     seen: dict[str, object] = {}
+    threads = torch.get_num_threads()
 
     def look(_model: object, _scans: object, _job: object, args: Any) -> int:
-        seen.update(
-            workers=args.workers,
-            memory=args.max_memory,
-            cores=n_cpus(),
-            total=total_memory(),
-            tmp=tempfile.gettempdir(),
-        )
+        seen.update(workers=args.workers, memory=args.max_memory, cores=n_cpus(), total=total_memory())
+        seen.update(tmp=tempfile.gettempdir())
         return 0
 
     monkeypatch.setattr("medseg.cli.bids.segment_and_report", look)
     monkeypatch.setattr("medseg.cli.main.start_fork_server", lambda: None)
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setenv("TMPDIR", os.environ.get("TMPDIR", "/tmp"))
-    call = [
-        "bids",
-        str(dataset),
-        str(tmp_path / "out"),
-        "participant",
-        "--model",
-        str(derivative / "model"),
-        "--device",
-        "cpu",
-    ]
+    model = ["--model", str(derivative / "model"), "--device", "cpu"]
+    call = ["bids", str(dataset), str(tmp_path / "out"), "participant", *model]
     try:
         assert main([*call, "--nthreads", "1", "--omp-nthreads", "1", "--mem", "3G", "-w", str(tmp_path / "work")]) == 0
     finally:
         limit_resources()
+        torch.set_num_threads(threads)
     assert seen == {"workers": 1, "memory": 3.0, "cores": 1, "total": 3 << 30, "tmp": str(tmp_path / "work")}
 
 
@@ -256,12 +240,8 @@ def test_flags_of_nipreps_are_understood(capsys):
     words = "bids raw out participant --participant-label 01 02 --skip_bids_validation --n_cpus 4 --mem_mb 16000 " \
             "--omp-nthreads 2 -w work --bids-filter-file f.json --random-seed 7 --notrack -vv"  # fmt: skip
     args = build_parser().parse_args(words.split())
-    assert (args.levels, args.participant_label, args.nthreads, args.memory) == (
-        ["participant"],
-        ["01", "02"],
-        4,
-        16000 << 20,
-    )
+    assert (args.levels, args.participant_label) == (["participant"], ["01", "02"])
+    assert (args.nthreads, args.memory) == (4, 16000 << 20)
     assert (args.random_seed, args.verbose, str(args.work_dir)) == (7, 2, "work")
     with pytest.raises(SystemExit):
         build_parser().parse_args(["bids", "raw", "out", "participant", "--mem", "lots"])
@@ -269,10 +249,6 @@ def test_flags_of_nipreps_are_understood(capsys):
 
 
 def test_entities_of_a_name():
-    assert entities_of("sub-01/ses-a/anat/sub-01_ses-a_acq-hi_T1w") == {
-        "sub": "01",
-        "ses": "a",
-        "acq": "hi",
-        "suffix": "T1w",
-    }
+    found = entities_of("sub-01/ses-a/anat/sub-01_ses-a_acq-hi_T1w")
+    assert found == {"sub": "01", "ses": "a", "acq": "hi", "suffix": "T1w"}
     assert entities_of("x") == {}
