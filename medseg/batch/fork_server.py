@@ -48,6 +48,19 @@ def start_fork_server() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def use_temporary_folder(folder: Path) -> None:
+    """Let temporary files of this process and of those that it starts lie in a folder, which is made.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--work-dir {folder}: cannot be made ({error.strerror}); give another folder") from None
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder.resolve())
+
+
 def _make_socket_folder() -> None:
     """Make the folder of this process's sockets, elsewhere than in a temporary folder whose path is too long for one.
 

@@ -19,6 +19,8 @@ LINE_S = 15.0
 
 class _Mode:
     json = False
+    level = 0
+    held = ""
 
 
 def speak_json(wanted: bool) -> None:
@@ -32,6 +34,21 @@ def be_silent() -> None:
     _Mode.json = False
 
 
+def speak_at(level: int) -> None:
+    """Say as usual (0), also what was decided about each scan (1), or nothing but errors and the last line (-1).
+
+    JSON lines are for programs and stay as they are.
+    """
+    _Mode.level, _Mode.held = level, ""
+
+
+def say_held() -> None:
+    """The last line of a quiet command."""
+    if _Mode.held:
+        console.print(_Mode.held, markup=False, soft_wrap=not console.is_terminal)
+    _Mode.held = ""
+
+
 def event(kind: str, **values: object) -> None:
     """One JSON line for programs; nothing for people."""
     if _Mode.json:
@@ -39,12 +56,24 @@ def event(kind: str, **values: object) -> None:
         print(json.dumps(line), file=sys.stderr, flush=True)  # noqa: T201
 
 
-def say(text: str) -> None:
-    """One line for the user; not part of any program's output."""
+def say(text: str, *, is_error: bool = False) -> None:
+    """One line for the user; not part of any program's output.
+
+    Args:
+        is_error: it is said by a quiet command too.
+    """
     if _Mode.json:
         event("message", text=text)
+    elif _Mode.level < 0 and not is_error:
+        _Mode.held = text
     else:
         console.print(text, markup=False, soft_wrap=not console.is_terminal)
+
+
+def say_more(text: str) -> None:
+    """One line of what was decided about a scan, for who asked for more."""
+    if _Mode.level > 0:
+        say(text)
 
 
 class Bar:
@@ -57,7 +86,8 @@ class Bar:
         self._said = time.monotonic()
         self._started = time.monotonic()
         self._live: Progress | None = None
-        if console.is_terminal and not _Mode.json:
+        self._is_shown = _Mode.json or _Mode.level >= 0
+        if console.is_terminal and self._is_shown and not _Mode.json:
             self._live = Progress(
                 TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                 TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console,
@@ -70,6 +100,8 @@ class Bar:
         self.done = done
         if self._live is not None:
             self._live.update(self._task, completed=done, note=note)
+            return
+        if not self._is_shown:
             return
         now = time.monotonic()
         if now - self._said > LINE_S or done == self.total:

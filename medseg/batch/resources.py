@@ -18,6 +18,18 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _UNLIMITED = 1 << 60
 
 
+class _Own:
+    """What a person lets this process have; None for as much as there is."""
+
+    cpus: int | None = None
+    memory: int | None = None
+
+
+def limit_resources(*, cpus: int | None = None, memory: int | None = None) -> None:
+    """Let this process and its workers have no more than so many cores, and bytes of memory; None: what there is."""
+    _Own.cpus, _Own.memory = cpus, memory
+
+
 def n_cpus() -> int:
     """Cores that this process may use, at least 1."""
     try:
@@ -28,19 +40,19 @@ def n_cpus() -> int:
         quota, _, period = _text(group / "cpu.max").partition(" ")
         if quota.isdigit() and period.strip().isdigit():
             count = min(count, max(1, math.ceil(int(quota) / int(period))))
-    return max(1, count)
+    return max(1, count if _Own.cpus is None else min(count, _Own.cpus))
 
 
 def total_memory() -> int:
     """Bytes that this process and its children may use; 0 when the platform does not say."""
     limits = [_number(group / name) for group in own_groups() for name in ("memory.max", "memory.limit_in_bytes")]
-    found = [limit for limit in [_meminfo("MemTotal"), *limits] if 0 < limit < _UNLIMITED]
+    found = [limit for limit in [_meminfo("MemTotal"), _Own.memory or 0, *limits] if 0 < limit < _UNLIMITED]
     return min(found, default=0)
 
 
 def available_memory() -> int | None:
     """Bytes that can still be taken before something is killed; None when the platform does not say."""
-    found = [_meminfo("MemAvailable")]
+    found = [_meminfo("MemAvailable"), _Own.memory or 0]
     for group in own_groups():
         limit, used = _number(group / "memory.max"), _number(group / "memory.current")
         if 0 < limit < _UNLIMITED:

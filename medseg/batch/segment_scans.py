@@ -12,7 +12,7 @@ from pathlib import Path
 from medseg.batch.outdated import check_same_model, records_before, remove_outdated
 from medseg.batch.outputs import Job, check_writable
 from medseg.batch.pool import Death, Limits, Pool
-from medseg.batch.progress import Tally, bar, say
+from medseg.batch.progress import Tally, bar, say, say_more
 from medseg.batch.resources import n_cpus, total_memory
 from medseg.batch.resume import known_to_be_done, model_key, stamp_or_none
 from medseg.batch.segment_scan import keep_log, keep_record
@@ -97,6 +97,8 @@ def segment_scans(model: Model, folder: Path, scans: Sequence[Scan], job: Job, o
     order, before = _order(left, folder, job, options), records_before(job.out, left)
     with bar("segmenting", len(scans)) as progress, stoppable(), freed_memory_kept():
         tally = Tally(progress, len(records), 0)
+        for known in records.values():
+            say_more(f"{known.scan}: done before, skipped")
         for scan, result in _results(model, left, order, options):
             record = result if isinstance(result, Record) else _obituary(job.out, scan, result)
             records[scan.id] = record
@@ -104,6 +106,7 @@ def segment_scans(model: Model, folder: Path, scans: Sequence[Scan], job: Job, o
             if n_removed:
                 say(f"{scan.id}: removed {n_removed} files that another model, or another state of the scan, had given")
             tally.count(scan.id, record.status, record.why, record.seconds)
+            say_more(told(record))
     remove_leftovers(job.out / RECORDS)
     return [records[scan.id] for scan in scans]
 
@@ -142,6 +145,15 @@ def isolated(
         say(f"{len(again)} scans ended for lack of memory, once more, one at a time")
         with Pool(order, 1, limits) as pool:
             yield from pool.results(again)
+
+
+def told(record: Record) -> str:
+    """What became of a scan, in one line."""
+    if not record.is_done:
+        return f"{record.scan}: {record.status}: {record.why}"
+    volumes = ", ".join(f"{number}: {volume / 1000:.1f} ml" for number, volume in sorted(record.volumes_mm3.items()))
+    flags = f"; unlike the training scans in {len(record.flags)} measures" if record.flags else ""
+    return f"{record.scan}: done in {record.seconds:.1f} s, {record.peak_memory_mb:.0f} MB; {volumes}{flags}"
 
 
 def _obituary(out: Path, scan: Scan, death: Death) -> Record:

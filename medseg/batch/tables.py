@@ -53,14 +53,17 @@ def write_places(out: Path, records: Iterable[Record]) -> None:
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[None]:
+def locked(out: Path, name: str = "lock") -> Iterator[None]:
     """Let one process at a time write what concerns the whole folder; shards may end at the same moment.
+
+    Args:
+        name: of what only one does at a time.
 
     Where the file system or the platform has no locks, nothing is locked: every file is still whole, and the last
     process to end writes the complete manifest.
     """
     (out / RECORDS).mkdir(parents=True, exist_ok=True)
-    with (out / RECORDS / "lock").open("a") as file:
+    with (out / RECORDS / name).open("a") as file:
         with suppress(ImportError, OSError):
             import fcntl
 

@@ -9,9 +9,9 @@ from typing import TypeAlias
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-def command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
-    """The parser of one command, `text` being its help."""
-    return commands.add_parser(name, help=text, description=text)
+def command(commands: Commands, name: str, text: str, more: str = "") -> argparse.ArgumentParser:
+    """The parser of one command, `text` being its help, and `more` what its own help adds."""
+    return commands.add_parser(name, help=text, description=f"{text}. {more}" if more else text)
 
 
 def add_scans(parser: argparse.ArgumentParser) -> None:
@@ -23,10 +23,17 @@ def add_scans(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--regrid", action="store_true", help="resample tilted or uneven scans instead of refusing them"
     )
+    add_choice(parser)
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Which of the scans found are taken."""
     parser.add_argument("--include", action="append", default=[], metavar="GLOB", help="only scans whose path or id "
                         "matches, and as scans even if they look like label maps; may be repeated")  # fmt: skip
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="no scans whose path or id "
                         "matches; may be repeated")  # fmt: skip
+    parser.add_argument("--series", action="append", default=[], metavar="GLOB", help="only series whose description "
+                        "matches, such as '*t1*'; it is compared, not shown; may be repeated")  # fmt: skip
 
 
 def add_layout(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +60,11 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 def add_outputs(parser: argparse.ArgumentParser) -> None:
     """Where results go and which."""
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where label volumes go")
+    add_formats(parser)
+
+
+def add_formats(parser: argparse.ArgumentParser) -> None:
+    """Which results."""
     parser.add_argument("--write", default="nifti,seg.nrrd", metavar="FORMATS",
                         help="some of nifti,seg.nrrd,mrb,dicomseg,dicomseg-binary,confidence,fractions,"
                         "finest,anomaly,disagreement (default: two)")  # fmt: skip
@@ -74,6 +86,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     """Flags of every long command."""
     parser.add_argument("--deterministic", action="store_true", help="same bytes on a second run on this machine")
     parser.add_argument("--log-json", action="store_true", help="say everything as JSON lines on stderr")
+    loud = parser.add_mutually_exclusive_group()
+    loud.add_argument("-v", "--verbose", action="count", default=0, help="also say what is decided about each scan")
+    loud.add_argument("-q", "--quiet", action="store_true", help="say errors and the last line only")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done with each scan, about how long "
+                        "it takes and how much disk; write nothing")  # fmt: skip
 
 
 def count(text: str) -> int:

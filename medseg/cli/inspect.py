@@ -5,24 +5,42 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from medseg.io.facts import NOTHING
+from medseg.io.pseudonyms import Pseudonym, pseudonyms
 from medseg.io.scan import Scan
 
+NOBODY = Pseudonym(0, 0)
+"""Of scans whose files name neither patient nor study."""
 
-def as_objects(scans: Sequence[Scan]) -> list[dict[str, Any]]:
-    """The scans as plain values; ``spacing_mm`` and ``affine`` in RAS+ mm are None where there is no grid."""
+
+def as_objects(scans: Sequence[Scan], *, show_descriptions: bool = False) -> list[dict[str, Any]]:
+    """The scans as plain values; ``spacing_mm`` and ``affine`` in RAS+ mm are None where there is no grid.
+
+    Args:
+        show_descriptions: with what people typed, which may name the patient; None else.
+    """
+    owners = pseudonyms(scans)
     return [
         {
             "id": scan.id,
             "path": str(scan.path),
             "verdict": scan.verdict,
             "reason": scan.reason,
+            "patient": owners[scan.id].patient if scan.id in owners else None,
+            "study": owners[scan.id].study if scan.id in owners else None,
             "modality": scan.modality,
+            "series": scan.facts.label,
+            "facts": scan.facts.as_object(),
+            "description": scan.free_text.description if show_descriptions else None,
+            "protocol": scan.free_text.protocol if show_descriptions else None,
             "shape": list(scan.geometry.shape) if scan.geometry else None,
             "spacing_mm": [round(s, 6) for s in scan.geometry.spacing_mm] if scan.geometry else None,
             "affine": scan.geometry.affine.tolist() if scan.geometry else None,
@@ -33,9 +51,9 @@ def as_objects(scans: Sequence[Scan]) -> list[dict[str, Any]]:
     ]
 
 
-def as_json(scans: Sequence[Scan]) -> str:
+def as_json(scans: Sequence[Scan], *, show_descriptions: bool = False) -> str:
     """`as_objects` as JSON text."""
-    return json.dumps(as_objects(scans), indent=1)
+    return json.dumps(as_objects(scans, show_descriptions=show_descriptions), indent=1)
 
 
 def _channels(scans: Sequence[Scan]) -> dict[str, str]:
@@ -55,23 +73,39 @@ def _channels(scans: Sequence[Scan]) -> dict[str, str]:
     }
 
 
-def print_table(scans: Sequence[Scan], console: Console | None = None) -> None:
-    """A table for people, the refused ones with their reason."""
+def _cells(scan: Scan, channel: str, *, show_descriptions: bool) -> Iterator[Text]:
+    """One row: names and free text of strangers are no markup."""
+    grid = scan.geometry
+    said = (scan.free_text.description, scan.free_text.protocol)
+    yield Text(scan.id)
+    yield Text(scan.verdict)
+    yield Text(scan.facts.label or scan.modality or "-")
+    yield Text(scan.facts.agent if scan.facts != NOTHING else "-")
+    if show_descriptions:
+        yield Text(" | ".join(dict.fromkeys(filter(None, said))) or "-")
+    yield Text("x".join(map(str, grid.shape)) if grid else "-")
+    yield Text(" ".join(f"{s:.3g}" for s in grid.spacing_mm) if grid else "-")
+    yield Text(grid.axcodes if grid else "-")
+    yield Text(scan.reason or scan.regrid or scan.note or channel)
+
+
+def print_table(scans: Sequence[Scan], console: Console | None = None, *, show_descriptions: bool = False) -> None:
+    """A table for people, by patient and study, the refused ones with their reason.
+
+    Args:
+        show_descriptions: with a column of what people typed, which may name the patient.
+    """
     table = Table(box=None, header_style="bold")
-    for column in ("scan", "verdict", "modality", "voxels", "spacing mm", "axes", "reason"):
+    free_text = ("description",) if show_descriptions else ()
+    for column in ("scan", "verdict", "series", "agent", *free_text, "voxels", "spacing mm", "axes", "reason"):
         table.add_column(column, overflow="fold")
-    channels = _channels(scans)
-    for scan in scans:
-        grid = scan.geometry
-        table.add_row(
-            scan.id,
-            scan.verdict,
-            scan.modality or "-",
-            "x".join(map(str, grid.shape)) if grid else "-",
-            " ".join(f"{s:.3g}" for s in grid.spacing_mm) if grid else "-",
-            grid.axcodes if grid else "-",
-            scan.reason or scan.regrid or scan.note or channels.get(scan.id, ""),
-        )
+    owners, channels = pseudonyms(scans), _channels(scans)
+    ordered = sorted(scans, key=lambda scan: (scan.id not in owners, owners.get(scan.id, NOBODY)))
+    for owner, group in groupby(ordered, key=lambda scan: owners.get(scan.id, NOBODY)):
+        if owners:
+            table.add_row(Text(str(owner) if owner != NOBODY else "files that name no patient", style="bold"))
+        for scan in group:
+            table.add_row(*_cells(scan, channels.get(scan.id, ""), show_descriptions=show_descriptions))
     if console is None:
         console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)

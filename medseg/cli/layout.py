@@ -20,7 +20,7 @@ def is_bids(args: argparse.Namespace) -> bool:
         ConfigError: asked, and it is none.
     """
     layout = getattr(args, "layout", "plain")
-    if layout == "bids":
+    if layout == "bids" and not getattr(args, "skip_bids_validation", False):
         check_dataset(args.scans)
     return layout == "bids" or (layout == "auto" and is_raw_dataset(args.scans))
 

@@ -9,10 +9,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from medseg.batch.fork_server import start_fork_server
+from medseg.batch.fork_server import start_fork_server, use_temporary_folder
 from medseg.cli.commands import (
+    bids,
     configs,
     describe,
+    doctor,
     evaluate,
     export,
     figure,
@@ -39,10 +41,22 @@ EXAMPLES = """examples:
 """
 
 COMMANDS = {
-    "inspect": inspect, "run": run, "train": train, "segment": segment, "label": label, "describe": describe,
-    "export": export, "evaluate": evaluate, "report": report, "figure": figure, "pacs": pacs,
-    "slicer": slicer, "configs": configs,
-}  # fmt: skip
+    "inspect": inspect,
+    "run": run,
+    "train": train,
+    "segment": segment,
+    "label": label,
+    "describe": describe,
+    "evaluate": evaluate,
+    "report": report,
+    "figure": figure,
+    "bids": bids,
+    "export": export,
+    "pacs": pacs,
+    "slicer": slicer,
+    "configs": configs,
+    "doctor": doctor,
+}
 """Every command by its name, in the order of the help."""
 
 
@@ -71,7 +85,22 @@ def _print_anything() -> None:
 
 def _wants_workers(args: argparse.Namespace) -> bool:
     """Whether this machine's own worker processes will be needed, unless all is done already."""
-    return args.command in {"run", "segment"} and args.workers != 0 and not getattr(args, "scheduler", None)
+    is_batch = args.command in {"run", "segment", "bids"} and not args.dry_run
+    return is_batch and args.workers != 0 and not getattr(args, "scheduler", None)
+
+
+def _run(args: argparse.Namespace) -> int:
+    if getattr(args, "work_dir", None) is not None and not args.dry_run:
+        use_temporary_folder(args.work_dir)
+    if _wants_workers(args):
+        start_fork_server()
+    from medseg.batch.progress import say_held, speak_at, speak_json
+
+    speak_json(getattr(args, "log_json", False))
+    speak_at(-1 if getattr(args, "quiet", False) else getattr(args, "verbose", 0))
+    code = int(COMMANDS[args.command].run(args))
+    say_held()
+    return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,13 +114,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     _print_anything()
     logging.basicConfig(level=logging.WARNING, format="medseg: %(message)s", stream=sys.stderr)
-    if _wants_workers(args):
-        start_fork_server()
-    from medseg.batch.progress import speak_json
-
-    speak_json(getattr(args, "log_json", False))
     try:
-        return int(COMMANDS[args.command].run(args))
+        if args.command == "doctor":  # which may find that rich is missing
+            return int(doctor.run(args))
+        return _run(args)
     except MedsegError as error:
         print(f"medseg: {error}", file=sys.stderr)
         return 2

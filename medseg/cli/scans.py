@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from medseg.batch.progress import say
+from medseg.batch.progress import say, say_more
+from medseg.cli.kinds import say_mixed
 from medseg.cli.layout import is_bids, only_structural, put_together
 from medseg.config import Config
 from medseg.errors import ConfigError
@@ -22,28 +23,34 @@ def found(args: argparse.Namespace) -> list[Scan]:
     Raises:
         ConfigError: nothing is.
     """
-    selection = Selection(args.include, args.exclude)
+    selection = Selection(args.include, args.exclude, args.series)
     scans = find_scans(args.scans, keep_names=args.keep_names, regrid=args.regrid, selection=selection)
     if getattr(args, "out", None) is not None:
         inside = args.out.resolve()
         scans = [scan for scan in scans if not Path(os.path.realpath(scan.path)).is_relative_to(inside)]
     if not scans:
-        matched = " that --include and --exclude take" if args.include or args.exclude else ""
+        flags = ["--include", "--exclude"] if args.include or args.exclude else []
+        flags += ["--series"] if args.series else []
+        advice = "medseg inspect --show-descriptions says what there is" if args.series else "check the path"
+        matched = f" that {' and '.join(flags)} take" if flags else ""
         raise ConfigError(
-            f"{args.scans}: found no DICOM series and no NIfTI file{matched}, expected at least one; check the path"
+            f"{args.scans}: found no DICOM series and no NIfTI file{matched}, expected at least one; {advice}"
         )
     return scans
 
 
-def scans_of(args: argparse.Namespace, config: Config) -> list[Scan]:
+def scans_of(args: argparse.Namespace, config: Config, choose: Callable[[list[Scan]], list[Scan]] = list) -> list[Scan]:
     """The scans to work on: what is no scan is counted, not failed, and what is odd is announced.
+
+    Args:
+        choose: those of the structural images of a BIDS dataset that are wanted.
 
     Raises:
         ConfigError: there is none.
     """
     every = found(args)
     if is_bids(args):
-        every = only_structural(every)
+        every = choose(only_structural(every))
     scans = [scan for scan in every if not scan.is_bystander]
     _say_left_out(every)
     if not scans:
@@ -52,7 +59,18 @@ def scans_of(args: argparse.Namespace, config: Config) -> list[Scan]:
         for text in filter(None, (scan.regrid, scan.note)):
             say(f"{scan.id}: {text}")
     grouped: list[Scan] = put_together(scans, config.channels)
+    say_mixed(grouped)
+    for scan in grouped:
+        say_more(_told(scan))
     return grouped
+
+
+def _told(scan: Scan) -> str:
+    """What was found of a scan, in one line."""
+    if not scan.is_ok or scan.geometry is None:
+        return f"{scan.id}: {scan.verdict}: {scan.reason}"
+    channels = f", {1 + len(scan.more_channels)} channels" if scan.more_channels else ""
+    return f"{scan.id}: ok: {scan.facts.label or scan.modality or scan.format}{channels}, {scan.geometry}"
 
 
 def _say_left_out(scans: Sequence[Scan]) -> None:

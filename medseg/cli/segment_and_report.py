@@ -27,7 +27,7 @@ def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argp
     from medseg.cli.report import write_report
 
     model.check(job.outputs)
-    records = segment_scans(model, args.model or job.out / "model", scans, job, _options(args))
+    records = segment_scans(model, args.model or job.out / "model", scans, job, options_of(args))
     finish(job.out, model, quotable(args))
     if job.bids:
         write_dataset(job.out, args.scans, version=__version__)
@@ -36,7 +36,7 @@ def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argp
     n_done = sum(record.is_done for record in records)
     for record in records:
         if not record.is_done:
-            say(f"{record.scan}: {record.status}: {record.why}")
+            say(f"{record.scan}: {record.status}: {record.why}", is_error=True)
     say(f"{n_done} of {len(records)} scans segmented")
     say(f"label volumes: {job.out}")
     say(f"report: {page}")
@@ -48,7 +48,8 @@ def config_of(args: argparse.Namespace) -> Config:
     return load_config(args.config, [*args.set, *(["training.deterministic=true"] if args.deterministic else [])])
 
 
-def _options(args: argparse.Namespace) -> Options:
+def options_of(args: argparse.Namespace) -> Options:
+    """How the flags ask a batch to be worked on."""
     from medseg.batch.segment_scans import Options, parse_shard
 
     return Options(

@@ -62,7 +62,7 @@ class _Terminal:
 
     @staticmethod
     def on_refused(scan: Source, error: InputError) -> None:
-        say(f"{scan.id if isinstance(scan, Scan) else 'scan'}: left out of training: {error}")
+        say(f"{scan.id if isinstance(scan, Scan) else 'scan'}: left out of training: {error}", is_error=True)
 
     def _bar(self, title: str, total: int) -> Bar:
         if self.current is None:

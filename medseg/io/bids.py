@@ -36,7 +36,8 @@ every scan, the `_dseg.tsv` files name the labels.
 """
 _IGNORED = ("manifest.csv", "run.json", "labels.ctbl", "report.html", "report", "log", "model", "metrics.csv",
             "*.seg.nrrd", "*.mrb", "*_confidence.nii.gz", "*_fraction*.nii.gz", "*_finest.nii.gz", "*_anomaly.nii.gz",
-            "*_disagreement.nii.gz", "quality.csv", "places.csv", "habitats*.csv")  # fmt: skip
+            "*_disagreement.nii.gz", "quality.csv", "places.csv", "habitats*.csv",
+            "group_*.tsv", "group_*.json")  # fmt: skip
 
 
 def is_raw_dataset(source: Path) -> bool:
@@ -77,6 +78,17 @@ def derivative_stem(scan_id: str, desc: str) -> str:
     entities = "_".join(part for part in found[3].split("_") if not part.startswith(("seg-", "desc-", "label-")))
     kind = "" if found[4] == "T1w" else found[4]
     return f"{found[1]}{found[2] or ''}/anat/{entities}_seg-medseg_desc-{kind}{desc}"
+
+
+def entities_of(scan_id: str) -> dict[str, str]:
+    """The entities of the name of a structural image, and its ``suffix``; empty when it is none of BIDS.
+
+    ``sub-01/ses-a/anat/sub-01_ses-a_acq-hi_T1w`` -> ``{"sub": "01", "ses": "a", "acq": "hi", "suffix": "T1w"}``.
+    """
+    found = _SCAN.fullmatch(scan_id)
+    if found is None:
+        return {}
+    return {**dict(part.split("-", 1) for part in found[3].split("_")), "suffix": found[4]}
 
 
 def write_lookup(table: LabelTable, path: Path) -> None:
@@ -125,7 +137,7 @@ def write_dataset(out: Path, source: Path, *, version: str) -> None:
         "BIDSVersion": VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "medseg", "Version": version, "Description": "Label-free segmentation"}],
-        "SourceDatasets": [{"DOI": doi} if isinstance(doi, str) else {"URL": link}],
+        **({"SourceDatasets": [{"DOI": doi}]} if isinstance(doi, str) else {}),  # a path is no URL
         "DatasetLinks": {"raw": link},
     }
     if isinstance(raw.get("License"), str):

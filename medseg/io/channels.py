@@ -81,7 +81,7 @@ def _by_series(scan: Scan, names: Sequence[str]) -> Place | None:
     """DICOM: the series description is the channel, the study is the case."""
     if scan.series is None:
         return None
-    described = scan.series.description.casefold()
+    described = scan.free_text.description.casefold()
     found = [number for number, name in enumerate(names) if fnmatchcase(described, name.casefold())]
     return ((scan.series.study or scan.id,), found[0]) if found else None
 

@@ -9,10 +9,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from medseg.errors import ConfigError, InputError
+from medseg.errors import ConfigError, InputError, one_line
 from medseg.io.absent import is_accident, is_missing, is_raw, missing_series
 from medseg.io.dicom.dicomdir import is_dicomdir
-from medseg.io.dicom.grouping import series_groups
+from medseg.io.dicom.grouping import patient_of, series_groups
 from medseg.io.dicom.header import Header
 from medseg.io.dicom.naming import damaged_id, relative, series_id
 from medseg.io.dicom.read_headers import read_header
@@ -20,7 +20,7 @@ from medseg.io.dicom.series import Judged, judge_files
 from medseg.io.file_kinds import kind_of, start_of
 from medseg.io.file_scans import file_scans, is_file_scan, listed_but_missing, unique
 from medseg.io.names import safe_name, safe_path
-from medseg.io.scan import Scan, SeriesTags
+from medseg.io.scan import FreeText, Scan, SeriesTags
 from medseg.io.selection import Selection
 from medseg.io.walk import below, entries_of, root_of
 
@@ -58,7 +58,8 @@ def find_scans(
     scans = [scan for scan in scans if chosen.takes(_names_of(scan, root))]
     tables = [path for path in walked if path.name.endswith("_scans.tsv")]
     missing = [scan for scan in listed_but_missing(tables, walked, root) if chosen.takes(_names_of(scan, root))]
-    return sorted(file_scans(files, scans, root, chosen) + scans + missing, key=lambda scan: scan.id)
+    every = file_scans(files, scans, root, chosen) + scans + missing
+    return sorted((scan for scan in every if chosen.takes_series(scan)), key=lambda scan: scan.id)
 
 
 class _Naming(NamedTuple):
@@ -156,5 +157,7 @@ def _scan(part: Judged, scan_id: str) -> Scan:
         part.geometry,
         frames=frames,
         regrid=part.regrid.report if part.regrid else "",
-        series=SeriesTags(first.study_uid, first.frame_of_reference, first.description),
+        series=SeriesTags(first.study_uid, first.frame_of_reference, patient_of(part.headers)),
+        free_text=FreeText(one_line(first.description), one_line(first.protocol)),
+        facts=Counter(header.facts for header in part.headers).most_common(1)[0][0],
     )

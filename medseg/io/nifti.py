@@ -17,6 +17,7 @@ from medseg.io.label_like import is_label_map, refuse_label_map
 from medseg.io.nifti_header import READ_ERRORS, NiftiFile, open_nifti
 from medseg.io.nifti_place import place_of
 from medseg.io.scan import MAX_VOXELS, Scan
+from medseg.io.sidecars import sidecar_of
 from medseg.spatial.geometry import Geometry
 
 _LOG = logging.getLogger(__name__)
@@ -38,7 +39,9 @@ def judge_nifti(path: Path, scan_id: str, *, place: str = "", is_scan: bool = Fa
         geometry, notes = header_geometry(file)
     except InputError as error:
         return Scan(scan_id, (path,), "nifti", verdict=error.code, reason=str(error))
-    return Scan(scan_id, (path,), "nifti", geometry=geometry, note="; ".join((*file.notes, *notes)))
+    facts, said = sidecar_of(path)
+    note = "; ".join((*file.notes, *notes))
+    return Scan(scan_id, (path,), "nifti", geometry=geometry, note=note, facts=facts, free_text=said)
 
 
 def header_geometry(file: NiftiFile) -> tuple[Geometry, tuple[str, ...]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from medseg.errors import one_line
+from medseg.io.facts import NOTHING, Facts
 from medseg.spatial.geometry import Geometry
 
 MAX_VOXELS = 2**31
@@ -14,11 +15,27 @@ MAX_VOXELS = 2**31
 
 
 class SeriesTags(NamedTuple):
-    """What tells which DICOM series are channels of one scan; the UIDs stay in memory."""
+    """What tells which DICOM series belong together; the UIDs stay in memory.
+
+    Attributes:
+        patient: hashes of PatientID, PatientName and PatientBirthDate, each empty where the files do not say it.
+    """
 
     study: str
     frame_of_reference: str
-    description: str
+    patient: tuple[str, ...] = ()
+
+
+class FreeText(NamedTuple):
+    """What people typed: it may hold the name of a patient, so it is matched, and shown only to who asks for it.
+
+    Attributes:
+        description: SeriesDescription.
+        protocol: ProtocolName.
+    """
+
+    description: str = ""
+    protocol: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,8 @@ class Scan:
         note: what is odd about it and how it is read all the same; empty when nothing is.
         stem: its name relative to the directory searched as the disk has it, where `id` is another for safety.
         series: of a DICOM series; None for files that could not be read as one.
+        free_text: of a DICOM series, or of the sidecar of a NIfTI file.
+        facts: how it was acquired.
         more_channels: the other channels of a scan that `group_channels` made; each may lie on a grid of its own.
     """
 
@@ -56,6 +75,8 @@ class Scan:
     note: str = ""
     stem: str = ""
     series: SeriesTags | None = field(default=None, repr=False)
+    free_text: FreeText = field(default=FreeText(), repr=False)
+    facts: Facts = NOTHING
     more_channels: tuple[Scan, ...] = ()
 
     def __post_init__(self) -> None:

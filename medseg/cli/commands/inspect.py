@@ -11,6 +11,8 @@ def add(commands: Commands) -> None:
     """Its flags."""
     parser = command(commands, "inspect", "list every scan found and whether it can be used")
     add_scans(parser)
+    parser.add_argument("--show-descriptions", action="store_true", help="show SeriesDescription and ProtocolName too: "
+                        "people type them, and names of patients may be among them")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print a list of objects for programs")
 
 
@@ -21,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
 
     scans = found(args)
     if args.json:
-        print(as_json(scans))
+        print(as_json(scans, show_descriptions=args.show_descriptions))
     else:
-        print_table(scans)
+        print_table(scans, show_descriptions=args.show_descriptions)
     return 0 if all(scan.is_ok or scan.is_bystander for scan in scans) else 1

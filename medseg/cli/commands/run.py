@@ -23,10 +23,11 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, segment, report."""
     from medseg.batch.outputs import Job, check_writable, parse_outputs
+    from medseg.cli.dry_run import plan_run
     from medseg.cli.habitats import check_habitats, judge_habitats
     from medseg.cli.layout import bids_desc
     from medseg.cli.scans import scans_of
-    from medseg.cli.segment_and_report import config_of, segment_and_report
+    from medseg.cli.segment_and_report import config_of, options_of, segment_and_report
     from medseg.cli.train import train_model
 
     outputs = parse_outputs(args.write)
@@ -34,8 +35,10 @@ def run(args: argparse.Namespace) -> int:
     job = Job(args.out, outputs, args.masks, bids_desc(args, config), args.min_confidence)
     check_habitats(config, job)
     scans = scans_of(args, config)
-    check_writable(args.out)
     folder = args.model or args.out / "model"
+    if args.dry_run:
+        return plan_run(scans, folder, config, job, options_of(args))
+    check_writable(args.out)
     options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
     model = train_model(scans, folder, config, out=args.out, **options)
     model = judge_habitats(model, folder, scans, job)

@@ -24,10 +24,11 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Segment with a fitted model."""
     from medseg.batch.outputs import Job, parse_outputs
+    from medseg.cli.dry_run import plan_segment
     from medseg.cli.habitats import check_habitats
     from medseg.cli.layout import bids_desc
     from medseg.cli.scans import scans_of
-    from medseg.cli.segment_and_report import segment_and_report
+    from medseg.cli.segment_and_report import options_of, segment_and_report
     from medseg.model.model import Model
 
     outputs = parse_outputs(args.write)
@@ -35,4 +36,6 @@ def run(args: argparse.Namespace) -> int:
     scans = scans_of(args, model.config)
     job = Job(args.out, outputs, args.masks, bids_desc(args, model.config), args.min_confidence)
     check_habitats(model.config, job)
+    if args.dry_run:
+        return plan_segment(model, scans, job, options_of(args))
     return segment_and_report(model, scans, job, args)

@@ -22,12 +22,15 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fit a model folder."""
     from medseg.batch.progress import say
+    from medseg.cli.dry_run import plan_train
     from medseg.cli.scans import scans_of
     from medseg.cli.segment_and_report import config_of
     from medseg.cli.train import train_model
 
     config = config_of(args)
     scans = scans_of(args, config)
+    if args.dry_run:
+        return plan_train(scans, args.model, config, args.masks)
     options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
     model = train_model(scans, args.model, config, **options)
     say(model.describe())

@@ -32,6 +32,8 @@ PRIVATE = {
 """Where scanners wrote the b-value before DICOM had a place for it."""
 CREATORS = (0x00190010, 0x20010010, 0x00430010)
 """Without the name of their maker private elements have no type."""
+CODED = ("ContrastBolusAgentSequence",)
+"""Sequences of codes of which it matters only whether they hold any."""
 GE_B_VALUE_OFFSET = 1e9
 """GE adds this to b-values to mark them."""
 MAX_NUMBER = 1e6
@@ -39,12 +41,16 @@ MAX_NUMBER = 1e6
 
 
 def texts_of(found: Dataset) -> Texts:
-    """The values of each element by keyword, as stripped strings; sequences and unreadable elements are left out."""
+    """The values of each element by keyword, as stripped strings; sequences and unreadable elements are left out.
+
+    Of the sequences `CODED` that hold something there is an empty string.
+    """
     texts: Texts = {}
     for tag in list(found.keys()):
         try:
             element = found[tag]
             if element.VR == "SQ" or element.is_empty:
+                texts |= {element.keyword: ("",)} if element.keyword in CODED and not element.is_empty else {}
                 continue
             values = element.value if element.VM > 1 else [element.value]
             texts[PRIVATE.get(tag, element.keyword)] = tuple(str(value).strip() for value in values)

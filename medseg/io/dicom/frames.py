@@ -11,6 +11,7 @@ from dataclasses import replace
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from medseg.io.acquisition import facts_of
 from medseg.io.dicom.elements import Texts, floats_of, phase_of, text_of, texts_of
 from medseg.io.dicom.header import Header
 from medseg.io.dicom.rescale import Rescale, rescale_of
@@ -20,8 +21,9 @@ GROUPS = (
     *("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence", "MREchoSequence"),
     *("MRModifierSequence", "MRDiffusionSequence", "CardiacSynchronizationSequence", "CTReconstructionSequence"),
     "TemporalPositionSequence",
+    *("MRTimingAndRelatedParametersSequence", "CTXRayDetailsSequence", "ContrastBolusUsageSequence"),
 )
-"""The functional groups that decide where a frame belongs."""
+"""The functional groups that decide where a frame belongs, and how it was acquired."""
 NESTED = "DiffusionGradientDirectionSequence"
 WHOLE_FILE = ("ImageType",)
 """What enhanced files say for the file as a whole in words that differ from those of the frames."""
@@ -52,6 +54,7 @@ def _frame(header: Header, texts: Texts, number: int) -> Header:
     return replace(
         header,
         image_type=texts.get("FrameType", header.image_type),
+        facts=facts_of(texts),
         position_mm=floats_of(texts, "ImagePositionPatient", 3),
         orientation=floats_of(texts, "ImageOrientationPatient", 6),
         pixel_spacing_mm=floats_of(texts, "PixelSpacing", 2),

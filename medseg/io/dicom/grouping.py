@@ -51,6 +51,12 @@ def _owners(headers: Sequence[Header]) -> Callable[[Header], tuple[str, ...]]:
     return lambda header: tuple((header.study_uid, *header.patient)[n] for n in used)
 
 
+def patient_of(headers: Sequence[Header]) -> tuple[str, ...]:
+    """Hashes of what names the patient of a series, each from the first file that says it."""
+    columns = zip(*(header.patient for header in headers if header.patient), strict=True)
+    return tuple(next(filter(None, column), "") for column in columns)
+
+
 def grid_of(header: Header) -> tuple[object, ...]:
     """What the slices of a stack share, to three decimals."""
     numbers = [round(number, 3) for number in (*header.orientation, *header.pixel_spacing_mm)]

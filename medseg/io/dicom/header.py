@@ -9,6 +9,7 @@ from pydicom import uid
 from pydicom.uid import UID
 
 from medseg.io.dicom.rescale import Rescale
+from medseg.io.facts import NOTHING, Facts
 
 _NO_UID = UID("")
 _NO_RESCALE = Rescale()
@@ -33,6 +34,7 @@ class Header:
         stack: of a frame, the name of the stack it belongs to.
         patient: hashes of what names the patient, each empty where the file does not say it.
         protocol: what the scanner was told to do.
+        facts: how the image was acquired; of a frame, as its functional groups say it.
         rescale: of a frame, those of its own where it has any, else those of the file.
         missing_bytes: how many bytes of uncompressed pixels the file lacks; everything when it has none.
         n_bytes: size of the file.
@@ -48,6 +50,7 @@ class Header:
     patient: tuple[str, ...] = field(default=(), repr=False)
     description: str = ""
     protocol: str = ""
+    facts: Facts = NOTHING
     frame_of_reference: str = ""
     modality: str = ""
     series_number: str = ""

@@ -18,6 +18,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from medseg.errors import InputError
+from medseg.io.acquisition import KEYWORDS, facts_of
 from medseg.io.dicom.elements import (
     CREATORS,
     PHASE_KEYWORDS,
@@ -49,6 +50,7 @@ _TAGS: list[Any] = [
         *("InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"),
         *("SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "BitsAllocated", "BitsStored"),
         *(keyword for keywords in PHASE_KEYWORDS.values() for keyword in keywords if keyword in keyword_dict),
+        *KEYWORDS,
         *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
         *PRIVATE,
         *CREATORS,
@@ -116,6 +118,7 @@ def _header(path: Path, found: FileDataset, sop_class: UID, file: BinaryIO) -> H
         patient=tuple(_hidden(text_of(texts, keyword)) for keyword in PATIENT),
         description=text_of(texts, "SeriesDescription"),
         protocol=text_of(texts, "ProtocolName"),
+        facts=facts_of(texts),
         frame_of_reference=text_of(texts, "FrameOfReferenceUID"),
         modality=text_of(texts, "Modality"),
         series_number=text_of(texts, "SeriesNumber"),

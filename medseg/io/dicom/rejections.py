@@ -45,6 +45,16 @@ FALLBACK_SYNTAXES = (
     uid.JPEGLosslessSV1,
 )
 """What SimpleITK decodes and pydicom does not without more packages."""
+SYNTAXES = {
+    "uncompressed": uid.ExplicitVRLittleEndian,
+    "RLE": uid.RLELossless,
+    "JPEG 8 bit": uid.JPEGBaseline8Bit,
+    "JPEG 12 bit": uid.JPEGExtended12Bit,
+    "JPEG lossless": uid.JPEGLosslessSV1,
+    "JPEG-LS": uid.JPEGLSLossless,
+    "JPEG 2000": uid.JPEG2000Lossless,
+    "HTJ2K": uid.HTJ2KLossless,
+}
 BASELINE_BITS = 8
 """JPEG Extended stores 12 bits too, which no decoder of pydicom reads right."""
 
@@ -162,6 +172,11 @@ def check_pixels(header: Header) -> None:
 def is_decodable(transfer_syntax: uid.UID) -> bool:
     """Whether a decoder for these pixels is installed; a file without file meta is uncompressed."""
     return not transfer_syntax or transfer_syntax in FALLBACK_SYNTAXES or has_pydicom_decoder(transfer_syntax)
+
+
+def codecs() -> dict[str, bool]:
+    """Every way in which the pixels of scans are stored, by its usual name, and whether it can be decoded here."""
+    return {name: is_decodable(syntax) for name, syntax in SYNTAXES.items()}
 
 
 @cache
