@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from medseg.batch.fork_server import start_fork_server
 from medseg.cli.commands import (
     configs,
+    convert,
     describe,
     evaluate,
     export,
@@ -22,6 +23,7 @@ from medseg.cli.commands import (
     run,
     segment,
     slicer,
+    stats,
     train,
 )
 from medseg.cli.slicer import PrintDescription
@@ -39,7 +41,8 @@ EXAMPLES = """examples:
 
 COMMANDS = {
     "inspect": inspect, "run": run, "train": train, "segment": segment, "label": label, "describe": describe,
-    "export": export, "evaluate": evaluate, "report": report, "pacs": pacs, "slicer": slicer, "configs": configs,
+    "stats": stats, "export": export, "convert": convert, "evaluate": evaluate, "report": report, "pacs": pacs,
+    "slicer": slicer, "configs": configs,
 }  # fmt: skip
 """Every command by its name, in the order of the help."""
 

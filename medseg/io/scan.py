@@ -41,6 +41,8 @@ class Scan:
         note: what is odd about it and how it is read all the same; empty when nothing is.
         stem: its name relative to the directory searched as the disk has it, where `id` is another for safety.
         series: of a DICOM series; None for files that could not be read as one.
+        subject: BIDS subject, such as ``sub-01``; empty for what is not worked on as a part of a BIDS dataset.
+        session: BIDS session, such as ``ses-02``; empty where there is none.
         more_channels: the other channels of a scan that `group_channels` made; each may lie on a grid of its own.
     """
 
@@ -56,6 +58,8 @@ class Scan:
     note: str = ""
     stem: str = ""
     series: SeriesTags | None = field(default=None, repr=False)
+    subject: str = ""
+    session: str = ""
     more_channels: tuple[Scan, ...] = ()
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import SimpleITK as sitk  # noqa: N813
 from medseg import ConfigError, Model, find_scans, load_config, read_scan
 from medseg.spatial.geometry import Geometry
 from sample_data.phantom import phantom
-from tests.support.scans import GRIDS, nifti_grid, write_nifti
+from tests.support.scans import GRIDS, load_nifti, nifti_grid, write_nifti
 
 
 def oblique() -> Geometry:
@@ -34,7 +34,7 @@ def itk_of(nifti: nib.Nifti1Image) -> sitk.Image:
 
 def test_a_path_a_scan_nibabel_and_simpleitk_give_the_same_labels(model, tmp_path):
     path = write_nifti(phantom(oblique(), noise=8.0)[0], tmp_path / "a.nii.gz")
-    loaded = nib.load(path)
+    loaded = load_nifti(path)
     (scan,) = find_scans(path)
     first = model.segment(read_scan(path))
     assert set(np.unique(first.labels)) == {0, 1, 2, 3}
@@ -51,7 +51,7 @@ def test_a_path_a_scan_nibabel_and_simpleitk_give_the_same_labels(model, tmp_pat
 
 def test_masks_and_anomaly_take_the_same(model, tmp_path):
     path = write_nifti(phantom(oblique(), noise=8.0)[0], tmp_path / "a.nii.gz")
-    loaded = nib.load(path)
+    loaded = load_nifti(path)
     inside = np.zeros(loaded.shape, np.uint8)
     inside[8:30, 15:60, 20:70] = 1
     mask = nib.Nifti1Image(inside, loaded.affine)
@@ -64,7 +64,7 @@ def test_masks_and_anomaly_take_the_same(model, tmp_path):
 def test_a_model_is_fitted_to_images_in_hand(phantom_scans):
     paths = sorted((phantom_scans / "scans").glob("*.nii.gz"))
     config = load_config("smoke", ["training.max_steps=4"])
-    fitted = [Model.fit([kind(path) for path in paths], config, device="cpu").plan for kind in (read_scan, nib.load)]
+    fitted = [Model.fit([kind(path) for path in paths], config, device="cpu").plan for kind in (read_scan, load_nifti)]
     assert fitted[0] == fitted[1]
 
 
