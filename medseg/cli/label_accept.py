@@ -1,4 +1,4 @@
-"""`medseg label MODEL --accept`: suggestions become names, with the colours and codes that their tissues are known by."""
+"""`medseg label MODEL --accept`: suggestions become names, with the colours and codes of their tissues."""
 
 from __future__ import annotations
 

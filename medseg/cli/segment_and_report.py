@@ -45,11 +45,11 @@ def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argp
     say(f"label volumes: {job.out}")
     say(f"tables: {job.out / VOLUMES}, {STATISTICS}; manifest.csv says what became of each scan")
     say(f"report: {page}")
-    _say_how_to_name(model, folder)
+    _say_how_to_name(model, folder, job.out)
     return 0 if n_done == len(records) else 1
 
 
-def _say_how_to_name(model: Model, folder: Path) -> None:
+def _say_how_to_name(model: Model, folder: Path, out: Path) -> None:
     """Say that labels have no names yet and who gives them; nothing when each has one."""
     from medseg.cli.label_list import suggested
 
@@ -57,12 +57,14 @@ def _say_how_to_name(model: Model, folder: Path) -> None:
     if not unnamed:
         return
     found = suggested(model)
+    words = f"medseg label {quote(str(folder))}"
+    where = "" if folder.resolve().parent == out.resolve() else f" --out {quote(str(out))}"
     what = "the labels have" if len(unnamed) == len(model.table) else f"labels {', '.join(map(str, unnamed))} have"
     say(f"{what} no names yet: look at them in the report, then")
     if found:
         told = ", ".join(f"{number} {name}" for number, name in sorted(found.items()))
-        say(f"  medseg label {quote(str(folder))} --accept    takes what is suggested: {told}")
-    say(f'  medseg label {quote(str(folder))} --name {unnamed[-1]}="..."    gives names of your own')
+        say(f"  {words} --accept{where}    takes what is suggested: {told}")
+    say(f'  {words} --name {unnamed[-1]}="..."{where}    gives names of your own')
 
 
 def config_of(args: argparse.Namespace) -> Config:

@@ -118,7 +118,11 @@ def _covariance(inside: npt.NDArray[np.bool_], spacing: Points) -> Points:
 
 
 def ellipsoid_of(a: float, b: float, c: float) -> Solid:
-    """An ellipsoid of the semi-axes a >= b >= c > 0, its area by a series of Legendre polynomials."""
+    """An ellipsoid of the semi-axes a >= b >= c > 0, its area by the series of Legendre polynomials of the IBSI.
+
+    The IBSI takes both eccentricities relative to a. The series gives the true area with eccentricities relative to c;
+    as defined it is exact for a sphere only, and the published values are those of the definition.
+    """
     alpha, beta = 1 - (b / a) ** 2, 1 - (c / a) ** 2
     half, product = (alpha + beta) / 2, alpha * beta
     # (alpha beta)^(n/2) times the n-th polynomial, by their recurrence: no division by an eccentricity of 0.

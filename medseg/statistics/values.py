@@ -11,7 +11,8 @@ from medseg.spatial.chunks import Place
 
 Values = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
-_PIECE = 1_000_000
+PIECE = 1_000_000
+"""Values that are widened to double precision at once."""
 
 
 def values_in(
@@ -24,7 +25,7 @@ def values_in(
 
 def mean_of(values: Values, function: Callable[[Doubles], Doubles] = lambda x: x) -> float:
     """Mean of `function` over (V,) values, piece by piece in double precision."""
-    pieces = (values[start : start + _PIECE].astype(np.float64) for start in range(0, len(values), _PIECE))
+    pieces = (values[start : start + PIECE].astype(np.float64) for start in range(0, len(values), PIECE))
     return float(sum(function(piece).sum() for piece in pieces) / len(values))
 
 

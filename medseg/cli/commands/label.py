@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if args.source is not None:
         changes = read_label_file(args.source).followed_by(changes)
     if args.accept:
-        changes = accepted(Model.load(args.model, device="cpu")).followed_by(changes)
+        changes = accepted(changes.apply(Model.load(args.model, device="cpu"))).followed_by(changes)
     code = 0 if changes.is_empty else int(relabel(args.model, changes, outputs=args.out))
     model = Model.load(args.model, device="cpu")
     print_labels(model, args.model)
