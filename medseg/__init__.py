@@ -5,7 +5,7 @@ The five lines that the rest is a comment on::
     scans = medseg.find_scans("scans/")
     model = medseg.Model.fit(scans, medseg.load_config("brain_t1"))
     for scan in scans:
-        result = model.segment(medseg.read_scan(scan))
+        result = model.segment(scan)
         medseg.write_labels(result.labels, result.geometry, Path(f"{scan.id}_seg.nii.gz"))
 """
 

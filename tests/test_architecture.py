@@ -18,7 +18,8 @@ Modules = Mapping[str, ast.Module]
 
 ROOMS = (
     *("errors", "version", "types", "config", "config_files", "labels.table", "spatial", "runtime", "io"),
-    *("preprocessing", "network", "tissues", "clustering", "labels", "quality", "evaluation", "model", "report"),
+    *("preprocessing", "network", "tissues", "clustering", "labels", "quality", "statistics", "evaluation"),
+    *("model", "report"),
     *("batch", "cli", "__main__"),
 )
 """Package order is import order: a module imports from its own room and from those before it."""
@@ -31,11 +32,11 @@ DOORS = {
     "dicomweb_client": ("io.pacs.dicomweb",),
     "requests": ("io.pacs.dicomweb",),
     "monai": ("io", "spatial", "runtime", "preprocessing", "network", "tissues", "clustering", "labels", "quality",
-              "model", "report", "batch", "cli"),
+              "statistics", "model", "report", "batch", "cli"),
     "sklearn": ("clustering", "labels.hierarchy", "model", "evaluation"),
-    "skimage": ("clustering.regions",),
-    "scipy": ("io", "spatial", "preprocessing", "network", "tissues", "clustering", "labels", "quality", "evaluation",
-              "model"),
+    "skimage": ("clustering.regions", "statistics.morphology"),
+    "scipy": ("io", "spatial", "preprocessing", "network", "tissues", "clustering", "labels", "quality", "statistics",
+              "evaluation", "model"),
     "zlib_ng": ("io.atomic", "io.compact", "io.label_volumes"),
     "safetensors": ("network", "model.folder", "model.bundle"),
     "cc3d": ("labels.cleanup",),

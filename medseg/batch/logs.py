@@ -10,6 +10,8 @@ import re
 import traceback
 from pathlib import Path
 
+import torch
+
 from medseg.batch.outputs import output_path
 from medseg.io.atomic import write_text_whole
 
@@ -50,6 +52,16 @@ def raised_in(error: BaseException) -> str:
     frames = list(traceback.extract_tb(error.__traceback__))
     own = [f for f in frames if re.search(r"/(medseg|pipelines)/", Path(f.filename).as_posix())] or frames
     return f"{type(error).__name__} in {_short(own[-1].filename)}:{own[-1].lineno}" if own else type(error).__name__
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """A reason code and a sentence that quotes no message of another library."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
+        return "out_of_memory", "not enough memory for this scan; use fewer workers or a larger machine and run again"
+    if isinstance(error, OSError):
+        reason = error.strerror or type(error).__name__
+        return "machine", f"{reason}; free space or memory and run again"
+    return "error", f"{raised_in(error)}; see its log"
 
 
 def frames_of_dump(text: str) -> list[str]:

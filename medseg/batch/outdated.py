@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from medseg.batch.resume import CONVERTED
 from medseg.errors import ConfigError
 from medseg.io.scan import Scan
 from medseg.model.record import Record, read_records
@@ -18,10 +19,12 @@ def check_same_model(out: Path, scans: Sequence[Scan], model: str) -> None:
         model: the `model_key`.
 
     Raises:
-        ConfigError: there are such results.
+        ConfigError: there are such results, or images that `medseg convert` wrote.
     """
-    own = {scan.id for scan in scans}
-    others = [r.scan for r in read_records(out) if r.job is not None and r.job.model != model and r.scan not in own]
+    own, records = {scan.id for scan in scans}, read_records(out)
+    if any(r.job is not None and r.job.model.startswith(CONVERTED) for r in records):
+        raise ConfigError(f"{out}: found images that medseg convert wrote, expected none; give another --out")
+    others = [r.scan for r in records if r.job is not None and r.job.model != model and r.scan not in own]
     if others:
         raise ConfigError(
             f"{out}: found results of another model for other scans than these ({len(others)}, such as {others[0]}), "

@@ -13,6 +13,9 @@ from medseg.io.scan import Scan
 from medseg.model.model import Model
 from medseg.model.record import Record, read_record, write_record
 
+CONVERTED = "converted"
+"""Begins what stands for a model in the records of a folder that `medseg convert` wrote."""
+
 
 def model_key(model: Model) -> str:
     """What changes with everything that a model has learned, and with the names and colours of its labels."""

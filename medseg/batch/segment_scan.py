@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
+from monai.data.meta_tensor import MetaTensor
 
 from medseg.batch.formats import Origin, check_outputs
-from medseg.batch.logs import describe, raised_in, remove_log, write_log
+from medseg.batch.logs import describe, explain, remove_log, write_log
 from medseg.batch.outdated import still_true
 from medseg.batch.outputs import (
     Job,
@@ -30,7 +30,7 @@ from medseg.batch.outputs import (
 )
 from medseg.batch.resources import forget_peak_memory, peak_memory_mb
 from medseg.batch.resume import content_of, known_to_be_done, model_key, proven_to_be_done, stamp_of
-from medseg.batch.tables import locked, write_manifest, write_places, write_quality
+from medseg.batch.tables import locked, write_tables
 from medseg.errors import InputError
 from medseg.io.atomic import remove_leftovers, write_text_whole
 from medseg.io.label_volumes import write_color_table
@@ -44,11 +44,12 @@ from medseg.model.record import Record, read_record, read_records, record_path, 
 from medseg.model.segment import anomaly_of
 from medseg.model.segmentation import Segmentation
 from medseg.preprocessing.prepare import channels_of
-from medseg.quality.anomaly import unit_of
+from medseg.quality.anomaly import unit_of as unit_of_anomaly
 from medseg.report.mosaic import write_pictures
 from medseg.report.niivue import viewer
 from medseg.report.viewer_volumes import write_viewer_volume
 from medseg.spatial.geometry import Geometry
+from medseg.statistics.intensity import IntensityStatistics, intensity_statistics, unit_of
 from medseg.version import __version__
 
 _LOG = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def segment_or_explain(model: Model, scan: Scan, job: Job) -> Record:
         record = Record(scan.id, "refused", error.code, str(error), time.monotonic() - started)
     except Exception as error:  # whatever it is, it costs this scan only
         seconds = time.monotonic() - started
-        record = Record(scan.id, "failed", *_explain(error), seconds, peak_memory_mb())
+        record = Record(scan.id, "failed", *explain(error), seconds, peak_memory_mb())
         keep_log(job.out, record, describe(error))
     keep_record(job.out, record)
     return record
@@ -85,16 +86,25 @@ def _segment(model: Model, scan: Scan, job: Job, started: float) -> Record:
     remove_leftovers(record_path(job.out, scan.id).parent, record_path(job.out, scan.id).name, whoever=True)
     remove_halves(scan.id, job, numbers)
     earlier = still_true(job.out, read_record(job.out, scan.id), model_now, content)
-    result, places = segment_one(model, scan, job)
+    result, places, statistics = segment_one(model, scan, job)
     seconds = time.monotonic() - started
     return Record(
         scan.id, "done", "", "", seconds, peak_memory_mb(), result.volumes_mm3(), result.quality, result.flags, places,
-        job.facts(model_now), content, stamp, {**earlier, **sizes_of(scan.id, job, numbers)},
+        job.facts(model_now), content, stamp, {**earlier, **sizes_of(scan.id, job, numbers)}, scan.subject,
+        scan.session, statistics,
     )  # fmt: skip
 
 
-def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[int, dict[str, float]]]:
-    """Read, segment and write one scan; returns also where each label lies (`places_of`)."""
+class Segmented(NamedTuple):
+    """What is known of one scan: its labels, where each lies (`places_of`), how bright it is in the scan as read."""
+
+    result: Segmentation
+    places: dict[int, dict[str, float]]
+    statistics: tuple[IntensityStatistics, ...]
+
+
+def segment_one(model: Model, scan: Scan, job: Job) -> Segmented:
+    """Read, segment and write one scan."""
     check_outputs(scan, job.outputs)
     image = read_scan(scan)
     path = mask_path(job.masks, scan)
@@ -103,7 +113,9 @@ def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[
     first = channels_of(image)[0]
     if Output.ANOMALY in job.outputs:
         write_map(
-            anomaly_of(model, image, mask), job.path(scan.id, Output.ANOMALY), unit=unit_of(model.config.channels.names)
+            anomaly_of(model, image, mask),
+            job.path(scan.id, Output.ANOMALY),
+            unit=unit_of_anomaly(model.config.channels.names),
         )
     # Compressing and drawing leave most of a second core idle each.
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -114,19 +126,15 @@ def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[
             written.append(pool.submit(write_viewer_volume, first, result.labels, page, sure))
         written.append(pool.submit(write_outputs, result, scan.id, job, Origin(scan, first, model.fingerprint)))
         places = pool.submit(places_of, result.labels, result.geometry)
+        statistics = pool.submit(_statistics, model, image, result)
     for output in written:
         output.result()
-    return result, places.result()
+    return Segmented(result, places.result(), statistics.result())
 
 
-def _explain(error: Exception) -> tuple[str, str]:
-    """A reason code and a sentence that quotes no message of another library."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
-        return "out_of_memory", "not enough memory for this scan; use fewer workers or a larger machine and run again"
-    if isinstance(error, OSError):
-        reason = error.strerror or type(error).__name__
-        return "machine", f"{reason}; free space or memory and run again"
-    return "error", f"{raised_in(error)}; see its log"
+def _statistics(model: Model, image: MetaTensor, result: Segmentation) -> tuple[IntensityStatistics, ...]:
+    numbers, unit = [label.number for label in result.table], unit_of(model.plan.modality)
+    return intensity_statistics(image, result.labels, numbers, unit=unit, channels=model.config.channels.names)
 
 
 def keep_record(out: Path, record: Record) -> None:
@@ -146,12 +154,10 @@ def keep_log(out: Path, record: Record, details: list[str]) -> None:
 
 
 def finish(out: Path, model: Model, command: Sequence[str]) -> list[Record]:
-    """Write what concerns the whole folder: manifest, quality table, colour table, run.json."""
+    """Write what concerns the whole folder: all tables, the colour table, run.json."""
     with locked(out):
         records: list[Record] = read_records(out)
-        write_manifest(out, records, model.table)
-        write_quality(out, records)
-        write_places(out, records)
+        write_tables(out, records, model.table)
         write_color_table(model.table, out / "labels.ctbl")
         write_text_whole(out / "run.json", json.dumps(run_facts(model, command), indent=1) + "\n")
     return records

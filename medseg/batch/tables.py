@@ -8,10 +8,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from medseg.batch.label_tables import write_label_tables
 from medseg.io.atomic import remove_leftovers, write_text_whole
 from medseg.labels.location import NAMES
 from medseg.labels.table import LabelTable
 from medseg.model.record import RECORDS, Record
+
+
+def write_tables(out: Path, records: Sequence[Record], table: LabelTable) -> None:
+    """Write every table of an output folder, from the records and the names of the labels."""
+    write_manifest(out, records, table)
+    write_quality(out, records)
+    write_places(out, records)
+    write_label_tables(out, records, table)
 
 
 def write_manifest(out: Path, records: Iterable[Record], table: LabelTable) -> None:

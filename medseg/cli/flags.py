@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TypeAlias
 
+SCANS = "directory (searched), file, DICOMDIR, or .txt list of paths"
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -16,9 +17,18 @@ def command(commands: Commands, name: str, text: str, more: str = "") -> argpars
 
 def add_scans(parser: argparse.ArgumentParser) -> None:
     """SCANS and how they are found and named."""
-    parser.add_argument(
-        "scans", type=Path, metavar="SCANS", help="directory (searched), file, DICOMDIR, or .txt list of paths"
-    )
+    parser.add_argument("scans", type=Path, metavar="SCANS", help=SCANS)
+    add_finding(parser)
+
+
+def add_scans_again(parser: argparse.ArgumentParser) -> None:
+    """--scans of a folder that `run` or `segment` wrote, found and named as they were then."""
+    parser.add_argument("--scans", type=Path, required=True, metavar="SCANS", help=SCANS)
+    add_finding(parser)
+
+
+def add_finding(parser: argparse.ArgumentParser) -> None:
+    """Which scans are taken, and how they are named."""
     parser.add_argument("--keep-names", action="store_true", help="name DICOM scans after their folders too")
     parser.add_argument(
         "--regrid", action="store_true", help="resample tilted or uneven scans instead of refusing them"

@@ -13,6 +13,7 @@ from medseg.batch.progress import bar, say
 from medseg.batch.resume import model_key
 from medseg.batch.segment_scan import finish
 from medseg.cli.label_cut import check_can_follow, labels_after, only_merged
+from medseg.cli.label_numbers import lacks_numbers, with_numbers_kept
 from medseg.cli.report import write_report
 from medseg.errors import ConfigError
 from medseg.labels.location import places_of
@@ -58,7 +59,7 @@ class Changes:
             names=dict(_assignment(text, "--name", '3="white matter"') for text in names),
             colors={n: _color(n, value) for n, value in (_assignment(t, "--color", "3=230,230,230") for t in colors)},
             codes={
-                n: _code(n, value) for n, value in (_assignment(t, "--code", "3=389079005:White matter") for t in codes)
+                n: _code(n, value) for n, value in (_assignment(t, "--code", "3=389080008:White matter") for t in codes)
             },
             merges=merged,
             cut=cut,
@@ -114,7 +115,7 @@ def _color(number: int, text: str) -> tuple[int, int, int]:
 def _code(number: int, text: str) -> Code:
     value, colon, meaning = text.partition(":")
     if not colon or not value.strip() or not meaning.strip():
-        raise ConfigError(f"--code {number}={text}: expected VALUE:MEANING of SNOMED CT, e.g. 389079005:White matter")
+        raise ConfigError(f"--code {number}={text}: expected VALUE:MEANING of SNOMED CT, e.g. 389080008:White matter")
     return Code(value=value.strip(), meaning=meaning.strip())
 
 
@@ -166,7 +167,9 @@ def _rewrite(out: Path, before: Model, model: Model) -> int:
                 say(f"{record.scan}: {path.name} is gone, so its names cannot follow; segment it again")
                 n_failed += 1
             progress.advance(n_done)
-    finish(out, model, ["medseg", "label"])
+    records = finish(out, model, ["medseg", "label"])
+    if any(lacks_numbers(record) for record in records if record.is_done):
+        say(f"statistics.csv lacks the labels that changed: medseg stats {out} --scans SCANS measures them")
     write_report(out)
     return n_failed
 
@@ -191,7 +194,8 @@ def _rewrite_scan(out: Path, record: Record, before: Model, model: Model) -> boo
     facts = None if record.job is None else replace(record.job, model=done_by)
     sizes = sizes_of(record.scan, replace(job, outputs=there), numbers)
     places = places_of(labels, geometry)
-    write_record(out, replace(record, volumes_mm3=result.volumes_mm3(), job=facts, outputs=sizes, places=places))
+    record = with_numbers_kept(record, result.volumes_mm3(), before, model)
+    write_record(out, replace(record, job=facts, outputs=sizes, places=places))
     return followed and not left
 
 

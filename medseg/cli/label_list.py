@@ -38,7 +38,9 @@ def print_labels(model: Model, folder: Path, console: Console | None = None) -> 
     has_page = (folder.resolve().parent / "report.html").is_file()
     where = "beside the model folder" if has_page else "of a folder that `medseg segment` wrote"
     console.print(f"A picture of each label: report.html {where}", highlight=False)
-    console.print('Name them: medseg label MODEL --name 3="white matter", or --from labels.yaml', highlight=False)
+    takes = "--accept takes the suggestions; " if suggestions else ""
+    console.print(f'Name them: medseg label MODEL --name 3="white matter", or --from labels.yaml; {takes}'
+                  "--code 3=VALUE:MEANING adds a code", highlight=False)  # fmt: skip
 
 
 def suggested(model: Model) -> dict[int, str]:
@@ -46,7 +48,7 @@ def suggested(model: Model) -> dict[int, str]:
     clustering = model.config.clustering
     found = suggest_names(list(model.table), modality=model.plan.modality, method=clustering.method,
                           n_clusters=clustering.n_clusters)  # fmt: skip
-    return {n: name for n, name in found.items() if model.table[n].name == f"label {n}"}
+    return {n: name for n, name in found.items() if not model.table[n].is_named}
 
 
 def _color(label: Label, console: Console) -> Text:

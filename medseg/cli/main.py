@@ -13,6 +13,7 @@ from medseg.batch.fork_server import start_fork_server, use_temporary_folder
 from medseg.cli.commands import (
     bids,
     configs,
+    convert,
     describe,
     doctor,
     evaluate,
@@ -25,6 +26,7 @@ from medseg.cli.commands import (
     run,
     segment,
     slicer,
+    stats,
     train,
 )
 from medseg.cli.slicer import PrintDescription
@@ -42,11 +44,13 @@ EXAMPLES = """examples:
 
 COMMANDS = {
     "inspect": inspect,
+    "convert": convert,
     "run": run,
     "train": train,
     "segment": segment,
     "label": label,
     "describe": describe,
+    "stats": stats,
     "evaluate": evaluate,
     "report": report,
     "figure": figure,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from medseg.batch.progress import say
@@ -21,13 +23,15 @@ if TYPE_CHECKING:
 
 def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argparse.Namespace) -> int:
     """Segment, write everything that `job` asks for, say what was not done; 0 if all was."""
+    from medseg.batch.label_tables import STATISTICS, VOLUMES
     from medseg.batch.segment_scan import finish
     from medseg.batch.segment_scans import segment_scans
     from medseg.cli.habitats import write_habitats
     from medseg.cli.report import write_report
 
     model.check(job.outputs)
-    records = segment_scans(model, args.model or job.out / "model", scans, job, options_of(args))
+    folder = args.model or job.out / "model"
+    records = segment_scans(model, folder, scans, job, options_of(args))
     finish(job.out, model, quotable(args))
     if job.bids:
         write_dataset(job.out, args.scans, version=__version__)
@@ -39,8 +43,28 @@ def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argp
             say(f"{record.scan}: {record.status}: {record.why}", is_error=True)
     say(f"{n_done} of {len(records)} scans segmented")
     say(f"label volumes: {job.out}")
+    say(f"tables: {job.out / VOLUMES}, {STATISTICS}; manifest.csv says what became of each scan")
     say(f"report: {page}")
+    _say_how_to_name(model, folder, job.out)
     return 0 if n_done == len(records) else 1
+
+
+def _say_how_to_name(model: Model, folder: Path, out: Path) -> None:
+    """Say that labels have no names yet and who gives them; nothing when each has one."""
+    from medseg.cli.label_list import suggested
+
+    unnamed = [label.number for label in model.table if not label.is_named]
+    if not unnamed:
+        return
+    found = suggested(model)
+    words = f"medseg label {quote(str(folder))}"
+    where = "" if folder.resolve().parent == out.resolve() else f" --out {quote(str(out))}"
+    what = "the labels have" if len(unnamed) == len(model.table) else f"labels {', '.join(map(str, unnamed))} have"
+    say(f"{what} no names yet: look at them in the report, then")
+    if found:
+        told = ", ".join(f"{number} {name}" for number, name in sorted(found.items()))
+        say(f"  {words} --accept{where}    takes what is suggested: {told}")
+    say(f'  {words} --name {unnamed[-1]}="..."{where}    gives names of your own')
 
 
 def config_of(args: argparse.Namespace) -> Config:

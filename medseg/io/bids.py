@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ every scan, the `_dseg.tsv` files name the labels.
 """
 _IGNORED = ("manifest.csv", "run.json", "labels.ctbl", "report.html", "report", "log", "model", "metrics.csv",
             "*.seg.nrrd", "*.mrb", "*_confidence.nii.gz", "*_fraction*.nii.gz", "*_finest.nii.gz", "*_anomaly.nii.gz",
-            "*_disagreement.nii.gz", "quality.csv", "places.csv", "habitats*.csv",
-            "group_*.tsv", "group_*.json")  # fmt: skip
+             "*_disagreement.nii.gz", "quality.csv", "places.csv", "habitats*.csv", "volumes.csv", "statistics.csv",
+             "radiomics.csv", "group_*.tsv", "group_*.json")  # fmt: skip
 
 
 def is_raw_dataset(source: Path) -> bool:
@@ -148,8 +149,13 @@ def write_dataset(out: Path, source: Path, *, version: str) -> None:
 
 
 def structural_scans(scans: Sequence[Scan]) -> list[Scan]:
-    """The structural images of a dataset; everything else (other data types, derivatives, masks) is left out."""
-    return [scan for scan in scans if is_structural(scan)]
+    """The structural images of a dataset with subject and session; all else (other data types, masks) is left out."""
+    return [_with_entities(scan) for scan in scans if is_structural(scan)]
+
+
+def _with_entities(scan: Scan) -> Scan:
+    found = _SCAN.fullmatch(scan.id)
+    return replace(scan, subject=found[1], session=(found[2] or "").removeprefix("/")) if found else scan
 
 
 def _hex(label: Label) -> str:

@@ -50,15 +50,24 @@ def header_geometry(file: NiftiFile) -> tuple[Geometry, tuple[str, ...]]:
     Raises:
         InputError: the header does not describe one regular grey-value volume.
     """
-    name, dtype = file.name, file.header.get_data_dtype()
-    if dtype.fields is not None or dtype.kind == "c":
-        raise InputError(
-            f"{name}: found RGB or complex voxels, expected one grey value each; convert it", code="colour"
-        )
-    shape = volume_shape(file.shape, name)
+    shape = grey_shape(file)
     _check_promise(file)
     affine, notes = place_of(file)
-    return checked_geometry(shape, affine, name), notes
+    return checked_geometry(shape, affine, file.name), notes
+
+
+def grey_shape(file: NiftiFile) -> tuple[int, int, int]:
+    """(I, J, K) of one volume of grey values.
+
+    Raises:
+        InputError: ``colour``, ``several_volumes`` or ``not_a_volume``.
+    """
+    dtype = file.header.get_data_dtype()
+    if dtype.fields is not None or dtype.kind == "c":
+        raise InputError(
+            f"{file.name}: found RGB or complex voxels, expected one grey value each; convert it", code="colour"
+        )
+    return volume_shape(file.shape, file.name)
 
 
 def checked_geometry(shape: tuple[int, int, int], affine: np.ndarray[Any, Any], name: str) -> Geometry:

@@ -46,7 +46,7 @@ def read_scan(source: Scan | Path | str) -> MetaTensor:
         raise InputError(scan.reason, code=scan.verdict)
     loaded = _loader()(list(scan.paths), reader=_reader(scan))
     image = MetaTensor(loaded.as_tensor().float(), affine=torch.as_tensor(loaded.affine, dtype=torch.float64))
-    _check_voxels(image, scan.id)
+    check_voxels(image, scan.id)
     if not scan.more_channels:
         return image
     onto = Geometry.of(image)
@@ -63,15 +63,23 @@ def read_mask(path: Path, geometry: Geometry) -> MetaTensor:
     Raises:
         InputError: ``mask_mismatch`` when it lies on another grid, ``empty_mask`` when nothing is inside.
     """
-    image = _loader()([path], reader=NiftiReader())
+    return mask_on(_loader()([path], reader=NiftiReader()), geometry, f"mask {path.name}")
+
+
+def mask_on(image: MetaTensor, geometry: Geometry, name: str) -> MetaTensor:
+    """The mask that a (1, I, J, K) image is: 0 and 1 on `geometry`, turned where its axes run otherwise.
+
+    Raises:
+        InputError: ``mask_mismatch`` or ``empty_mask``.
+    """
     found = Geometry.of(image)
     turned = turned_onto(image.as_tensor()[0], found, geometry)
     if turned is None:
-        raise InputError(f"mask {path.name}: found {found}, expected the scan's {geometry}; resample the mask",
+        raise InputError(f"{name}: found {found}, expected the scan's {geometry}; resample the mask",
                          code="mask_mismatch")  # fmt: skip
     inside = (turned[None] > 0.5).float()
     if not bool(inside.any()):
-        raise InputError(f"mask {path.name}: no voxel is inside; draw it again or leave it out", code="empty_mask")
+        raise InputError(f"{name}: no voxel is inside; draw it again or leave it out", code="empty_mask")
     return MetaTensor(inside, affine=torch.from_numpy(geometry.affine.copy()))
 
 
@@ -134,7 +142,7 @@ def _scan_named(source: Path) -> Scan:
     return scans[0]
 
 
-def _check_voxels(image: MetaTensor, name: str) -> None:
+def check_voxels(image: MetaTensor, name: str) -> None:
     """Refuse what no method can work on: voxels that are not numbers, or all the same number."""
     voxels = image.as_tensor()
     n_bad = int((~torch.isfinite(voxels)).sum())

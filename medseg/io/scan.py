@@ -60,6 +60,8 @@ class Scan:
         series: of a DICOM series; None for files that could not be read as one.
         free_text: of a DICOM series, or of the sidecar of a NIfTI file.
         facts: how it was acquired.
+        subject: BIDS subject, such as ``sub-01``; empty for what is not worked on as a part of a BIDS dataset.
+        session: BIDS session, such as ``ses-02``; empty where there is none.
         more_channels: the other channels of a scan that `group_channels` made; each may lie on a grid of its own.
     """
 
@@ -77,6 +79,8 @@ class Scan:
     series: SeriesTags | None = field(default=None, repr=False)
     free_text: FreeText = field(default=FreeText(), repr=False)
     facts: Facts = NOTHING
+    subject: str = ""
+    session: str = ""
     more_channels: tuple[Scan, ...] = ()
 
     def __post_init__(self) -> None:

@@ -156,19 +156,19 @@ def _open_itk(path: Path) -> VolumeFile:
     check_size(math.prod(shape), path.name)
     header.check_place()
     mm = header.mm
-    affine = _affine(reader, len(reader.GetSize()))
+    affine = affine_of_itk(reader, len(reader.GetSize()))
     note = "" if mm == 1 else "the unit of the header is not mm; brought to mm"
     dtype = np.dtype(_DTYPES.get(reader.GetPixelID(), np.float64))
     geometry = checked_geometry(shape, np.diag([mm, mm, mm, 1.0]) @ affine, path.name)
     return VolumeFile(paths, geometry, dtype, len(reader.GetSize()), note)
 
 
-def _affine(reader: sitk.ImageFileReader, n_axes: int) -> npt.NDArray[np.float64]:
+def affine_of_itk(header: sitk.ImageFileReader | sitk.Image, n_axes: int) -> npt.NDArray[np.float64]:
     """RAS+ affine of ITK's LPS+ header; of more axes, the first three."""
-    axes = np.reshape(reader.GetDirection(), (n_axes, n_axes))[:3, :3]
+    axes = np.reshape(header.GetDirection(), (n_axes, n_axes))[:3, :3]
     affine = np.eye(4)
-    affine[:3, :3] = axes * np.asarray(reader.GetSpacing())[:3]
-    affine[:3, 3] = reader.GetOrigin()[:3]
+    affine[:3, :3] = axes * np.asarray(header.GetSpacing())[:3]
+    affine[:3, 3] = header.GetOrigin()[:3]
     return np.asarray(_LPS_TO_RAS @ affine)
 
 

@@ -118,7 +118,7 @@ class LabelScheme:
         """The label of a part of the tree; one that there is already keeps its name, colour and code."""
         fresh = Label(number=number, name=f"label {number}", color=default_color(number))
         same = next((self.table[n] for n, others in self.leaves.items() if others == leaves), fresh)
-        if same.name == f"label {same.number}":
+        if not same.is_named:
             same = fresh.model_copy(update={"stability": same.stability, "verdict": same.verdict})
         volume = float(self.hierarchy.volumes_ml[np.asarray(leaves) - 1].sum())
         size = {"mean_intensity": round(self._mean_intensity(leaves), 4), "volume_ml": round(volume, 3)}

@@ -46,14 +46,26 @@ class Label(BaseModel):
     stability: float | None = Field(None, ge=0, le=1)
     verdict: str = ""
 
+    @property
+    def is_named(self) -> bool:
+        """Whether somebody gave it a name of its own."""
+        return self.name != f"label {self.number}"
+
 
 TISSUE = Code(value="85756007", meaning="Tissue")
 ANATOMICAL_STRUCTURE = Code(value="123037004", meaning="Anatomical Structure")
 
 
+_KINDS_OF_TISSUE = {"55603005", "3138006", "87784001"}
+"""Fat, bone and soft tissue: among the types of DICOM CID 7191, whose category is tissue."""
+
+
 def category_and_type(label: Label) -> tuple[Code, Code]:
     """The coded category and type of a segment (DICOM CID 7150 and 7151): tissue for a label without a code."""
-    return (TISSUE, TISSUE) if label.code is None else (ANATOMICAL_STRUCTURE, label.code)
+    if label.code is None:
+        return TISSUE, TISSUE
+    is_tissue = label.code.scheme == "SCT" and label.code.value in _KINDS_OF_TISSUE
+    return (TISSUE if is_tissue else ANATOMICAL_STRUCTURE), label.code
 
 
 class LabelTable(BaseModel):

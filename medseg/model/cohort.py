@@ -10,7 +10,8 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg.config import Config
 from medseg.errors import InputError
-from medseg.io.read import read_mask, read_scan
+from medseg.io.images import AnyImage, as_image
+from medseg.io.read import read_mask
 from medseg.io.scan import Scan
 from medseg.model.prepare import prepare
 from medseg.model.state import ModelState
@@ -22,7 +23,7 @@ from medseg.preprocessing.prepare import Prepared, channels_of, check_image
 from medseg.runtime.cache import Store
 from medseg.spatial.geometry import Geometry
 
-Source = Scan | Path | str | MetaTensor
+Source = AnyImage
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Reading:
 
     def __call__(self, scan: Source) -> tuple[MetaTensor, MetaTensor | None]:
         """The (C, I, J, K) image, and the mask when there is one."""
-        image = self.own(scan if isinstance(scan, MetaTensor) else read_scan(scan))
+        image = self.own(as_image(scan))
         path = self.masks(scan)
         return image, None if path is None else read_mask(path, Geometry.of(image))
 

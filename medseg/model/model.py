@@ -15,6 +15,7 @@ from typing import Any
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.config import Config
+from medseg.io.images import AnyImage, AnyMask, as_image, as_mask
 from medseg.labels.table import LabelTable
 from medseg.model.cohort import Reading, Source
 from medseg.model.fit import fit_model
@@ -24,6 +25,7 @@ from medseg.model.segmentation import Segmentation
 from medseg.model.state import ModelState
 from medseg.model.summary import summary_of
 from medseg.preprocessing.pre_transforms import ArrayTransform, PreTransforms
+from medseg.spatial.geometry import Geometry
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,13 +64,22 @@ class Model(ModelState):
         """Write a model folder, whole or not at all."""
         save_model(self, Path(folder))
 
-    def segment(self, image: MetaTensor, mask: MetaTensor | None = None, **options: Any) -> Segmentation:
-        """Label a native (C, I, J, K) image; see `medseg.model.segment.segment` for the options."""
-        return segment(self, image, mask, **options)
+    def segment(self, image: AnyImage, mask: AnyMask | None = None, **options: Any) -> Segmentation:
+        """Label an image on its own grid; see `medseg.model.segment.segment` for the options.
 
-    def anomaly(self, image: MetaTensor, mask: MetaTensor | None = None) -> MetaTensor:
-        """(1, I, J, K) how unexpected each voxel is; see `medseg.model.segment.anomaly_of`."""
-        return anomaly_of(self, image, mask)
+        Args:
+            image: a path, a `Scan`, an image of nibabel or SimpleITK, or a (C, I, J, K) `MetaTensor`.
+            mask: the same but for `Scan`: labels only inside.
+
+        Raises:
+            ConfigError: `image` or `mask` is something else.
+            InputError: the image, or the mask on its grid, is refused; `code` says why.
+        """
+        return segment(self, *_taken(image, mask), **options)
+
+    def anomaly(self, image: AnyImage, mask: AnyMask | None = None) -> MetaTensor:
+        """(1, I, J, K) how unexpected each voxel is; takes what `segment` takes, see `anomaly_of`."""
+        return anomaly_of(self, *_taken(image, mask))
 
     def relabelled(self, table: LabelTable, merges: dict[int, int]) -> Model:
         """The same model under another label table; `merges` (from -> into) are added to those made before.
@@ -93,3 +104,9 @@ class Model(ModelState):
 
     def __repr__(self) -> str:
         return self.describe()
+
+
+def _taken(image: AnyImage, mask: AnyMask | None) -> tuple[MetaTensor, MetaTensor | None]:
+    """The image and its mask as tensors on one grid."""
+    tensor = as_image(image)
+    return tensor, None if mask is None else as_mask(mask, Geometry.of(tensor))

@@ -12,6 +12,8 @@ from pydantic import TypeAdapter
 from medseg.io.atomic import write_text_whole
 from medseg.model.outputs import Output
 from medseg.quality.measures import Flag, Measures
+from medseg.statistics.features import LabelFeatures
+from medseg.statistics.intensity import IntensityStatistics
 
 RECORDS = ".medseg"
 
@@ -51,6 +53,9 @@ class Record:
         content: fingerprint of every byte of the scan's files and its mask.
         stamp: names, sizes and times of these files; while it is the same, their content is not read again.
         outputs: size in bytes of every file written for the scan, by its name relative to OUT.
+        subject: BIDS subject and `session` of the scan; empty outside a BIDS dataset.
+        statistics: intensities of each label in each channel, in the scan's own unit.
+        radiomics: features of each label in each channel; empty unless asked for.
     """
 
     scan: str
@@ -67,6 +72,10 @@ class Record:
     content: str = ""
     stamp: str = ""
     outputs: dict[str, int] = field(default_factory=dict)
+    subject: str = ""
+    session: str = ""
+    statistics: tuple[IntensityStatistics, ...] = ()
+    radiomics: tuple[LabelFeatures, ...] = ()
 
     @property
     def is_done(self) -> bool:

@@ -66,7 +66,7 @@ def suggestions_of(outcome: Outcome) -> dict[int, str]:
         return {}
     found = suggest_names(outcome.labels, modality=str(plan.get("modality")), method=str(clustering.get("method")),
                           n_clusters=int(clustering.get("n_clusters") or 0))  # fmt: skip
-    return {x.number: found[x.number] for x in outcome.labels if x.number in found and x.name == f"label {x.number}"}
+    return {x.number: found[x.number] for x in outcome.labels if x.number in found and not x.is_named}
 
 
 def intensity_unit(outcome: Outcome) -> str:

@@ -117,12 +117,12 @@ def test_label_renames_and_merges_without_segmenting_again(segmented, model_fold
     before, geometry = read_labels(out / "a/b_seg.nii.gz")
     monkeypatch.setattr(Model, "segment", None)
     code = main(["label", str(folder), "--out", str(out), "--name", "1=fluid", "--name", '3="white matter"',
-                 "--color", "3=230,231,232", "--code", "3=389079005:White matter", "--merge", "1,2"])  # fmt: skip
+                 "--color", "3=230,231,232", "--code", "3=389080008:White matter", "--merge", "1,2"])  # fmt: skip
     assert code == 0
     table = Model.load(folder).table
     assert [(label.number, label.name) for label in table] == [(1, "fluid"), (3, "white matter")]
     assert table[3].code is not None
-    assert (table[3].color, table[3].code.value) == ((230, 231, 232), "389079005")
+    assert (table[3].color, table[3].code.value) == ((230, 231, 232), "389080008")
     after, moved = read_labels(out / "a/b_seg.nii.gz")
     assert np.array_equal(after, np.where(before == 2, 1, before))
     assert moved.is_close(geometry)

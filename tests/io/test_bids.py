@@ -68,6 +68,17 @@ def derivative(dataset, model_folder, tmp_path_factory):
     return out, folder, words
 
 
+def test_numbers_have_subject_and_session_as_columns(derivative):
+    out, _, _ = derivative
+    for name in ("volumes.csv", "statistics.csv"):
+        with (out / name).open() as file:
+            rows = list(csv.DictReader(file))
+        assert {(row["scan"], row["subject"], row["session"]) for row in rows} == {
+            (FIRST, "sub-01", ""), (SECOND, "sub-02", "ses-a"),
+        }  # fmt: skip
+        assert len(rows) == 6
+
+
 def test_a_dataset_becomes_a_valid_derivative(derivative, dataset):
     out, _, _ = derivative
     names = sorted(path.relative_to(out).as_posix() for path in out.glob("sub-*/**/*") if path.is_file())

@@ -12,13 +12,17 @@ from medseg.errors import ConfigError
 from medseg.model.outputs import Output, requested
 from medseg.model.record import JobFacts, Record, read_record, read_records, record_path, write_record
 from medseg.quality.measures import Flag, Measures
+from medseg.statistics.features import LabelFeatures
+from medseg.statistics.intensity import IntensityStatistics
 
 RECORD = Record(
     "sub/a", "done", seconds=1.5, volumes_mm3={1: 10.0, 12: 0.0},
     quality=Measures({"foreground_ml": 3.0}, {12: {"share": 0.5}}),
     flags=(Flag("share", 50.0, 1.0, 2.0, "%", 12), Flag("median_position", 0.9, 0.1, 0.5, "")),
     places={1: {"left": 0.5}}, job=JobFacts("model", (Output.NIFTI, Output.FRACTIONS), "k6", 0.6, is_masked=True),
-    content="c", stamp="s", outputs={"sub/a_seg.nii.gz": 7},
+    content="c", stamp="s", outputs={"sub/a_seg.nii.gz": 7}, subject="sub-01", session="ses-1",
+    statistics=(IntensityStatistics(1, "T1w", "HU", 3, 1.5, 0.1, 1.0, 0.5, 2.0), IntensityStatistics(12, "", "HU", 0)),
+    radiomics=(LabelFeatures(1, "T1w", "HU", {"stat_mean": 1.5}),),
 )  # fmt: skip
 
 

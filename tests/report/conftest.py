@@ -14,7 +14,7 @@ from sample_data.phantom import grids, phantom
 
 @pytest.fixture(scope="module")
 def table():
-    return LabelTable.default(3).replace(2, name="grey & white", code=Code(value="389079005", meaning="White matter"))
+    return LabelTable.default(3).replace(2, name="grey & white", code=Code(value="389080008", meaning="White matter"))
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,7 @@ def test_the_page_tells_everything(out):
     for n in range(8):
         assert f"site{n % 2}/scan{n}" in text
     for said in ("tilted", "gantry_tilt", "found a tilt of 12.5 degrees; regrid it", "not enough memory",
-                 "no code here", "8 of 11 scans segmented", "grey & white", "SCT 389079005 White matter",
+                 "no code here", "8 of 11 scans segmented", "grey & white", "SCT 389080008 White matter",
                  "mean intensity, HU", "-612.5", "medseg run --config smoke", "cpu"):  # fmt: skip
         assert said in text, said
     assert len([x for x in page.all("img") if x["class"] == "thumb"]) == 8

@@ -16,6 +16,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--color", action="append", default=[], metavar="3=R,G,B", help="0 to 255 each")
     parser.add_argument("--code", action="append", default=[], metavar="3=VALUE:MEANING", help="SNOMED CT code")
     parser.add_argument("--merge", action="append", default=[], metavar="4,5", help="5 becomes part of 4")
+    parser.add_argument("--accept", action="store_true", help="take the suggestions: name, colour and SNOMED CT code")
     parser.add_argument("--from", dest="source", type=Path, metavar="labels.yaml", help="all of these from a file, "
                         "such as the one that report.html saves")  # fmt: skip
     parser.add_argument("--save", type=Path, metavar="labels.yaml", help="keep names, colours, codes and merges")
@@ -28,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Name, colour and merge labels; without a change, show them."""
     from medseg.batch.progress import say
     from medseg.cli.label import Changes, relabel
+    from medseg.cli.label_accept import accepted
     from medseg.cli.label_file import read_label_file, write_label_file
     from medseg.cli.label_list import print_labels
     from medseg.model.model import Model
@@ -35,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     changes = Changes.parse(names=args.name, colors=args.color, codes=args.code, merges=args.merge, cut=args.cut)
     if args.source is not None:
         changes = read_label_file(args.source).followed_by(changes)
+    if args.accept:
+        changes = accepted(changes.apply(Model.load(args.model, device="cpu"))).followed_by(changes)
     code = 0 if changes.is_empty else int(relabel(args.model, changes, outputs=args.out))
     model = Model.load(args.model, device="cpu")
     print_labels(model, args.model)

@@ -26,7 +26,7 @@ TABLE = LabelTable(
         Label(number=1, name="fluid", color=(68, 119, 170)),
         Label(number=3, name="Großhirn \\ left", color=(230, 30, 30), code=Code(value="12738006", meaning="Brain")),
         Label(number=5, name="absent", color=(1, 2, 3)),
-        Label(number=300, name="core", color=(255, 255, 255), code=Code(value="389079005", meaning="White matter")),
+        Label(number=300, name="core", color=(255, 255, 255), code=Code(value="389080008", meaning="White matter")),
     )
 )
 KINDS: tuple[dicom_seg.Kind, ...] = ("labelmap", "binary")
@@ -86,7 +86,7 @@ def test_what_the_standard_and_people_want_is_there(series, tmp_path):
     assert segments[3].SegmentLabel == "Großhirn left"
     assert segments[1].SegmentedPropertyTypeCodeSequence[0].CodeValue == "85756007"
     kind = segments[300].SegmentedPropertyTypeCodeSequence[0]
-    assert (kind.CodingSchemeDesignator, kind.CodeValue, kind.CodeMeaning) == ("SCT", "389079005", "White matter")
+    assert (kind.CodingSchemeDesignator, kind.CodeValue, kind.CodeMeaning) == ("SCT", "389080008", "White matter")
     assert segments[300].SegmentedPropertyCategoryCodeSequence[0].CodeValue == "123037004"
     color = highdicom.color.CIELabColor.from_dicom_value(segments[3].RecommendedDisplayCIELabValue)
     assert np.abs(np.subtract(color.to_rgb(), (230, 30, 30))).max() <= 1
