@@ -68,7 +68,7 @@ def segment_or_explain(model: Model, scan: Scan, job: Job) -> Record:
         record = Record(scan.id, "refused", error.code, str(error), time.monotonic() - started)
     except Exception as error:  # whatever it is, it costs this scan only
         seconds = time.monotonic() - started
-        record = Record(scan.id, "failed", *_explain(error), seconds, peak_memory_mb())
+        record = Record(scan.id, "failed", *explain(error), seconds, peak_memory_mb())
         keep_log(job.out, record, describe(error))
     keep_record(job.out, record)
     return record
@@ -119,7 +119,7 @@ def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[
     return result, places.result()
 
 
-def _explain(error: Exception) -> tuple[str, str]:
+def explain(error: Exception) -> tuple[str, str]:
     """A reason code and a sentence that quotes no message of another library."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
         return "out_of_memory", "not enough memory for this scan; use fewer workers or a larger machine and run again"

@@ -69,6 +69,8 @@ def _print_anything() -> None:
 
 def _wants_workers(args: argparse.Namespace) -> bool:
     """Whether this machine's own worker processes will be needed, unless all is done already."""
+    if args.command == "pacs":
+        return True
     return args.command in {"run", "segment"} and args.workers != 0 and not getattr(args, "scheduler", None)
 
 
