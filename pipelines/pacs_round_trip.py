@@ -4,7 +4,8 @@
 
     python pipelines/pacs_round_trip.py https://pacs.example/dicom-web MODEL STUDY_UID
 
-``medseg pacs`` does the same for many series, with a manifest, credentials, TLS and the classic protocol.
+``medseg pacs`` does the same for many series, with a manifest, credentials, TLS and the classic protocol, and what a
+server sends is worked on in processes of its own.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ from pathlib import Path
 
 import medseg
 from medseg.io.pacs.base import Credentials, Pacs, Query, Tls
+from medseg.io.pacs.received import check_received
 
 
 def pacs_round_trip(pacs: Pacs, query: Query, model: medseg.Model) -> int:
     """Segment every series that matches; returns the number of segmentations stored."""
     n_stored = 0
-    for series in pacs.find(query):
+    for series in pacs.find(query).series:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             (folder / "series").mkdir()
-            pacs.fetch(series, folder / "series")
+            n_files = pacs.fetch(series, folder / "series")
+            check_received(folder / "series", series, n_files)
             for scan in medseg.find_scans(folder / "series"):
                 if not scan.is_ok:
                     print(f"{scan.id}: {scan.reason}")

@@ -97,9 +97,9 @@ class _Here:
     def __init__(self) -> None:
         self.key: tuple[Order, Limits] | None = None
         self.open = ExitStack()
-        self.pool: Pool | None = None
+        self.pool: Pool[Scan, Record] | None = None
 
-    def pool_for(self, order: Order, limits: Limits) -> Pool:
+    def pool_for(self, order: Order, limits: Limits) -> Pool[Scan, Record]:
         if self.pool is None or self.key != (order, limits):
             self.open.close()
             # Dask's workers are daemons, which multiprocessing forbids to have children; these end with their pipe.

@@ -1,4 +1,6 @@
-"""A pool of worker processes that survives its workers: whatever kills one costs the scan that it was working on.
+"""A pool of worker processes that survives its workers: whatever kills one costs the task that it was working on.
+
+A task is a scan, a series that came from a PACS, or something to ask of a PACS.
 
 One pipe a worker, no shared queue and no lock that a dead process could hold. The parent waits on pipes and
 processes together, so a death is noticed at once, and looks at time and memory a few times a second.
@@ -13,19 +15,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from medseg.batch.fork_server import worker_context
 from medseg.batch.logs import frames_of_dump
 from medseg.batch.resources import available_memory, resident_memory, total_memory
-from medseg.batch.worker import DUMP_SIGNAL, Order, serve
+from medseg.batch.worker import DUMP_SIGNAL
 from medseg.errors import ConfigError
 from medseg.io.atomic import scratch_folder
-from medseg.io.scan import Scan
-from medseg.model.record import RECORDS, Record
+from medseg.model.record import RECORDS
 
 LOOK_S = 0.25
 START_S = 300.0
@@ -34,23 +35,43 @@ _MAX_FAILED_STARTS = 3
 _KEPT_SHARE = 0.03
 """Share of the memory that is kept free; below it the largest worker goes before the kernel chooses."""
 _GIGABYTE = 1 << 30
+_KILLED = -getattr(signal, "SIGKILL", 9)
+"""Exit code of a process that was killed from outside, where the system knows signals."""
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class Order(Protocol):
+    """What the processes of a pool do; it travels to them once."""
+
+    @property
+    def out(self) -> Path:
+        """Folder below which their stacks are written while the pool is open."""
+
+    def serve(self, pipe: Connection, dump: Path) -> None:
+        """Send None when ready, then a result for each task that comes, until `pipe` closes."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one scan may take: seconds and bytes of memory, None for as much as there is."""
+    """What one task may take: seconds and bytes of memory, None for as much as there is."""
 
     seconds: float | None = None
     memory: int | None = None
 
+    @classmethod
+    def of(cls, seconds: float, gigabytes: float | None) -> Limits:
+        """As the command line has them: 0 seconds for no limit, GiB or None for as much as there is."""
+        return cls(seconds or None, None if gigabytes is None else int(gigabytes * _GIGABYTE))
+
 
 @dataclass(frozen=True)
 class Death:
-    """How the worker on a scan ended.
+    """How the worker on a task ended.
 
     Attributes:
         code: ``crashed``, ``timeout`` or ``out_of_memory``.
-        innocent: other scans may have used the memory up; alone it could succeed.
+        innocent: other tasks may have used the memory up; alone it could succeed.
         details: its stack, as far as known.
     """
 
@@ -61,26 +82,26 @@ class Death:
     details: tuple[str, ...] = ()
 
 
-class Worker:
-    """One process, its pipe, and the scan that it is working on."""
+class Worker(Generic[Task, Result]):
+    """One process, its pipe, and the task that it is working on."""
 
     def __init__(self, context: Any, order: Order, dump: Path) -> None:
         self.dump = dump
-        self.scan: Scan | None = None
+        self.task: Task | None = None
         self.is_ready = False
         self.since = time.monotonic()
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, order, dump), daemon=True)
+        self.process = context.Process(target=order.serve, args=(theirs, dump), daemon=True)
         self.process.start()
         theirs.close()
 
-    def give(self, scan: Scan) -> None:
-        """Hand over a scan; a worker that is already dead is found out in the next look."""
-        self.scan, self.since = scan, time.monotonic()
+    def give(self, task: Task) -> None:
+        """Hand over a task; a worker that is already dead is found out in the next look."""
+        self.task, self.since = task, time.monotonic()
         with suppress(BrokenPipeError, ConnectionResetError):
-            self.pipe.send(scan)
+            self.pipe.send(task)
 
-    def received(self) -> list[Record | None]:
+    def received(self) -> list[Result | None]:
         """Messages that came, at most one; raises EOFError when the process is gone."""
         try:
             return [self.pipe.recv()] if self.pipe.poll() else []
@@ -105,19 +126,19 @@ class Worker:
         self.pipe.close()
 
 
-class Pool:
+class Pool(Generic[Task, Result]):
     """Workers that are replaced when they die; use it as a context."""
 
     def __init__(self, order: Order, n_workers: int, limits: Limits) -> None:
         self._context = worker_context()
         self._order, self._n_workers, self._limits = order, n_workers, limits
-        self._workers: list[Worker] = []
+        self._workers: list[Worker[Task, Result]] = []
         self._n_started = 0
         self._failed_starts = 0
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> Pool[Task, Result]:
         self._open = ExitStack()
-        self._folder = self._open.enter_context(scratch_folder(self._order.job.out / RECORDS / "dumps"))
+        self._folder = self._open.enter_context(scratch_folder(self._order.out / RECORDS / "dumps"))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -125,34 +146,34 @@ class Pool:
             worker.end()
         self._open.close()
 
-    def results(self, scans: Sequence[Scan]) -> Iterator[tuple[Scan, Record | Death]]:
-        """Work on all scans; each comes back once, as soon as it is through.
+    def results(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Result | Death]]:
+        """Work on all tasks; each comes back once, as soon as it is through.
 
         Raises:
-            ConfigError: workers die before they are ready for their first scan.
+            ConfigError: workers die before they are ready for their first task.
         """
-        waiting = deque(scans)
-        while waiting or any(worker.scan for worker in self._workers):
+        waiting = deque(tasks)
+        while waiting or any(worker.task is not None for worker in self._workers):
             self._hire(len(waiting))
             for worker in self._workers:
-                if worker.is_ready and worker.scan is None and waiting:
+                if worker.is_ready and worker.task is None and waiting:
                     worker.give(waiting.popleft())
             wait([w.pipe for w in self._workers] + [w.process.sentinel for w in self._workers], LOOK_S)
             for worker in list(self._workers):
                 result = self._look_at(worker)
-                if result is not None and worker.scan is not None:
-                    scan, worker.scan = worker.scan, None
-                    yield scan, result
+                if result is not None and worker.task is not None:
+                    task, worker.task = worker.task, None
+                    yield task, result
 
     def _hire(self, n_waiting: int) -> None:
-        n_free = sum(worker.scan is None for worker in self._workers)
+        n_free = sum(worker.task is None for worker in self._workers)
         for _ in range(min(self._n_workers - len(self._workers), n_waiting - n_free)):
             self._n_started += 1
             dump = self._folder / f"{self._n_started}.txt"
             self._workers.append(Worker(self._context, self._order, dump))
 
-    def _look_at(self, worker: Worker) -> Record | Death | None:
-        """What has become of the worker's scan; None while it is working or idle."""
+    def _look_at(self, worker: Worker[Task, Result]) -> Result | Death | None:
+        """What has become of the worker's task; None while it is working or idle."""
         try:
             for message in worker.received():
                 if message is None:
@@ -162,7 +183,7 @@ class Pool:
             return self._bury(worker)
         return self._check_limits(worker)
 
-    def _bury(self, worker: Worker) -> Death | None:
+    def _bury(self, worker: Worker[Task, Result]) -> Death | None:
         self._workers.remove(worker)
         worker.process.join(10)
         code = worker.process.exitcode
@@ -170,18 +191,18 @@ class Pool:
         if not worker.is_ready:
             self._count_failed_start(_how(code))
         seconds = time.monotonic() - worker.since
-        if code == -signal.SIGKILL:
+        if code == _KILLED:
             return Death("out_of_memory", "the process was killed from outside, most likely for lack of memory; "
                          "use fewer workers or a larger machine and run again", seconds, innocent=True)  # fmt: skip
         return Death("crashed", f"the process ended by {_how(code)}, most likely in a decoder that does not stand "
                      "this file; export it again", seconds, details=worker.where())  # fmt: skip
 
-    def _check_limits(self, worker: Worker) -> Death | None:
+    def _check_limits(self, worker: Worker[Task, Result]) -> Death | None:
         seconds = time.monotonic() - worker.since
         if not worker.is_ready and seconds > START_S:
             self._dismiss(worker)
             self._count_failed_start(f"taking more than {START_S:.0f} s")
-        if worker.scan is None:
+        if worker.task is None:
             return None
         if self._limits.seconds is not None and seconds > self._limits.seconds:
             self._dismiss(worker, ask_where=True)
@@ -189,7 +210,7 @@ class Pool:
                          "--timeout", seconds, details=worker.where())  # fmt: skip
         return self._check_memory(worker, seconds)
 
-    def _check_memory(self, worker: Worker, seconds: float) -> Death | None:
+    def _check_memory(self, worker: Worker[Task, Result], seconds: float) -> Death | None:
         used = resident_memory(worker.process.pid)
         if self._limits.memory is not None and used > self._limits.memory:
             self._dismiss(worker, ask_where=True)
@@ -204,7 +225,7 @@ class Pool:
         return Death("out_of_memory", f"took {used / _GIGABYTE:.1f} GB when the memory ran out; use fewer workers or a "
                      "larger machine and run again", seconds, innocent=True, details=worker.where())  # fmt: skip
 
-    def _dismiss(self, worker: Worker, *, ask_where: bool = False) -> None:
+    def _dismiss(self, worker: Worker[Task, Result], *, ask_where: bool = False) -> None:
         self._workers.remove(worker)
         worker.end(ask_where=ask_where)
 

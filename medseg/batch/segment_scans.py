@@ -58,8 +58,7 @@ class Options:
     @property
     def limits(self) -> Limits:
         """For the pool."""
-        memory = None if self.max_memory_gb is None else int(self.max_memory_gb * (1 << 30))
-        return Limits(self.timeout_s or None, memory)
+        return Limits.of(self.timeout_s, self.max_memory_gb)
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -100,7 +99,7 @@ def segment_scans(model: Model, folder: Path, scans: Sequence[Scan], job: Job, o
         for known in records.values():
             say_more(f"{known.scan}: done before, skipped")
         for scan, result in _results(model, left, order, options):
-            record = result if isinstance(result, Record) else _obituary(job.out, scan, result)
+            record = result if isinstance(result, Record) else obituary(job.out, scan.id, result)
             records[scan.id] = record
             n_removed = remove_outdated(job.out, before.get(scan.id), record, model_now, stamp_or_none(scan, job))
             if n_removed:
@@ -135,7 +134,8 @@ def isolated(
     if not scans:
         return
     again = []
-    with Pool(order, n_workers, limits) as pool:
+    pool: Pool[Scan, Record] = Pool(order, n_workers, limits)
+    with pool:
         for scan, result in pool.results(scans):
             if isinstance(result, Death) and result.innocent and len(scans) > 1:
                 again.append(scan)
@@ -143,7 +143,8 @@ def isolated(
                 yield scan, result
     if again:
         say(f"{len(again)} scans ended for lack of memory, once more, one at a time")
-        with Pool(order, 1, limits) as pool:
+        pool = Pool(order, 1, limits)
+        with pool:
             yield from pool.results(again)
 
 
@@ -156,10 +157,10 @@ def told(record: Record) -> str:
     return f"{record.scan}: done in {record.seconds:.1f} s, {record.peak_memory_mb:.0f} MB; {volumes}{flags}"
 
 
-def _obituary(out: Path, scan: Scan, death: Death) -> Record:
+def obituary(out: Path, scan: str, death: Death) -> Record:
     """Keep the record and the log of a scan whose worker died."""
     log = "; see its log" if death.details else ""
-    record = Record(scan.id, "failed", death.code, f"{death.reason}{log}", death.seconds)
+    record = Record(scan, "failed", death.code, f"{death.reason}{log}", death.seconds)
     if death.details:
         keep_log(out, record, list(death.details))
     keep_record(out, record)

@@ -1,4 +1,4 @@
-"""The inside of a worker process: one model, loaded once, one scan after the other.
+"""The inside of a worker process: one model, loaded once, one scan or series after the other.
 
 A worker ends itself as soon as the process that feeds it is gone, whatever it is doing then.
 """
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -40,6 +41,7 @@ class Order:
         model: model folder.
         n_threads: threads of a worker.
         deterministic: same bytes whatever the number of workers.
+        work: what is done with each task.
     """
 
     model: Path
@@ -47,26 +49,38 @@ class Order:
     device: str = "auto"
     n_threads: int = 1
     deterministic: bool = False
+    work: Callable[[Model, Any, Job], Any] = segment_or_explain
+
+    @property
+    def out(self) -> Path:
+        """Where results go."""
+        return self.job.out
+
+    def serve(self, pipe: Connection, dump: Path) -> None:
+        """Segment what comes through `pipe` until it closes; send each result back.
+
+        Args:
+            dump: file for the stack of a crash, or of a scan that takes too long.
+        """
+        tasks = listen(pipe)
+        settle_in(dump)
+        _divide_threads(self)
+        model = Model.load(self.model, device=self.device)
+        with suppress(BrokenPipeError, ConnectionResetError), freed_memory_kept():
+            pipe.send(None)
+            while True:
+                pipe.send(self.work(model, tasks.get(), self.job))
 
 
-def serve(pipe: Connection, order: Order, dump: Path) -> None:
-    """Segment the scans that come through `pipe` until it closes; send each record back.
-
-    Args:
-        dump: file for the stack of a crash, or of a scan that takes too long.
-    """
-    tasks: SimpleQueue[Scan] = SimpleQueue()
+def listen(pipe: Connection) -> SimpleQueue[Any]:
+    """Tasks as they come through `pipe`."""
+    tasks: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_listen, args=(pipe, tasks), daemon=True).start()
-    _settle_in(order, dump)
-    model = Model.load(order.model, device=order.device)
-    with suppress(BrokenPipeError, ConnectionResetError), freed_memory_kept():
-        pipe.send(None)
-        while True:
-            pipe.send(segment_or_explain(model, tasks.get(), order.job))
+    return tasks
 
 
-def _listen(pipe: Connection, tasks: SimpleQueue[Scan]) -> None:
-    """Hand on scans; the end of the pipe is the end of the process, even in the middle of a scan."""
+def _listen(pipe: Connection, tasks: SimpleQueue[Any]) -> None:
+    """Hand on tasks; the end of the pipe is the end of the process, even in the middle of a scan."""
     try:
         while True:
             tasks.put(pipe.recv())
@@ -74,7 +88,8 @@ def _listen(pipe: Connection, tasks: SimpleQueue[Scan]) -> None:
         os._exit(0)
 
 
-def _settle_in(order: Order, dump: Path) -> None:
+def settle_in(dump: Path) -> None:
+    """Make this process one that may die: silent, first to go when memory runs out, its stack written to `dump`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that feeds
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with suppress(OSError):  # if memory runs out, the kernel should end a worker, which costs one scan
@@ -87,7 +102,6 @@ def _settle_in(order: Order, dump: Path) -> None:
     os.dup2(silence, 1)  # decoders print paths and identifiers
     os.dup2(silence, 2)
     warnings.simplefilter("ignore")
-    _divide_threads(order)
 
 
 def _divide_threads(order: Order) -> None:

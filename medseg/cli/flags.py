@@ -85,11 +85,16 @@ def add_formats(parser: argparse.ArgumentParser) -> None:
 def add_batch(parser: argparse.ArgumentParser) -> None:
     """How many scans at once, and what each may cost."""
     workers = "processes that work on one scan each (default: as cores and memory allow; 0: none, nothing isolated)"
-    timeout = "longest time for one scan (default: 3600; 0: no limit)"
     parser.add_argument("--workers", type=count, metavar="N", help=workers)
+    add_limits(parser)
+    add_common(parser)
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """What one scan may cost."""
+    timeout = "longest time for one scan (default: 3600; 0: no limit)"
     parser.add_argument("--timeout", type=positive, default=3600.0, metavar="SECONDS", help=timeout)
     parser.add_argument("--max-memory", type=positive, metavar="GB", help="most memory for one scan")
-    add_common(parser)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -124,9 +129,3 @@ def share(text: str) -> float:
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"found {text}, expected a probability of at least 0 and below 1")
     return value
-
-
-def add_finding(parser: argparse.ArgumentParser) -> None:
-    """How the scans of a run are found again."""
-    parser.add_argument("--keep-names", action="store_true", help="as when the scans were segmented")
-    parser.add_argument("--regrid", action="store_true", help="as when the scans were segmented")

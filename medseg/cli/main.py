@@ -89,6 +89,8 @@ def _print_anything() -> None:
 
 def _wants_workers(args: argparse.Namespace) -> bool:
     """Whether this machine's own worker processes will be needed, unless all is done already."""
+    if args.command == "pacs":
+        return True
     is_batch = args.command in {"run", "segment", "bids"} and not args.dry_run
     return is_batch and args.workers != 0 and not getattr(args, "scheduler", None)
 

@@ -83,10 +83,15 @@ def whole_folder(path: Path, *, marker: str) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` that goes with the block, or with the next run when the process is killed."""
+def scratch_folder(path: Path, *, is_private: bool = False) -> Iterator[Path]:
+    """Yield an empty folder beside `path` that goes with the block, or with the next run when the process is killed.
+
+    Args:
+        is_private: nobody else may look into it.
+    """
     temporary = _sibling(path.resolve())
-    temporary.mkdir(parents=True)
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    temporary.mkdir(mode=0o700 if is_private else 0o777)
     try:
         yield temporary
     finally:

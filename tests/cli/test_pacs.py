@@ -8,25 +8,22 @@ import shutil
 import signal
 import subprocess
 import sys
-from typing import cast
 
 import pydicom
 import pytest
+from pydicom.uid import BasicTextSRStorage
 
 from medseg.batch.outputs import Job
+from medseg.batch.segment_pacs import downloads
 from medseg.cli import pacs
 from medseg.cli.main import main
 from medseg.io.dicom_seg.writer import LABELMAP_CLASS, seg_series_uid
 from medseg.io.pacs.base import Credentials, Query
-from medseg.labels.table import LabelTable
-from medseg.model.model import Model
 from medseg.model.outputs import Output
 from medseg.model.record import read_records
-from medseg.model.segmentation import Segmentation
-from medseg.spatial.geometry import Geometry
-from sample_data.phantom import phantom
 from tests.support.cohorts import thick_series
-from tests.support.fake_pacs import FakePacs
+from tests.support.dicom_files import edit, remove, write_axial
+from tests.support.fake_pacs import FakeModel, FakePacs, segment_with_fake_model
 from tests.support.paths import ROOT, SHARED, SUPPORT
 
 ORTHANC = SHARED / "tools" / "orthanc.sh"
@@ -38,42 +35,55 @@ def series(tmp_path_factory):
     return thick_series(tmp_path_factory.mktemp("series"))
 
 
-def test_orthanc_round_trip(series, model_folder, tmp_path):
-    """Push, find, segment, store, over DICOMweb and over DIMSE: what the PACS then holds is the NIfTI."""
+def skip_without_orthanc() -> None:
     pytest.importorskip("pynetdicom")
-    pytest.importorskip("dicomweb_client")
-    if not ORTHANC.exists() or not shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin"):
+    pytest.importorskip("requests")
+    if not shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin"):
         pytest.skip("Orthanc is not installed: apt-get install orthanc orthanc-dicomweb")
     if os.getuid() != 0:
         pytest.skip("Orthanc is kept in a network namespace of its own, which only root can make")
-    command = ["bash", str(ORTHANC), "timeout", "300", sys.executable, str(SUPPORT / "orthanc_round_trip.py")]
+
+
+def in_orthanc(command, *paths):
+    """The last line of what a program says that runs beside a real Orthanc, and all that it says otherwise."""
     done = subprocess.run(
-        [*command, str(series), str(model_folder), str(tmp_path)], capture_output=True, text=True, check=False,
-        timeout=360, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [*command, *map(str, paths)], capture_output=True, text=True, check=False, timeout=560,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    for route, seen in json.loads(done.stdout.splitlines()[-1]).items():
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+def test_orthanc_round_trip(series, model_folder, tmp_path):
+    """Push, find, segment, store, over DICOMweb and over DIMSE: what the PACS then holds is the NIfTI."""
+    skip_without_orthanc()
+    if not ORTHANC.exists():
+        pytest.skip(f"the script that starts Orthanc is not at {ORTHANC}")
+    command = ["bash", str(ORTHANC), "timeout", "500", sys.executable, str(SUPPORT / "orthanc_round_trip.py")]
+    found, said = in_orthanc(command, series, model_folder, tmp_path)
+    for route, seen in found.items():
         expected = {"codes": [0, 0], "equal": True, "class": LABELMAP_CLASS, "name": "Phantom^Demo",
                     "segmentations": 1, "left": [], "nobody": 0}  # fmt: skip
         assert seen == expected, route
-    assert "PHANTOM" not in done.stderr
+    assert "PHANTOM" not in said
     for file in (p for route in ("dicomweb", "dimse") for p in (tmp_path / route).rglob("*") if p.is_file()):
         assert b"PHANTOM" not in file.read_bytes(), file
 
 
-class FakeModel:
-    """Stands for a model that segments at once; `fingerprint` and `table` are all that else is asked of it."""
-
-    fingerprint = "0123456789abcdef"
-    table = LabelTable.default(3)
-
-    def segment(self, image, mask=None, **_):
-        geometry = Geometry.of(image)
-        return Segmentation(phantom(geometry)[1], geometry, self.table)
-
-
-def fake_model() -> Model:
-    return cast(Model, FakeModel())
+@pytest.mark.slow
+def test_orthanc_with_certificates_and_without_c_move(series, quick_model, tmp_path):
+    """A private authority and a client certificate, over both protocols; each certificate that is wrong is refused."""
+    skip_without_orthanc()
+    if not shutil.which("openssl"):
+        pytest.skip("openssl, which makes the certificates, is not installed")
+    command = ["unshare", "-n", sys.executable, str(SUPPORT / "orthanc_tls.py")]
+    found, said = in_orthanc(command, series, quick_model, tmp_path)
+    for route in ("dicomweb", "dimse"):
+        assert set(found[route].pop("wrong").values()) == {2}, route
+        assert found[route] == {"n_before": 0, "right": 0, "stored": 1}, route
+    assert said.count("check address and certificates") == 3
+    assert said.count("check address, titles and TLS") == 3
+    assert "PHANTOM" not in said
 
 
 @pytest.mark.parametrize(
@@ -81,27 +91,43 @@ def fake_model() -> Model:
 )
 def test_a_server_that_takes_no_label_map_gets_binary(series, tmp_path, refuses, kinds):
     uid = pydicom.dcmread(next(series.glob("*.dcm"))).SeriesInstanceUID
-    server = FakePacs(series, refuses=refuses, series_uid=uid)
+    server = FakePacs(series, refuses=refuses)
     job = Job(tmp_path / "out", frozenset({Output.NIFTI}))
-    outcome = pacs.segment_pacs(server, Query(modality="MR"), fake_model(), job)
+    outcome = segment_with_fake_model(server, Query(modality="MR"), job)
     assert [str(found.SegmentationType) for found in server.stored] == kinds
     assert [r.status for r in outcome.records] == ["done" if kinds else "failed"]
     assert not server.fetched.exists()
     if kinds:
         assert server.stored[0].SeriesInstanceUID == seg_series_uid(uid, FakeModel.fingerprint) == server.seen[0]
-        again = pacs.segment_pacs(server, Query(modality="MR"), fake_model(), job)
+        again = segment_with_fake_model(server, Query(modality="MR"), job)
         assert (again.records, again.n_known, len(server.stored)) == ([], 1, 1)
     else:
         assert outcome.records[0].why == "pacs: PACS takes no such objects"
         assert read_records(tmp_path / "out")[0].status == "failed"
 
 
-def test_failures_cost_their_series(series, tmp_path):
-    outcome = pacs.segment_pacs(FakePacs(series, breaks="fetch"), Query(modality="MR"), fake_model(), Job(tmp_path))
+@pytest.mark.parametrize(
+    ("breaks", "reason"),
+    [
+        ("fetch", "pacs: PACS sent 0 images and ended with no answer; try again"),
+        ("store", "pacs: PACS ended the connection while storing; try again"),
+        ("disk", "machine: No space left on device; free space or memory and run again"),
+    ],
+)
+def test_failures_cost_their_series(series, tmp_path, breaks, reason):
+    outcome = segment_with_fake_model(FakePacs(series, breaks=breaks), Query(modality="MR"), Job(tmp_path))
     (record,) = outcome.records
-    assert (record.status, record.scan[:4]) == ("failed", "mr4-")
-    (tmp_path / "nothing").mkdir()
-    outcome = pacs.segment_pacs(FakePacs(tmp_path / "nothing"), Query(modality="MR"), fake_model(), Job(tmp_path))
+    assert (record.status, record.scan[:4], record.why) == ("failed", "mr4-", reason)
+    assert segment_with_fake_model(FakePacs(series), Query(modality="MR"), Job(tmp_path)).records[0].is_done
+    assert [record.status for record in read_records(tmp_path)] == ["done"], "the failure has another name"
+
+
+def test_a_series_without_an_image_is_refused(tmp_path):
+    (tmp_path / "in").mkdir()
+    path, *others = write_axial(tmp_path / "in")
+    remove(*others)
+    edit(path, SOPClassUID=BasicTextSRStorage, Modality="SR", PixelData=None, Rows=None, Columns=None)
+    outcome = segment_with_fake_model(FakePacs(tmp_path / "in"), Query(modality="MR"), Job(tmp_path / "out"))
     assert outcome.records[0].why.startswith("not_a_volume: found no image")
 
 
@@ -109,14 +135,14 @@ def test_a_kill_leaves_no_patient_file(series, tmp_path):
     server = FakePacs(series, breaks="kill")
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
-        pacs.segment_pacs(server, Query(modality="MR"), fake_model(), Job(tmp_path))
+        segment_with_fake_model(server, Query(modality="MR"), Job(tmp_path))
     assert not server.fetched.exists()
     assert signal.getsignal(signal.SIGTERM) == before
-    left = tmp_path / ".medseg" / "pacs-old"
-    left.mkdir()
-    os.utime(left, (1, 1))
-    with pacs.downloads(tmp_path) as folder:
+    with downloads(tmp_path) as folder:
         assert folder.stat().st_mode & 0o077 == 0
+        left = folder.with_name(folder.name.replace(f".{os.getpid()}.", f".{2**22 + 1}."))
+        left.mkdir()
+    segment_with_fake_model(FakePacs(series), Query(modality="MR"), Job(tmp_path))
     assert not left.exists()
 
 

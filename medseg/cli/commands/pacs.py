@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from medseg.cli.flags import Commands, add_outputs, command
+from medseg.cli.flags import Commands, add_limits, add_outputs, command, positive
 from medseg.errors import ConfigError
 
 
@@ -26,26 +26,37 @@ def add(commands: Commands) -> None:
     parser.add_argument("--ca", type=Path, metavar="PEM", help="authority that signed the server's certificate")
     parser.add_argument("--cert", type=Path, metavar="PEM", help="own certificate with its key")
     parser.add_argument("--tls", action="store_true", help="encrypt --dimse (https does without)")
+    add_limits(parser)
+    parser.add_argument("--max-download", type=positive, default=16.0, metavar="GB", help="most bytes that the server "
+                        "may send for one series (default: 16)")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--aet", default="MEDSEG", metavar="TITLE", help="own title for --dimse (default: MEDSEG)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Segment series of a PACS and store the results there."""
-    from medseg.batch.outputs import Job, parse_outputs
+    from medseg.batch.courier import Courier
+    from medseg.batch.outputs import Job, check_writable, parse_outputs
+    from medseg.batch.pool import Limits
+    from medseg.batch.segment_pacs import segment_pacs, workers
     from medseg.batch.segment_scan import finish
-    from medseg.cli.pacs import connect, parse_query, say_summary, segment_pacs
+    from medseg.cli.pacs import address_of, parse_query, say_summary
     from medseg.cli.report import write_report
     from medseg.cli.segment_and_report import quotable
     from medseg.model.model import Model
 
-    query, server, outputs = parse_query(args), connect(args), parse_outputs(args.write)
+    query, address, outputs = parse_query(args), address_of(args), parse_outputs(args.write)
+    courier = Courier(address, args.out)
     model = Model.load(args.model, device=args.device)
     if model.config.channels.names:
         raise ConfigError("medseg pacs works on one series at a time, found a model of several channels; fetch the "
                           "studies and use medseg segment")  # fmt: skip
     model.check(outputs)
-    outcome = segment_pacs(server, query, model, Job(args.out, outputs, min_confidence=args.min_confidence))
+    check_writable(args.out)
+    job = Job(args.out.resolve(), outputs, min_confidence=args.min_confidence)
+    limits = Limits.of(args.timeout, args.max_memory)
+    with courier as pacs, workers(args.model, job, args.device, limits) as work:
+        outcome = segment_pacs(pacs, query, work, job, model.fingerprint)
     finish(args.out, model, quotable(args))
     write_report(args.out)
     say_summary(outcome)

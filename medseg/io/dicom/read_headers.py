@@ -115,7 +115,7 @@ def _header(path: Path, found: FileDataset, sop_class: UID, file: BinaryIO) -> H
         sop_uid=text_of(texts, "SOPInstanceUID"),
         series_uid=text_of(texts, "SeriesInstanceUID"),
         study_uid=text_of(texts, "StudyInstanceUID"),
-        patient=tuple(_hidden(text_of(texts, keyword)) for keyword in PATIENT),
+        patient=tuple(hidden(text_of(texts, keyword)) for keyword in PATIENT),
         description=text_of(texts, "SeriesDescription"),
         protocol=text_of(texts, "ProtocolName"),
         facts=facts_of(texts),
@@ -145,7 +145,7 @@ def _header(path: Path, found: FileDataset, sop_class: UID, file: BinaryIO) -> H
     return replace(header, frames=frames_of(header, found))
 
 
-def _hidden(text: str) -> str:
+def hidden(text: str) -> str:
     """A hash by which one patient is told from another; names differ in capitals and empty parts."""
     plain = text.strip(" ^").upper()
     return hashlib.sha256(plain.encode()).hexdigest()[:16] if plain else ""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import socket
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +13,14 @@ import pydicom
 import pytest
 
 from medseg import ConfigError, find_scans
-from medseg.cli import pacs
 from medseg.io.dicom_seg.writer import LABELMAP_CLASS, Kind, write_dicom_seg
-from medseg.io.pacs.base import Credentials, PacsError, Query, Series, StorageRefusedError, Tls
+from medseg.io.pacs.base import Credentials, Found, PacsError, Query, Series, StorageRefusedError, Tls
+from medseg.io.pacs.connect import Address, connect
+from medseg.io.pacs.dicomweb import WebPacs
 from medseg.labels.table import LabelTable
 from sample_data.phantom import phantom
 from tests.support.cohorts import thick_series
+from tests.support.hostile_web import failed, web_server, with_body
 from tests.support.scans import grid_of
 
 SECRET = "s3cret-token"
@@ -39,66 +39,35 @@ def segmentation(tmp_path_factory):
     return {kind: folder / f"{kind}.dcm" for kind in kinds}
 
 
-@contextmanager
-def web_server(status, body=b"", kind="application/dicom+json"):
-    """A DICOMweb server that gives one answer to everything; yields its address and the headers it saw."""
-    seen = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self):
-            length = int(self.headers.get("Content-Length") or 0)
-            self.rfile.read(length)
-            seen.append((self.path, dict(self.headers)))
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST = answer  # noqa: N815
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/dicom-web", seen
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def failed(reason):
-    return json.dumps({"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [reason]}}]}}).encode()
-
-
 def web(url, **credentials):
-    web_pacs = pytest.importorskip("medseg.io.pacs.dicomweb", exc_type=ImportError)
-    pytest.importorskip("dicomweb_client")
-    return web_pacs.WebPacs(url, Credentials(**credentials), Tls())
+    pytest.importorskip("requests")
+    return WebPacs(url, Credentials(**credentials), Tls())
 
 
-def test_dicomweb_answers(segmentation, caplog):
+def test_dicomweb_answers(segmentation, tmp_path, caplog):
     for status, body, error in [
         (409, failed(0x0122), StorageRefusedError),
         (415, b"", StorageRefusedError),
         (202, failed(0xC000), StorageRefusedError),
         (401, b"", PacsError),
         (500, b"", PacsError),
+        (200, b"<html>please log in</html>", PacsError),
+        (200, b"{}", PacsError),
+        (200, b"[]", PacsError),
     ]:
-        with web_server(status, body) as (url, seen):
+        with web_server(tmp_path, with_body("store", body, status=status)) as (url, server):
             with pytest.raises(error) as caught:
                 web(url, token=SECRET).store(segmentation["binary"])
             assert (type(caught.value) is StorageRefusedError) == (error is StorageRefusedError)
-            assert seen[0][1]["Authorization"] == f"Bearer {SECRET}"
+            assert server.asked[0][2]["Authorization"] == f"Bearer {SECRET}"
             assert SECRET not in str(caught.value) + caplog.text
-    with web_server(200, b"") as (url, seen):
+    with web_server(tmp_path, with_body("store", b"")) as (url, server):
         web(url, user="me", password="pw").store(segmentation["labelmap"])
-        assert seen[0][1]["Authorization"].startswith("Basic ")
-    with web_server(200, b"<html>", "text/html") as (url, _), pytest.raises(PacsError, match="no DICOMweb answer"):
+        assert server.asked[0][2]["Authorization"].startswith("Basic ")
+        assert server.stored[0] == pydicom.dcmread(segmentation["labelmap"])
+        assert list(segmentation["labelmap"].parent.glob("*.body")) == []
+    page = web_server(tmp_path, with_body("studies", b"<html>", kind="text/html"))
+    with page as (url, _), pytest.raises(PacsError, match="no DICOMweb answer"):
         web(url).find(Query(patient="PHANTOM"))
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -106,13 +75,24 @@ def test_dicomweb_answers(segmentation, caplog):
             web(f"http://127.0.0.1:{closed.getsockname()[1]}").has("1.2", "1.2.3")
 
 
-def test_a_server_that_repeats_its_first_page_is_not_asked_for_ever():
+def test_credentials_of_the_home_folder_are_not_taken(tmp_path, monkeypatch):
+    """A ~/.netrc would replace the token that was given, and be sent where none was."""
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login other password other\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    with web_server(tmp_path, with_body("studies", b"[]")) as (url, server):
+        web(url).find(Query(patient="P"))
+        web(url, token=SECRET).find(Query(patient="P"))
+    assert [headers.get("Authorization") for _, _, headers in server.asked] == [None, f"Bearer {SECRET}"]
+
+
+def test_a_server_that_repeats_its_first_page_is_not_asked_for_ever(tmp_path):
     study = [{"0020000D": {"vr": "UI", "Value": ["1.2"]}, "0020000E": {"vr": "UI", "Value": ["1.2.3"]},
               "00080060": {"vr": "CS", "Value": ["MR"]}}]  # fmt: skip
-    with web_server(200, json.dumps(study).encode()) as (url, seen):
-        assert web(url).find(Query(patient="P")) == [Series("1.2", "1.2.3", "MR")]
-        assert web(url).find(Query(modality="CT")) == []
-        assert len(seen) == 8
+    answer = json.dumps(study).encode()
+    with web_server(tmp_path, lambda route, reply: replace(reply, body=answer)) as (url, server):
+        assert web(url).find(Query(patient="P")) == Found((Series("1.2", "1.2.3", "MR", patient="P"),))
+        assert web(url).find(Query(modality="CT")) == Found(())
+        assert len(server.asked) == 8
 
 
 @contextmanager
@@ -166,10 +146,7 @@ def test_dimse_answers(segmentation):
 
 
 def test_tls_needs_a_trusted_certificate():
-    arguments = argparse.Namespace(
-        credentials=None, ca=None, cert=None, dicomweb="", dimse="P@127.0.0.1:1", aet="MEDSEG", tls=True
-    )
     with pytest.raises(PacsError, match="does not answer"):
-        pacs.connect(arguments).has("1.2", "1.2.3")
+        connect(Address(dimse="P@127.0.0.1:1", is_encrypted=True)).has("1.2", "1.2.3")
     with pytest.raises(ConfigError):
-        pacs.connect(argparse.Namespace(**{**vars(arguments), "dimse": "x"}))
+        connect(Address(dimse="x"))
