@@ -51,6 +51,7 @@ DOORS = {
     "PIL": ("report",),
     "jinja2": ("report",),
     "matplotlib": ("report.figure",),
+    "vtkmodules": ("report.surface",),
     "yaml": ("config_files", "cli.label_file"),
     "pydantic": ("config", "config_files", "labels.table", "preprocessing", "model.folder", "model.record",
                  "quality.reference",

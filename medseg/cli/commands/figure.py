@@ -28,6 +28,8 @@ def add(commands: Commands) -> None:
     parser.add_argument("--background", choices=["white", "black"], default="white")
     parser.add_argument("--outlines", action="store_true", help="borders of labels in place of filled areas")
     parser.add_argument("--labels-only", action="store_true", help="no row of the scan without labels")
+    parser.add_argument("--labels", type=_numbers, default=(), metavar="N,N", help="only these labels")
+    parser.add_argument("--surfaces", action="store_true", help="the labels in three dimensions instead, .png")
     add_finding(parser)
 
 
@@ -37,15 +39,27 @@ def run(args: argparse.Namespace) -> int:
     from medseg.cli.figure import shown_scan
     from medseg.errors import ConfigError
     from medseg.io.discovery import find_scans
+    from medseg.labels.table import LabelTable
     from medseg.report.figure import Look, draw_figure
+    from medseg.report.surface import draw_surfaces
+    from medseg.spatial.geometry import Geometry
 
     if not 1 <= args.slices <= 20 or not 20 <= args.dpi <= 2400 or not 20 <= args.width <= 1000:
         raise ConfigError("expected 1 to 20 --slices, --dpi 20 to 2400 and --width 20 to 1000")
     shown = shown_scan(args.results, args.scan, find_scans(args.scans, keep_names=args.keep_names, regrid=args.regrid))
+    table = shown.table
+    if args.labels:
+        table = LabelTable(labels=tuple(label for label in table if label.number in args.labels))
+    if args.surfaces:
+        side = round(args.width / 25.4 * args.dpi)
+        draw_surfaces(shown.labels, Geometry.of(shown.image), list(table), args.out, side=side,
+                      background=args.background)  # fmt: skip
+        say(f"figure: {args.out}")
+        return 0
     look = Look(
         args.plane, args.at, args.slices, args.width, args.dpi, args.background, args.outlines, args.labels_only
     )
-    draw_figure(shown.image, shown.labels, shown.table, look, args.out)
+    draw_figure(shown.image, shown.labels, table, look, args.out)
     say(f"figure: {args.out}")
     return 0
 
@@ -55,3 +69,7 @@ def _places(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"found {text}, expected numbers with commas between them") from None
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(count(part) for part in text.split(","))
