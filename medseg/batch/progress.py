@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -36,14 +36,16 @@ def event(kind: str, **values: object) -> None:
     """One JSON line for programs; nothing for people."""
     if _Mode.json:
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **values}
-        print(json.dumps(line), file=sys.stderr, flush=True)  # noqa: T201
+        with suppress(OSError):
+            print(json.dumps(line), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def say(text: str) -> None:
     """One line for the user; not part of any program's output."""
     if _Mode.json:
         event("message", text=text)
-    else:
+        return
+    with suppress(OSError):  # a log that nobody can write is no reason to stop
         console.print(text, markup=False, soft_wrap=not console.is_terminal)
 
 

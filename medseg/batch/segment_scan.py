@@ -13,8 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from medseg.batch.formats import Origin, check_outputs
 from medseg.batch.logs import describe, raised_in, remove_log, write_log
 from medseg.batch.outdated import still_true
@@ -31,7 +29,7 @@ from medseg.batch.outputs import (
 from medseg.batch.resources import forget_peak_memory, peak_memory_mb
 from medseg.batch.resume import content_of, known_to_be_done, model_key, proven_to_be_done, stamp_of
 from medseg.batch.tables import locked, write_manifest, write_places, write_quality
-from medseg.errors import InputError
+from medseg.errors import InputError, OutputError
 from medseg.io.atomic import remove_leftovers, write_text_whole
 from medseg.io.label_volumes import write_color_table
 from medseg.io.maps import write_map
@@ -48,6 +46,7 @@ from medseg.quality.anomaly import unit_of
 from medseg.report.mosaic import write_pictures
 from medseg.report.niivue import viewer
 from medseg.report.viewer_volumes import write_viewer_volume
+from medseg.runtime.limits import is_out_of_memory
 from medseg.spatial.geometry import Geometry
 from medseg.version import __version__
 
@@ -68,7 +67,7 @@ def segment_or_explain(model: Model, scan: Scan, job: Job) -> Record:
         record = Record(scan.id, "refused", error.code, str(error), time.monotonic() - started)
     except Exception as error:  # whatever it is, it costs this scan only
         seconds = time.monotonic() - started
-        record = Record(scan.id, "failed", *_explain(error), seconds, peak_memory_mb())
+        record = Record(scan.id, "failed", *explain(error, job.out), seconds, peak_memory_mb())
         keep_log(job.out, record, describe(error))
     keep_record(job.out, record)
     return record
@@ -119,9 +118,12 @@ def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[
     return result, places.result()
 
 
-def _explain(error: Exception) -> tuple[str, str]:
-    """A reason code and a sentence that quotes no message of another library."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
+def explain(error: Exception, out: Path) -> tuple[str, str]:
+    """A reason code and a sentence that quotes no message of another library and no path."""
+    if isinstance(error, OutputError):
+        is_here = error.place.resolve().is_relative_to(out.resolve())
+        return error.code, error.reason if is_here else f"the folder for temporary files (TMPDIR): {error.reason}"
+    if is_out_of_memory(error):
         return "out_of_memory", "not enough memory for this scan; use fewer workers or a larger machine and run again"
     if isinstance(error, OSError):
         reason = error.strerror or type(error).__name__
@@ -133,28 +135,35 @@ def keep_record(out: Path, record: Record) -> None:
     """Write the record; when even that fails, the scan will be done again."""
     try:
         write_record(out, record)
-    except OSError as error:
-        _LOG.warning("%s: its record could not be written (%s)", record.scan, error.strerror)
+    except OutputError as error:
+        if record.code != error.code:  # the record itself says it else
+            _LOG.warning("%s: its record could not be written (%s)", record.scan, error.code)
 
 
 def keep_log(out: Path, record: Record, details: list[str]) -> None:
     """Write the log of a failure where possible."""
     try:
         write_log(out, record.scan, record.why, details)
-    except (OSError, InputError):
-        _LOG.warning("%s: its log could not be written", record.scan)
+    except (OutputError, InputError) as error:
+        if record.code != error.code:
+            _LOG.warning("%s: its log could not be written", record.scan)
 
 
-def finish(out: Path, model: Model, command: Sequence[str]) -> list[Record]:
-    """Write what concerns the whole folder: manifest, quality table, colour table, run.json."""
+def finish(out: Path, model: Model, command: Sequence[str], records: Sequence[Record] = ()) -> list[Record]:
+    """Write what concerns the whole folder: manifest, quality table, colour table, run.json.
+
+    Args:
+        records: of this run; a full disk may have kept some of them from being written.
+    """
     with locked(out):
-        records: list[Record] = read_records(out)
+        known = {record.scan: record for record in (*read_records(out), *records)}
+        records = [known[scan] for scan in sorted(known)]
         write_manifest(out, records, model.table)
         write_quality(out, records)
         write_places(out, records)
         write_color_table(model.table, out / "labels.ctbl")
         write_text_whole(out / "run.json", json.dumps(run_facts(model, command), indent=1) + "\n")
-    return records
+    return list(records)
 
 
 def run_facts(model: Model, command: Sequence[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from medseg.io.atomic import remove_leftovers, write_text_whole
 from medseg.labels.location import NAMES
 from medseg.labels.table import LabelTable
 from medseg.model.record import RECORDS, Record
+from medseg.runtime.disk import writing_to
 
 
 def write_manifest(out: Path, records: Iterable[Record], table: LabelTable) -> None:
@@ -59,8 +60,10 @@ def locked(out: Path) -> Iterator[None]:
     Where the file system or the platform has no locks, nothing is locked: every file is still whole, and the last
     process to end writes the complete manifest.
     """
-    (out / RECORDS).mkdir(parents=True, exist_ok=True)
-    with (out / RECORDS / "lock").open("a") as file:
+    with writing_to(out):
+        (out / RECORDS).mkdir(parents=True, exist_ok=True)
+        lock = (out / RECORDS / "lock").open("a")
+    with lock as file:
         with suppress(ImportError, OSError):
             import fcntl
 

@@ -6,8 +6,10 @@ import argparse
 import io
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from medseg.batch.fork_server import start_fork_server
 from medseg.cli.commands import (
@@ -24,8 +26,9 @@ from medseg.cli.commands import (
     slicer,
     train,
 )
+from medseg.cli.shortage import check_memory, told_of
 from medseg.cli.slicer import PrintDescription
-from medseg.errors import MedsegError
+from medseg.errors import MedsegError, one_line
 from medseg.version import __version__
 
 EXAMPLES = """examples:
@@ -83,19 +86,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     _print_anything()
     logging.basicConfig(level=logging.WARNING, format="medseg: %(message)s", stream=sys.stderr)
+    try:
+        return _run(args)
+    except BrokenPipeError:  # who read the output has gone, as `head` does
+        _drop_output()
+        return 128 + signal.SIGPIPE
+    except MedsegError as error:
+        return _refuse(str(error))
+    except KeyboardInterrupt:
+        print("medseg: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except Exception as error:
+        told = told_of(error)
+        if told is None:
+            raise
+    _drop_output()
+    return _refuse(told)
+
+
+def _run(args: argparse.Namespace) -> int:
+    """The command itself, once the machine can hold its libraries."""
+    if args.command != "configs":
+        check_memory()
     if _wants_workers(args):
         start_fork_server()
     from medseg.batch.progress import speak_json
 
     speak_json(getattr(args, "log_json", False))
+    code = int(COMMANDS[args.command].run(args))
+    sys.stdout.flush()
+    return code
+
+
+def _refuse(sentence: str) -> int:
+    with suppress(OSError):
+        print(f"medseg: {one_line(sentence)}", file=sys.stderr)
+    return 2
+
+
+def _drop_output() -> None:
+    """Keep Python from trying once more, as it ends, to write what could not be written."""
     try:
-        return int(COMMANDS[args.command].run(args))
-    except MedsegError as error:
-        print(f"medseg: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("medseg: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from medseg.batch.outputs import Job, check_writable
 from medseg.batch.progress import bar, say
 from medseg.batch.resources import peak_memory_mb
 from medseg.batch.resume import model_key
-from medseg.batch.segment_scan import segment_one
+from medseg.batch.segment_scan import explain, segment_one
 from medseg.batch.stopping import stoppable
-from medseg.errors import ConfigError, InputError
+from medseg.errors import ConfigError, InputError, OutputError
 from medseg.io.dicom_seg.writer import Kind, seg_series_uid, write_dicom_seg
 from medseg.io.discovery import find_scans
 from medseg.io.pacs.base import Credentials, Pacs, PacsError, Query, Series, StorageRefusedError, Tls
@@ -29,6 +29,7 @@ from medseg.io.scan import Scan
 from medseg.model.model import Model
 from medseg.model.record import Record, write_record
 from medseg.model.segmentation import Segmentation
+from medseg.runtime.disk import writing_to
 
 _LOG = logging.getLogger(__name__)
 _VARIABLES = {"token": "MEDSEG_PACS_TOKEN", "user": "MEDSEG_PACS_USER", "password": "MEDSEG_PACS_PASSWORD"}
@@ -132,7 +133,8 @@ def segment_pacs(pacs: Pacs, query: Query, model: Model, job: Job) -> Outcome:
 
 def _segment_series(pacs: Pacs, series: Series, model: Model, job: Job) -> list[Record]:
     with downloads(job.out) as folder:
-        pacs.fetch(series, folder)
+        with writing_to(folder):
+            pacs.fetch(series, folder)
         scans = [scan for scan in find_scans(folder) if not scan.is_bystander]
         if not scans:
             return [_keep(job.out, Record(series.name, "refused", "not_a_volume", "found no image in the series"))]
@@ -153,9 +155,9 @@ def _segment_and_store(pacs: Pacs, scan: Scan, model: Model, job: Job, folder: P
         status, code, reason = "refused", error.code, str(error)
     except PacsError as error:
         code, reason = "pacs", str(error)
-    except (OSError, MemoryError) as error:
+    except (OutputError, OSError, MemoryError) as error:
         _LOG.warning("%s: %s", scan.id, type(error).__name__)
-        code, reason = "machine", f"{type(error).__name__}; free space or memory and run again"
+        code, reason = explain(error, job.out)
     return Record(scan.id, status, code, reason, time.monotonic() - started, peak_memory_mb())
 
 
@@ -190,7 +192,8 @@ def _keep(out: Path, record: Record) -> Record:
 def downloads(out: Path) -> Iterator[Path]:
     """A folder for patients' files below OUT that only this user can read, removed whatever happens."""
     parent = out / ".medseg"
-    parent.mkdir(parents=True, exist_ok=True)
+    with writing_to(parent):
+        parent.mkdir(parents=True, exist_ok=True)
     for stale in parent.glob("pacs-*"):
         if time.time() - stale.stat().st_mtime > STALE_S:
             shutil.rmtree(stale, ignore_errors=True)

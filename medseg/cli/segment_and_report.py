@@ -23,12 +23,14 @@ def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argp
     """Segment, write everything that `job` asks for, say what was not done; 0 if all was."""
     from medseg.batch.segment_scan import finish
     from medseg.batch.segment_scans import segment_scans
+    from medseg.batch.space import full_disk, warn_of_space
     from medseg.cli.habitats import write_habitats
     from medseg.cli.report import write_report
 
     model.check(job.outputs)
+    warn_of_space(job, scans)
     records = segment_scans(model, args.model or job.out / "model", scans, job, _options(args))
-    finish(job.out, model, quotable(args))
+    finish(job.out, model, quotable(args), records)
     if job.bids:
         write_dataset(job.out, args.scans, version=__version__)
     write_habitats(model, scans, records, job)
@@ -37,6 +39,9 @@ def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argp
     for record in records:
         if not record.is_done:
             say(f"{record.scan}: {record.status}: {record.why}")
+    full = {record.scan for record in records if record.code == "disk_full"}
+    if full:
+        say(str(full_disk(job, [scan for scan in scans if scan.id in full])))
     say(f"{n_done} of {len(records)} scans segmented")
     say(f"label volumes: {job.out}")
     say(f"report: {page}")

@@ -135,7 +135,6 @@ def _outside(grid: Geometry, native: Geometry) -> npt.NDArray[np.bool_]:
 
 
 def _write(path: Path, parts: dict[str, bytes]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text_whole(path, f"{_START}{_json(parts)}{_END}")
 
 

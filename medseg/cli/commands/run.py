@@ -22,7 +22,8 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, segment, report."""
-    from medseg.batch.outputs import Job, check_writable, parse_outputs
+    from medseg.batch.outputs import Job, parse_outputs
+    from medseg.batch.space import warn_of_space
     from medseg.cli.habitats import check_habitats, judge_habitats
     from medseg.cli.layout import bids_desc
     from medseg.cli.scans import scans_of
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     job = Job(args.out, outputs, args.masks, bids_desc(args, config), args.min_confidence)
     check_habitats(config, job)
     scans = scans_of(args, config)
-    check_writable(args.out)
+    warn_of_space(job, scans)
     folder = args.model or args.out / "model"
     options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
     model = train_model(scans, folder, config, out=args.out, **options)

@@ -32,6 +32,7 @@ _COMPRESSED = (
     *(uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEG2000),
 )
 _PENDING, _SUCCESS, _UNSUPPORTED_CLASS = (0xFF00, 0xFF01), 0x0000, 0x0122
+_OUT_OF_RESOURCES = 0xA700
 
 
 class DimsePacs:
@@ -80,11 +81,16 @@ class DimsePacs:
 
         def keep(event: Any) -> int:
             path = folder / f"{len(received):06d}.dcm"
+            try:
+                path.write_bytes(event.encoded_dataset())
+            except OSError as error:  # the association would only say that something failed
+                troubles.append(error)
+                return _OUT_OF_RESOURCES
             received.append(path)
-            path.write_bytes(event.encoded_dataset())
             return _SUCCESS
 
         received: list[Path] = []
+        troubles: list[OSError] = []
         contexts = [build_context(_GET)] + [
             build_context(kind, syntax) for kind in _IMAGES for syntax in (_PLAIN, *_COMPRESSED)
         ]
@@ -94,6 +100,8 @@ class DimsePacs:
             if association is None:
                 raise PacsError(f"{self._called} takes no C-GET; use DICOMweb, or ask its administrator for C-GET")
             answers = list(association.send_c_get(_identifier("SERIES", keys), _GET))
+        if troubles:
+            raise troubles[0]
         status = answers[-1][0] if answers else Dataset()
         if status.get("Status") != _SUCCESS or not received:
             raise PacsError(f"{self._called} sent {len(received)} images and ended with {_text(status)}; try again")
