@@ -47,6 +47,10 @@ def manifest(out: Path) -> dict[str, dict[str, str]]:
         return {row["scan"]: row for row in csv.DictReader(file)}
 
 
+def files_of(out: Path) -> set[str]:
+    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+
+
 def segment(scans: Path, model: Path, out: Path, *more: str) -> int:
     return main(["segment", str(scans), "--model", str(model), "--out", str(out), "--workers", "0", *more])
 
@@ -76,8 +80,7 @@ def test_an_output_that_finds_no_room_costs_its_scan(two, quick_model, tmp_path,
     assert str((out / "good001_seg.nii.gz").stat().st_mtime_ns) == (out / "kept").read_text(), "done twice"
     assert segment(two, quick_model, out, *words) == 0
     (out / "kept").unlink()
-    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    assert files == {p.relative_to(tmp_path / "whole").as_posix() for p in (tmp_path / "whole").rglob("*") if p.is_file()}
+    assert files_of(out) == files_of(tmp_path / "whole")
     assert (out / "good000_seg.nii.gz").read_bytes() == (tmp_path / "whole" / "good000_seg.nii.gz").read_bytes()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from medseg.errors import OutputError
 from medseg.runtime.cache import Store
-from medseg.runtime.disk import EVERYWHERE, lost_write, output_error, reserve, size_text, writing_to
+from medseg.runtime.disk import EVERYWHERE, Need, lost_write, output_error, reserve, size_text, writing_to
 
 SAID = {
     errno.ENOSPC: ("disk_full", "the disk is full"),
@@ -52,12 +52,10 @@ def test_what_the_disk_did_not_say_passes(tmp_path, error):
 def test_how_much_is_free_and_needed(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_234_567))
     full = OSError(errno.ENOSPC, "full")
-    for about, written, words in ((0, 0, ""), (45_000_000, 7, ", about 45 MB are needed"),
-                                  (0, 3_000, ", more than 3.0 kB are needed")):  # fmt: skip
-        with pytest.raises(OutputError) as caught, writing_to(tmp_path / "not" / "there", about) as need:
-            need.written = written
-            raise full
-        assert f"the disk is full (1.2 MB are free{words}); free space" in str(caught.value)
+    for need, words in ((Need(), ""), (Need(45_000_000, 7), ", about 45 MB are needed"),
+                        (Need(0, 3_000), ", more than 3.0 kB are needed")):  # fmt: skip
+        told = str(output_error(full, tmp_path / "not" / "there", need))
+        assert f"the disk is full (1.2 MB are free{words}); free space" in told
     assert "the disk is full; free" in str(output_error(full, Path("standard output")))
 
 
