@@ -1,6 +1,8 @@
-"""The three families of errors: each says in one sentence what was found, what was expected, what to do."""
+"""The families of errors: each says in one sentence what was found, what was expected, what to do."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 
 def one_line(text: str) -> str:
@@ -36,3 +38,18 @@ class ConfigError(MedsegError):
 
 class ModelError(MedsegError):
     """A model folder is damaged, incomplete or of another format: the run stops before work starts."""
+
+
+class OutputError(MedsegError):
+    """A place cannot be written (full, over quota, read-only, broken): neither a scan nor a setting is wrong.
+
+    Attributes:
+        code: stable reason code for programs, such as ``disk_full`` or ``read_only``.
+        reason: the message without the place, whose path may tell names.
+    """
+
+    def __init__(self, reason: str, *, code: str, place: Path) -> None:
+        super().__init__(f"{place}: {reason}")
+        self.reason = reason
+        self.code = code
+        self.place = place

@@ -70,7 +70,7 @@ def _convert_or_explain(scan: Scan, out: Path) -> Record:
     except InputError as error:
         record = Record(scan.id, "refused", error.code, str(error), time.monotonic() - started)
     except Exception as error:  # whatever it is, it costs this scan only
-        record = Record(scan.id, "failed", *explain(error), time.monotonic() - started)
+        record = Record(scan.id, "failed", *explain(error, out), time.monotonic() - started)
         keep_log(out, record, describe(error))
     keep_record(out, record)
     if remove_outdated(out, before, record, key, stamp_or_none(scan, job)):

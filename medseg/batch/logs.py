@@ -10,10 +10,10 @@ import re
 import traceback
 from pathlib import Path
 
-import torch
-
 from medseg.batch.outputs import output_path
+from medseg.errors import OutputError
 from medseg.io.atomic import write_text_whole
+from medseg.runtime.limits import is_out_of_memory
 
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<function>\S+)')
 _HEAD = re.compile(r"^(Fatal Python error: [\w ]+|(Current thread|Thread) 0x[0-9a-f]+)")
@@ -54,9 +54,12 @@ def raised_in(error: BaseException) -> str:
     return f"{type(error).__name__} in {_short(own[-1].filename)}:{own[-1].lineno}" if own else type(error).__name__
 
 
-def explain(error: Exception) -> tuple[str, str]:
-    """A reason code and a sentence that quotes no message of another library."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
+def explain(error: Exception, out: Path) -> tuple[str, str]:
+    """A reason code and a sentence that quotes no message of another library and no path."""
+    if isinstance(error, OutputError):
+        is_here = error.place.resolve().is_relative_to(out.resolve())
+        return error.code, error.reason if is_here else f"the folder for temporary files (TMPDIR): {error.reason}"
+    if is_out_of_memory(error):
         return "out_of_memory", "not enough memory for this scan; use fewer workers or a larger machine and run again"
     if isinstance(error, OSError):
         reason = error.strerror or type(error).__name__

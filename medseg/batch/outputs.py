@@ -15,6 +15,7 @@ from medseg.model.outputs import Output, requested
 from medseg.model.record import JobFacts
 from medseg.model.segmentation import Segmentation
 from medseg.report import slices, viewer_volumes
+from medseg.runtime.disk import PROBE_BYTES, writing_to
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,13 @@ def parse_outputs(text: str) -> frozenset[Output]:
 
 
 def check_writable(folder: Path) -> None:
-    """Make the folder, and fail before any work when nothing can be written there."""
-    try:
-        with scratch_folder(folder / "writable") as temporary:
-            (temporary / "yes").touch()
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({error.strerror}); give another --out") from None
+    """Make the folder, and fail before any work when nothing can be written there.
+
+    Raises:
+        OutputError: why it cannot.
+    """
+    with writing_to(folder), scratch_folder(folder / "writable") as temporary:
+        (temporary / "yes").write_bytes(b"\0" * PROBE_BYTES)
 
 
 def mask_path(masks: Path | None, scan: Scan) -> Path | None:

@@ -111,6 +111,6 @@ def _failure(job: Job, name: str, error: Exception, started: float) -> Record:
         return Record(name, "refused", error.code, str(error), seconds)
     if isinstance(error, PacsError):
         return Record(name, "failed", "pacs", str(error), seconds)
-    record = Record(name, "failed", *explain(error), seconds, peak_memory_mb())
+    record = Record(name, "failed", *explain(error, job.out), seconds, peak_memory_mb())
     keep_log(job.out, record, describe(error))
     return record

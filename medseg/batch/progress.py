@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -53,7 +53,8 @@ def event(kind: str, **values: object) -> None:
     """One JSON line for programs; nothing for people."""
     if _Mode.json:
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **values}
-        print(json.dumps(line), file=sys.stderr, flush=True)  # noqa: T201
+        with suppress(OSError):
+            print(json.dumps(line), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def say(text: str, *, is_error: bool = False) -> None:
@@ -64,9 +65,11 @@ def say(text: str, *, is_error: bool = False) -> None:
     """
     if _Mode.json:
         event("message", text=text)
-    elif _Mode.level < 0 and not is_error:
+        return
+    if _Mode.level < 0 and not is_error:
         _Mode.held = text
-    else:
+        return
+    with suppress(OSError):  # a log that nobody can write is no reason to stop
         console.print(text, markup=False, soft_wrap=not console.is_terminal)
 
 

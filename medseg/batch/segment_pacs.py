@@ -80,7 +80,7 @@ def segment_pacs(pacs: Pacs, query: Query, work: Work, job: Job, model: str) -> 
             except PacsError as error:
                 records.append(_keep(job.out, Record(series.name, "failed", "pacs", str(error))))
             except OSError as error:
-                records.append(_keep(job.out, Record(series.name, "failed", *explain(error))))
+                records.append(_keep(job.out, Record(series.name, "failed", *explain(error, job.out))))
             progress.advance(n_done, f"{n_known} known" if n_known else "")
     return Outcome(records, n_known, found.n_others)
 

@@ -31,7 +31,7 @@ from medseg.batch.outputs import (
 from medseg.batch.resources import forget_peak_memory, peak_memory_mb
 from medseg.batch.resume import content_of, known_to_be_done, model_key, proven_to_be_done, stamp_of
 from medseg.batch.tables import locked, write_tables
-from medseg.errors import InputError
+from medseg.errors import InputError, OutputError
 from medseg.io.atomic import remove_leftovers, write_text_whole
 from medseg.io.label_volumes import write_color_table
 from medseg.io.maps import write_map
@@ -69,7 +69,7 @@ def segment_or_explain(model: Model, scan: Scan, job: Job) -> Record:
         record = Record(scan.id, "refused", error.code, str(error), time.monotonic() - started)
     except Exception as error:  # whatever it is, it costs this scan only
         seconds = time.monotonic() - started
-        record = Record(scan.id, "failed", *explain(error), seconds, peak_memory_mb())
+        record = Record(scan.id, "failed", *explain(error, job.out), seconds, peak_memory_mb())
         keep_log(job.out, record, describe(error))
     keep_record(job.out, record)
     return record
@@ -141,26 +141,33 @@ def keep_record(out: Path, record: Record) -> None:
     """Write the record; when even that fails, the scan will be done again."""
     try:
         write_record(out, record)
-    except OSError as error:
-        _LOG.warning("%s: its record could not be written (%s)", record.scan, error.strerror)
+    except OutputError as error:
+        if record.code != error.code:  # the record itself says it else
+            _LOG.warning("%s: its record could not be written (%s)", record.scan, error.code)
 
 
 def keep_log(out: Path, record: Record, details: list[str]) -> None:
     """Write the log of a failure where possible."""
     try:
         write_log(out, record.scan, record.why, details)
-    except (OSError, InputError):
-        _LOG.warning("%s: its log could not be written", record.scan)
+    except (OutputError, InputError) as error:
+        if record.code != error.code:
+            _LOG.warning("%s: its log could not be written", record.scan)
 
 
-def finish(out: Path, model: Model, command: Sequence[str]) -> list[Record]:
-    """Write what concerns the whole folder: all tables, the colour table, run.json."""
+def finish(out: Path, model: Model, command: Sequence[str], records: Sequence[Record] = ()) -> list[Record]:
+    """Write what concerns the whole folder: all tables, the colour table, run.json.
+
+    Args:
+        records: of this run; a full disk may have kept some of them from being written.
+    """
     with locked(out):
-        records: list[Record] = read_records(out)
+        known = {record.scan: record for record in (*read_records(out), *records)}
+        records = [known[scan] for scan in sorted(known)]
         write_tables(out, records, model.table)
         write_color_table(model.table, out / "labels.ctbl")
         write_text_whole(out / "run.json", json.dumps(run_facts(model, command), indent=1) + "\n")
-    return records
+    return list(records)
 
 
 def run_facts(model: Model, command: Sequence[str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from medseg.batch.progress import Tally, bar, say, say_more
 from medseg.batch.resources import n_cpus, total_memory
 from medseg.batch.resume import known_to_be_done, model_key, stamp_or_none
 from medseg.batch.segment_scan import keep_log, keep_record
+from medseg.batch.space import refuse_when_full
 from medseg.batch.stopping import stoppable
 from medseg.batch.worker import Order, inline
 from medseg.errors import ConfigError
@@ -24,6 +25,7 @@ from medseg.io.scan import Scan
 from medseg.model.model import Model
 from medseg.model.record import RECORDS, Record
 from medseg.network.tiled_inference import WINDOW_VOXELS
+from medseg.runtime.disk import EVERYWHERE
 from medseg.runtime.memory import freed_memory_kept
 
 TIMEOUT_S = 3600.0
@@ -83,7 +85,8 @@ def segment_scans(model: Model, folder: Path, scans: Sequence[Scan], job: Job, o
         The records of these scans, in their order.
 
     Raises:
-        ConfigError: the folder cannot be written, or holds results of another model for other scans.
+        ConfigError: the folder holds results of another model for other scans.
+        OutputError: nothing can be written there, or no longer.
     """
     check_writable(job.out)
     remove_leftovers(job.out, deep=True)
@@ -106,6 +109,8 @@ def segment_scans(model: Model, folder: Path, scans: Sequence[Scan], job: Job, o
                 say(f"{scan.id}: removed {n_removed} files that another model, or another state of the scan, had given")
             tally.count(scan.id, record.status, record.why, record.seconds)
             say_more(told(record))
+            if record.code in EVERYWHERE:
+                refuse_when_full(job, [other for other in left if other.id not in records or other is scan])
     remove_leftovers(job.out / RECORDS)
     return [records[scan.id] for scan in scans]
 

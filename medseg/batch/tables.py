@@ -13,6 +13,7 @@ from medseg.io.atomic import remove_leftovers, write_text_whole
 from medseg.labels.location import NAMES
 from medseg.labels.table import LabelTable
 from medseg.model.record import RECORDS, Record
+from medseg.runtime.disk import writing_to
 
 
 def write_tables(out: Path, records: Sequence[Record], table: LabelTable) -> None:
@@ -71,8 +72,10 @@ def locked(out: Path, name: str = "lock") -> Iterator[None]:
     Where the file system or the platform has no locks, nothing is locked: every file is still whole, and the last
     process to end writes the complete manifest.
     """
-    (out / RECORDS).mkdir(parents=True, exist_ok=True)
-    with (out / RECORDS / name).open("a") as file:
+    with writing_to(out):
+        (out / RECORDS).mkdir(parents=True, exist_ok=True)
+        lock = (out / RECORDS / name).open("a")
+    with lock as file:
         with suppress(ImportError, OSError):
             import fcntl
 

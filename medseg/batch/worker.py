@@ -94,10 +94,11 @@ def settle_in(dump: Path) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with suppress(OSError):  # if memory runs out, the kernel should end a worker, which costs one scan
         Path("/proc/self/oom_score_adj").write_text("1000")
-    stream = dump.open("w")
-    faulthandler.enable(stream)
-    if DUMP_SIGNAL is not None:
-        faulthandler.register(DUMP_SIGNAL, stream)
+    with suppress(OSError):  # on a full disk a crash goes without its place
+        stream = dump.open("w")
+        faulthandler.enable(stream)
+        if DUMP_SIGNAL is not None:
+            faulthandler.register(DUMP_SIGNAL, stream)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)  # decoders print paths and identifiers
     os.dup2(silence, 2)

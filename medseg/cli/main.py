@@ -6,8 +6,10 @@ import argparse
 import io
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from medseg.batch.fork_server import start_fork_server, use_temporary_folder
 from medseg.cli.commands import (
@@ -29,8 +31,9 @@ from medseg.cli.commands import (
     stats,
     train,
 )
+from medseg.cli.shortage import check_memory, told_of
 from medseg.cli.slicer import PrintDescription
-from medseg.errors import MedsegError
+from medseg.errors import MedsegError, one_line
 from medseg.version import __version__
 
 EXAMPLES = """examples:
@@ -96,6 +99,9 @@ def _wants_workers(args: argparse.Namespace) -> bool:
 
 
 def _run(args: argparse.Namespace) -> int:
+    """The command itself, once the machine can hold its libraries."""
+    if args.command != "configs":
+        check_memory()
     if getattr(args, "work_dir", None) is not None and not args.dry_run:
         use_temporary_folder(args.work_dir)
     if _wants_workers(args):
@@ -106,6 +112,7 @@ def _run(args: argparse.Namespace) -> int:
     speak_at(-1 if getattr(args, "quiet", False) else getattr(args, "verbose", 0))
     code = int(COMMANDS[args.command].run(args))
     say_held()
+    sys.stdout.flush()
     return code
 
 
@@ -124,12 +131,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command == "doctor":  # which may find that rich is missing
             return int(doctor.run(args))
         return _run(args)
+    except BrokenPipeError:  # who read the output has gone, as `head` does
+        _drop_output()
+        return 128 + signal.SIGPIPE
     except MedsegError as error:
-        print(f"medseg: {error}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
     except KeyboardInterrupt:
         print("medseg: stopped; the same command goes on from here", file=sys.stderr)
         return 130
+    except Exception as error:
+        told = told_of(error)
+        if told is None:
+            raise
+    _drop_output()
+    return _refuse(told)
+
+
+def _refuse(sentence: str) -> int:
+    with suppress(OSError):
+        print(f"medseg: {one_line(sentence)}", file=sys.stderr)
+    return 2
+
+
+def _drop_output() -> None:
+    """Keep Python from trying once more, as it ends, to write what could not be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -26,13 +26,15 @@ def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argp
     from medseg.batch.label_tables import STATISTICS, VOLUMES
     from medseg.batch.segment_scan import finish
     from medseg.batch.segment_scans import segment_scans
+    from medseg.batch.space import full_disk, warn_of_space
     from medseg.cli.habitats import write_habitats
     from medseg.cli.report import write_report
 
     model.check(job.outputs)
+    warn_of_space(job, scans)
     folder = args.model or job.out / "model"
     records = segment_scans(model, folder, scans, job, options_of(args))
-    finish(job.out, model, quotable(args))
+    finish(job.out, model, quotable(args), records)
     if job.bids:
         write_dataset(job.out, args.scans, version=__version__)
     write_habitats(model, scans, records, job)
@@ -41,6 +43,9 @@ def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argp
     for record in records:
         if not record.is_done:
             say(f"{record.scan}: {record.status}: {record.why}", is_error=True)
+    full = {record.scan for record in records if record.code == "disk_full"}
+    if full:
+        say(str(full_disk(job, [scan for scan in scans if scan.id in full])))
     say(f"{n_done} of {len(records)} scans segmented")
     say(f"label volumes: {job.out}")
     say(f"tables: {job.out / VOLUMES}, {STATISTICS}; manifest.csv says what became of each scan")

@@ -3,7 +3,8 @@
 Everything is written to a hidden temporary sibling, which then takes the place of the target by one rename.
 The sibling's name says which process of which machine writes it, so that a later run can tell what was left
 behind by a dead one. A folder takes two renames; `recover_folder` brings the old one back when a process died
-between them. An `OSError` (full disk, no permission) passes through unchanged: it concerns the machine, not the scan.
+between them. An `OSError` (full disk, no permission) becomes an `OutputError`: it concerns the machine, not
+the scan.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from medseg.errors import ConfigError
 from medseg.io.names import last_bytes
+from medseg.runtime.disk import Need, writing_to
 
 _MARK = ".medseg-tmp"
 _OLD = ".medseg-old"
@@ -30,56 +32,62 @@ _STARTED = time.time()
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, n_bytes: int = 0) -> Iterator[Path]:
     """Yield a temporary sibling of `path` with the same suffixes; it replaces `path` when the block succeeds.
 
     When the block raises, the temporary is removed and `path` stays what it was. Missing parents are made.
+
+    Args:
+        path: the file to write.
+        n_bytes: about how many bytes it will have, for the message of a full disk; 0: unknown.
+
+    Raises:
+        OutputError: the file cannot be written.
     """
     target = path.resolve()
     temporary = _sibling(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with writing_to(target, n_bytes) as need, _removed(temporary, need):
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _sync(temporary)
         temporary.replace(target)
         _sync_folder(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text_whole(path: Path, text: str) -> None:
     """Write UTF-8 `text` with Unix line ends."""
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    content = text.encode()
+    with whole_file(path, len(content)) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager
-def whole_folder(path: Path, *, marker: str) -> Iterator[Path]:
+def whole_folder(path: Path, *, marker: str, n_bytes: int = 0) -> Iterator[Path]:
     """Yield an empty temporary sibling folder; it replaces the folder `path` when the block succeeds.
 
     Args:
         path: the folder to write.
         marker: name of a file that the folder is known by. An existing `path` that is neither empty nor holds
             this file is somebody else's and refused.
+        n_bytes: about how many bytes it will have, for the message of a full disk; 0: unknown.
 
     Raises:
         ConfigError: `path` is a file, or a folder without `marker`.
+        OutputError: the folder cannot be written.
     """
     target = path.resolve()
     recover_folder(target)
     _refuse_foreign(target, marker)
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _sibling(target)
-    temporary.mkdir()
-    try:
+    with writing_to(target, n_bytes) as need, _removed(temporary, need):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
                 _sync(file)
         _exchange(temporary, target)
         _sync_folder(target.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -90,12 +98,29 @@ def scratch_folder(path: Path, *, is_private: bool = False) -> Iterator[Path]:
         is_private: nobody else may look into it.
     """
     temporary = _sibling(path.resolve())
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    temporary.mkdir(mode=0o700 if is_private else 0o777)
+    with writing_to(path.parent):
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir(mode=0o700 if is_private else 0o777)
     try:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _removed(temporary: Path, need: Need) -> Iterator[None]:
+    """Remove a temporary file or folder after the block, once what was written of it is known."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            files = [temporary, *temporary.rglob("*")] if temporary.is_dir() else [temporary]
+            need.written = sum(file.stat().st_size for file in files if file.is_file())
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def recover_folder(path: Path) -> None:

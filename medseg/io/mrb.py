@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import zipfile
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -13,9 +12,10 @@ import numpy.typing as npt
 import torch
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.io.atomic import whole_file
-from medseg.io.seg_nrrd import to_itk, write_seg_nrrd
+from medseg.io.atomic import scratch_folder, whole_file
+from medseg.io.seg_nrrd import to_itk, write_compressed, write_seg_nrrd
 from medseg.labels.table import LabelTable
+from medseg.runtime.disk import writing_to
 from medseg.spatial.geometry import FloatArray, Geometry
 
 VOLUME, SEGMENTATION = "scan.nrrd", "segmentation.seg.nrrd"
@@ -43,21 +43,17 @@ def write_mrb(image: MetaTensor, labels: npt.ArrayLike | torch.Tensor, table: La
     Raises:
         ValueError: the values are no labels, do not fit the grid or the table, or the suffix is wrong.
         InputError: the grid is sheared.
-        OSError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
-    import SimpleITK as sitk  # noqa: N813
-
     if not path.name.endswith(".mrb"):
         raise ValueError(f"{path.name}: 3D Slicer opens a scene bundle by its suffix, expected .mrb")
     geometry = Geometry.of(image)
     folder = re.sub(r"[^A-Za-z0-9_-]+", "_", path.name.removesuffix(".mrb")) or "scene"
-    with tempfile.TemporaryDirectory() as name:
-        volume, segmentation = Path(name, VOLUME), Path(name, SEGMENTATION)
+    with scratch_folder(path) as parts:
+        volume, segmentation = parts / VOLUME, parts / SEGMENTATION
         write_seg_nrrd(labels, geometry, table, segmentation)
-        try:
-            sitk.WriteImage(to_itk(_compact(image), geometry), str(volume), useCompression=True)
-        except RuntimeError as error:
-            raise OSError(f"{path} cannot be written; is the disk full? ({error})") from error
+        with writing_to(path):
+            write_compressed(to_itk(_compact(image), geometry), volume)
         with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             _add(archive, f"{folder}/{folder}.mrml", scene_xml(geometry, path.name.removesuffix(".mrb")).encode())
             for file in (volume, segmentation):

@@ -18,6 +18,7 @@ from medseg.io.nifti_header import READ_ERRORS, NiftiFile, open_nifti
 from medseg.io.nifti_place import place_of
 from medseg.io.scan import MAX_VOXELS, Scan
 from medseg.io.sidecars import sidecar_of
+from medseg.runtime.limits import is_out_of_memory
 from medseg.spatial.geometry import Geometry
 
 _LOG = logging.getLogger(__name__)
@@ -130,7 +131,9 @@ def voxels_of(file: NiftiFile) -> np.ndarray[Any, np.dtype[np.float32]]:
     """(I, J, K) float32 voxels with the header's slope and intercept applied."""
     try:
         return np.asarray(file.voxels(np.float32), dtype=np.float32).reshape(file.shape[:3])
-    except (*READ_ERRORS, MemoryError) as error:
+    except READ_ERRORS as error:
+        if is_out_of_memory(error):
+            raise
         _LOG.debug("%s", error)
         raise InputError(
             f"{file.name}: the voxels end early or are damaged; export or copy the file again", code="corrupt_file"

@@ -5,6 +5,8 @@ NRRD and SimpleITK count world axes as LPS+ (left, posterior, superior); everywh
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from scipy import ndimage
 from medseg.io.atomic import whole_file
 from medseg.io.label_volumes import LabelArray, as_labels, check_label_map
 from medseg.labels.table import Code, Label, LabelTable, category_and_type
+from medseg.runtime.disk import lost_write
 from medseg.spatial.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -37,10 +40,8 @@ def write_seg_nrrd(labels: npt.ArrayLike | torch.Tensor, geometry: Geometry, tab
     Raises:
         ValueError: the values are no labels, do not fit the grid or the table, or the suffix is wrong.
         InputError: the grid is sheared.
-        OSError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
-    import SimpleITK as sitk  # noqa: N813
-
     if not path.name.endswith(".seg.nrrd"):
         raise ValueError(f"{path.name}: 3D Slicer opens a segmentation by its suffix, expected .seg.nrrd")
     array = as_labels(labels)
@@ -49,10 +50,27 @@ def write_seg_nrrd(labels: npt.ArrayLike | torch.Tensor, geometry: Geometry, tab
     for key, value in _metadata(array, table).items():
         image.SetMetaData(key, value)
     with whole_file(path) as temporary:
-        try:
-            sitk.WriteImage(image, str(temporary), useCompression=True)
-        except RuntimeError as error:
-            raise OSError(f"{path} cannot be written; is the disk full? ({error})") from error
+        write_compressed(image, temporary)
+
+
+def write_compressed(image: sitk.Image, path: Path) -> None:
+    """Write an image as NRRD.
+
+    Raises:
+        OSError: the file cannot be written. ITK itself only says of some ways that it is not whole, so the length that
+            ends the compressed voxels (RFC 1952, ISIZE) is compared.
+    """
+    import SimpleITK as sitk  # noqa: N813
+
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:
+        raise lost_write(path) from error
+    n_bytes = math.prod(image.GetSize()) * image.GetSizeOfPixelComponent()
+    with path.open("rb") as file:
+        file.seek(-4, os.SEEK_END)
+        if int.from_bytes(file.read(), "little") != n_bytes % 2**32:
+            raise lost_write(path)
 
 
 def to_itk(voxels: npt.NDArray[np.generic], geometry: Geometry) -> sitk.Image:

@@ -23,6 +23,7 @@ from medseg.io.nifti import check_size, checked_geometry, geometry_meta, volume_
 from medseg.io.nifti_header import READ_ERRORS, missing_content
 from medseg.io.scan import Scan
 from medseg.io.text_headers import read_text_header
+from medseg.runtime.limits import is_out_of_memory
 from medseg.spatial.geometry import Geometry
 
 _LOG = logging.getLogger(__name__)
@@ -81,7 +82,9 @@ class VolumeFile(NamedTuple):
                 return np.asarray(load_mgh(self.paths[0]).dataobj).reshape(self.geometry.shape)
             with _reachable(self.paths) as path:
                 return sitk.GetArrayFromImage(sitk.ReadImage(path)).T.reshape(self.geometry.shape)
-        except (RuntimeError, MemoryError, *READ_ERRORS) as error:
+        except (RuntimeError, *READ_ERRORS) as error:
+            if is_out_of_memory(error):
+                raise
             _LOG.debug("%s", error)
             raise damaged(self.paths[0]) from None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from medseg.preprocessing.plan import Plan, check_modality, commonest_modality, 
 from medseg.preprocessing.pre_transforms import PreTransforms
 from medseg.preprocessing.prepare import Prepared, channels_of, check_image
 from medseg.runtime.cache import Store
+from medseg.runtime.limits import is_out_of_memory
 from medseg.spatial.geometry import Geometry
 
 Source = AnyImage
@@ -58,10 +61,15 @@ class Reading:
 
 @dataclass
 class Cohort:
-    """The scans that can be used, and what they say about themselves, in the same order."""
+    """The scans that can be used, and what they say about themselves, in the same order.
+
+    Attributes:
+        refused: how many others were left out for which reason.
+    """
 
     used: list[Source] = field(default_factory=list)
     fingerprints: list[ScanFingerprint] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def read(cls, scans: Sequence[Source], config: Config, reading: Reading, watch: Watch) -> Cohort:
@@ -72,7 +80,7 @@ class Cohort:
         """
         cohort = cls()
         for n_done, scan in enumerate(scans, start=1):
-            try:
+            with cohort._costing(scan, watch):
                 image, mask = reading(scan)
                 check_image(image, config.channels)
                 if config.preprocessing.modality == "CT":
@@ -81,8 +89,6 @@ class Cohort:
                 modality = scan.modality if isinstance(scan, Scan) else ""
                 cohort.fingerprints.append(ScanFingerprint.of(channels_of(image)[0], foreground, modality))
                 cohort.used.append(scan)
-            except InputError as error:
-                watch.on_refused(scan, error)
             watch.on_scan(n_done, 2 * len(scans))
         cohort._check()
         if config.preprocessing.modality == "auto":
@@ -97,12 +103,10 @@ class Cohort:
         """
         found, scans = [], list(enumerate(self.used))
         for number, scan in scans:
-            try:
+            with self._costing(scan, watch):
                 image, mask = reading(scan)
                 item = prepare(image, plan.foreground_of(image, mask), plan, config.clustering)
                 found.append((number, kept(item, store)))
-            except InputError as error:
-                watch.on_refused(scan, error)
             watch.on_scan(len(scans) + number + 1, 2 * len(scans))
         self.used = [self.used[number] for number, _ in found]
         self.fingerprints = [self.fingerprints[number] for number, _ in found]
@@ -111,7 +115,26 @@ class Cohort:
 
     def _check(self) -> None:
         if not self.used:
-            raise InputError("none of the scans can be used for training; `medseg inspect` says why", code="no_scans")
+            counts = ", ".join(f"{code} ({n})" for code, n in self.refused.most_common())
+            message = f"none of the scans can be used for training: {counts or 'there are none'}"
+            raise InputError(f"{message}; `medseg inspect` says more of what it lists", code="no_scans")
+
+    @contextmanager
+    def _costing(self, scan: Source, watch: Watch) -> Iterator[None]:
+        """Have what is wrong with a scan, or too large about it, cost this scan only."""
+        try:
+            yield
+        except InputError as error:
+            self._refuse(scan, error, watch)
+        except (MemoryError, RuntimeError, ImportError, OSError) as error:
+            if not is_out_of_memory(error):
+                raise
+            message = "not enough memory to read it and bring it to the working grid; crop it, or use a larger machine"
+            self._refuse(scan, InputError(message, code="out_of_memory"), watch)
+
+    def _refuse(self, scan: Source, error: InputError, watch: Watch) -> None:
+        self.refused[error.code] += 1
+        watch.on_refused(scan, error)
 
     def _keep_one_modality(self, watch: Watch) -> None:
         """One model serves one modality, the commoner one."""
@@ -120,7 +143,7 @@ class Cohort:
         n_kept = len(self.used) - len(other)
         for number in reversed(other):
             found = self.fingerprints.pop(number).modality
-            watch.on_refused(self.used.pop(number), other_modality(found, f"{commoner} as the {n_kept} others"))
+            self._refuse(self.used.pop(number), other_modality(found, f"{commoner} as the {n_kept} others"), watch)
 
 
 def kept(prepared: Prepared, store: Store) -> Prepared:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from medseg.clustering.cohort import load_clusters
@@ -72,16 +72,20 @@ def save_model(model: ModelState, folder: Path) -> None:
         quality=model.quality,
         pre_transforms=model.own.names,
     )
-    with whole_folder(folder, marker=MARKER) as temporary:
-        _save(model.network.state_dict(), temporary / "autoencoder.safetensors")
-        _save(model.clusters.tensors(), temporary / "clusters.safetensors")
-        _save(model.scheme.hierarchy.tensors(), temporary / "hierarchy.safetensors")
+    files = {
+        "autoencoder.safetensors": _packed(model.network.state_dict()),
+        "clusters.safetensors": _packed(model.clusters.tensors()),
+        "hierarchy.safetensors": _packed(model.scheme.hierarchy.tensors()),
+        MARKER: (facts.model_dump_json(indent=1) + "\n").encode(),
+    }
+    with whole_folder(folder, marker=MARKER, n_bytes=sum(map(len, files.values()))) as temporary:
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
         write_color_table(model.table, temporary / "labels.ctbl")
-        (temporary / MARKER).write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
+def _packed(tensors: Mapping[str, Tensor]) -> bytes:
+    return save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
 
 
 def load_model(folder: Path, *, device: str = "auto", pre_transforms: Sequence[ArrayTransform] = ()) -> ModelState:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from medseg.io.atomic import recover_folder, whole_folder
@@ -43,15 +43,15 @@ class TrainingState:
 
 def save_checkpoint(folder: Path, network: Autoencoder, optimiser: torch.optim.Optimizer, state: TrainingState) -> None:
     """Write weights, optimiser moments and state into `folder`."""
-    moments = dict(_moments(optimiser))
-    with whole_folder(folder, marker="state.json") as temporary:
-        save_file(
-            {k: v.contiguous().cpu() for k, v in network.state_dict().items()},
-            temporary / "weights.safetensors",
-        )
-        save_file({k: v.contiguous().cpu() for k, v in moments.items()}, temporary / "moments.safetensors")
-        record = {"step": state.step, "losses": state.losses, "running": [float(loss) for loss in state.running]}
-        (temporary / "state.json").write_text(json.dumps(record))
+    record = {"step": state.step, "losses": state.losses, "running": [float(loss) for loss in state.running]}
+    files = {
+        "weights.safetensors": save({k: v.contiguous().cpu() for k, v in network.state_dict().items()}),
+        "moments.safetensors": save({k: v.contiguous().cpu() for k, v in _moments(optimiser)}),
+        "state.json": json.dumps(record).encode(),
+    }
+    with whole_folder(folder, marker="state.json", n_bytes=sum(map(len, files.values()))) as temporary:
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
 
 
 def _moments(optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:

@@ -43,12 +43,11 @@ def write_examples(out: Path, created: str, examples: Sequence[Example]) -> None
     """
     columns = [np.concatenate([_with_dots(x.original), _tile(x.reconstruction), _tile(x.original)]) for x in examples]
     path = out / "report" / examples_name(created)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for old in path.parent.iterdir():
-        if re.fullmatch(r"training-\d{14}\.png", old.name):
-            old.unlink()
     with whole_file(path) as temporary:
         Image.fromarray(np.concatenate(columns, axis=1)).save(temporary, format="PNG", optimize=True)
+        for old in path.parent.glob("training-*.png"):
+            if re.fullmatch(r"training-\d{14}\.png", old.name) and old != path:
+                old.unlink()
 
 
 @dataclass(frozen=True)

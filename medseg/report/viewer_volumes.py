@@ -174,7 +174,6 @@ def _outside(grid: Geometry, native: Geometry) -> npt.NDArray[np.bool_]:
 
 
 def _write(path: Path, parts: dict[str, bytes], facts: Facts) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text_whole(path, f"{_START}{_json(parts, facts)}{_END}")
 
 

@@ -7,6 +7,7 @@ process; the kernel keeps in memory what is used and there is room for.
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +15,8 @@ import numpy.typing as npt
 import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
+
+from medseg.runtime.disk import reserve, writing_to
 
 Anything = TypeVar("Anything", bound=np.generic)
 
@@ -30,12 +33,18 @@ class Store:
         self.n_bytes = 0
 
     def array(self, values: npt.NDArray[Anything]) -> npt.NDArray[Anything]:
-        """The same values, to be used instead of `values`."""
+        """The same values, to be used instead of `values`.
+
+        Raises:
+            OutputError: the folder for temporary files has no room for them.
+        """
         self.n_bytes += values.nbytes
         if self.max_bytes is None or self.n_bytes <= self.max_bytes or not values.nbytes:
             return values
         self.n_bytes -= values.nbytes
-        with tempfile.TemporaryFile(prefix="medseg-") as file:
+        folder = Path(tempfile.gettempdir())
+        with writing_to(folder, values.nbytes), tempfile.TemporaryFile(prefix="medseg-", dir=folder) as file:
+            reserve(file.fileno(), values.nbytes)
             kept: npt.NDArray[Any] = np.memmap(file, dtype=values.dtype, mode="w+", shape=values.shape)
         kept[...] = values
         return kept

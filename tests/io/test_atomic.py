@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from medseg.errors import ConfigError
-from medseg.io.atomic import whole_file, whole_folder, write_text_whole
+from medseg.errors import ConfigError, OutputError
+from medseg.io.atomic import scratch_folder, whole_file, whole_folder, write_text_whole
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -21,10 +23,14 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
             temporary.write_text("half")
             raise error
 
-    for error in (OSError(28, "No space left on device"), KeyboardInterrupt()):
-        with pytest.raises(type(error)):
+    for error, expected in (
+        (OSError(errno.ENOSPC, "No space left on device"), OutputError),
+        (ValueError("a bug"), ValueError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ):
+        with pytest.raises(expected):
             write_half(error)
-    with pytest.raises(FileNotFoundError), whole_file(path):
+    with pytest.raises(OutputError, match="the folder is gone"), whole_file(path):
         pass
     assert [p.name for p in path.parent.iterdir()] == ["a_seg.nii.gz"]
     assert path.read_bytes() == b"old\n"
@@ -33,8 +39,13 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 def test_long_names_and_folders_in_the_way(tmp_path: Path) -> None:
     write_text_whole(tmp_path / ("x" * 250 + ".csv"), "a")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(OutputError, match="folder: cannot be written: a folder lies where the file belongs"):
         write_text_whole(tmp_path / "folder", "a")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="a file lies where a folder belongs"):
+        write_text_whole(tmp_path / "file" / "a.txt", "a")
+    with pytest.raises(OutputError, match="the name or path is too long"):
+        write_text_whole(tmp_path / ("x" * 256), "a")
     assert not list(tmp_path.glob(".*"))
 
 
@@ -47,9 +58,46 @@ def test_full_disk_leaves_nothing(tmp_path: Path) -> None:
             temporary.symlink_to("/dev/full")
             temporary.write_text("some text")
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OutputError, match=r"a\.txt: cannot be written: the disk is full \(.+ are free") as caught:
         write()
+    assert (caught.value.code, caught.value.place) == ("disk_full", tmp_path / "a.txt")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, "disk_full"), (errno.EDQUOT, "over_quota"),
+                                              (errno.EROFS, "read_only"), (errno.EIO, "disk_failed")])  # fmt: skip
+def test_what_the_disk_says_late_becomes_one_kind_of_error(tmp_path, monkeypatch, number, code):
+    """Network disks and quotas answer only when a file is flushed."""
+    write_text_whole(tmp_path / "a.txt", "old")
+    with whole_folder(tmp_path / "model", marker="m") as temporary:
+        (temporary / "m").write_text("old")
+
+    def fail(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OutputError) as caught:
+            write_text_whole(tmp_path / "a.txt", "new" * 1000)
+        with pytest.raises(OutputError) as caught_folder, whole_folder(
+            tmp_path / "model", marker="m", n_bytes=12_345
+        ) as temporary:  # fmt: skip
+            (temporary / "m").write_text("new")
+    assert caught.value.code == caught_folder.value.code == code
+    assert ("about 3.0 kB are needed" in str(caught.value)) == (code == "disk_full")
+    assert ("about 12 kB are needed" in str(caught_folder.value)) == (code == "disk_full")
+    assert (tmp_path / "a.txt").read_text() == (tmp_path / "model" / "m").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "model"]
+
+
+def test_a_folder_for_the_meantime_on_a_disk_that_takes_none(tmp_path, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", fail)
+    with pytest.raises(OutputError, match="the file system can only be read") as caught, scratch_folder(tmp_path / "a"):
+        pass
+    assert caught.value.place == tmp_path
 
 
 def stop_while_writing(path: Path) -> None:

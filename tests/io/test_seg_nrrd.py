@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from medseg.errors import InputError
+from medseg.errors import InputError, OutputError
 from medseg.io.label_volumes import write_color_table, write_labels
 from medseg.io.seg_nrrd import write_seg_nrrd
 from medseg.spatial.geometry import Geometry
@@ -147,11 +147,28 @@ def test_refusals(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_failed_write_is_an_os_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_itk_says_nothing_of_a_lost_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ITK ends without an error when only the last bytes found no room."""
+    write = sitk.WriteImage
+
+    def lose_the_end(image: sitk.Image, name: str, *_: object, **__: object) -> None:
+        write(image, name, useCompression=True)
+        Path(name).write_bytes(Path(name).read_bytes()[:-100])
+
+    write_seg_nrrd(phantom(), GRIDS["RAS"], TABLE, tmp_path / "a.seg.nrrd")
+    before = (tmp_path / "a.seg.nrrd").read_bytes()
+    monkeypatch.setattr(sitk, "WriteImage", lose_the_end)
+    with pytest.raises(OutputError, match=r"a\.seg\.nrrd: cannot be written: the disk or network share failed"):
+        write_seg_nrrd(phantom(), GRIDS["RAS"], TABLE, tmp_path / "a.seg.nrrd")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.seg.nrrd"]
+    assert (tmp_path / "a.seg.nrrd").read_bytes() == before
+
+
+def test_failed_write_is_an_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("ITK ERROR: nrrdSave")
 
     monkeypatch.setattr(sitk, "WriteImage", fail)
-    with pytest.raises(OSError, match="cannot be written; is the disk full"):
+    with pytest.raises(OutputError, match="cannot be written: the disk or network share failed"):
         write_seg_nrrd(phantom(), GRIDS["RAS"], TABLE, tmp_path / "a.seg.nrrd")
     assert not list(tmp_path.iterdir())

@@ -22,7 +22,8 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, segment, report."""
-    from medseg.batch.outputs import Job, check_writable, parse_outputs
+    from medseg.batch.outputs import Job, parse_outputs
+    from medseg.batch.space import warn_of_space
     from medseg.cli.dry_run import plan_run
     from medseg.cli.habitats import check_habitats, judge_habitats
     from medseg.cli.layout import bids_desc
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     folder = args.model or args.out / "model"
     if args.dry_run:
         return plan_run(scans, folder, config, job, options_of(args))
-    check_writable(args.out)
+    warn_of_space(job, scans)
     options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
     model = train_model(scans, folder, config, out=args.out, **options)
     model = judge_habitats(model, folder, scans, job)

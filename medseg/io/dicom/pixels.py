@@ -21,9 +21,11 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import iter_pixels
 
-from medseg.errors import InputError
+from medseg.errors import InputError, OutputError
 from medseg.io.dicom.header import Header
 from medseg.io.dicom.rejections import BASELINE_BITS, FALLBACK_SYNTAXES, has_pydicom_decoder
+from medseg.runtime.disk import writing_to
+from medseg.runtime.limits import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +62,12 @@ def _checked(images: Iterator[Pixels], headers: Sequence[Header]) -> Iterator[Pi
             with warnings.catch_warnings(), pydicom_config.disable_value_validation():
                 warnings.simplefilter("ignore")
                 pixels = next(images).reshape(header.rows, header.columns)
+        except OutputError:
+            raise
         # The decoders raise whatever their libraries raise.
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             log.debug("pixels cannot be decoded: %r", error)
             message = (
                 f"the pixels of {header.name} end early or are damaged, expected {header.columns} x {header.rows} "
@@ -107,7 +113,7 @@ def _decode_with_simpleitk(found: FileDataset) -> npt.NDArray[Any]:
     bare.file_meta.TransferSyntaxUID = found.file_meta.TransferSyntaxUID
     bare.file_meta.MediaStorageSOPClassUID = bare.SOPClassUID
     bare.file_meta.MediaStorageSOPInstanceUID = bare.SOPInstanceUID
-    with tempfile.TemporaryDirectory() as folder:
+    with writing_to(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "pixels.dcm")  # noqa: PTH118 (SimpleITK wants text)
         bare.save_as(path, enforce_file_format=True)
         pixels = sitk.GetArrayFromImage(sitk.ReadImage(path))

@@ -73,7 +73,7 @@ def write_dicom_seg(
         ValueError: the values are no labels or do not fit the grid or the table.
         InputError: ``no_reference`` when the sources cannot be referred to, ``no_labels`` when no voxel is
             labelled, ``sheared_affine``, or ``dicomseg_failed`` when what was written does not read back right.
-        OSError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     array = as_labels(labels)
     check_label_map(array, geometry, table)

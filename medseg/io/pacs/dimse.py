@@ -45,6 +45,7 @@ _COMPRESSED = (
     *(uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEG2000),
 )
 _PENDING, _SUCCESS, _UNSUPPORTED_CLASS = (0xFF00, 0xFF01), 0x0000, 0x0122
+_OUT_OF_RESOURCES = 0xA700
 
 
 class DimsePacs:
