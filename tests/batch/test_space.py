@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from medseg.batch.logs import explain
 from medseg.batch.outputs import Job
-from medseg.batch.segment_scan import explain, keep_log, keep_record
+from medseg.batch.segment_scan import keep_log, keep_record
 from medseg.batch.space import full_disk, needed_bytes, refuse_when_full, warn_of_space
 from medseg.errors import OutputError
 from medseg.io.scan import Scan
@@ -39,7 +40,7 @@ def no_room(monkeypatch: pytest.MonkeyPatch, number: int = errno.ENOSPC) -> None
 
 
 def test_what_outputs_need():
-    assert needed_bytes([Scan("a", (), "nifti", verdict="corrupt_file")], Output) == 0
+    assert needed_bytes([Scan("a", (), "nifti", verdict="corrupt_file")], list(Output)) == 0
     assert needed_bytes(scans(2), [Output.NIFTI]) == pytest.approx(2 * (0.05 + 0.6) * 1e6)
     large = Scan("b", (), "nifti", geometry=Geometry((1000, 1000, 100), np.eye(4)))
     assert needed_bytes([large], [Output.FRACTIONS]) == pytest.approx(0.5 * 1e8 + 0.6 * 7e6)
