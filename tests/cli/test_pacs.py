@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import cast
 
 import pydicom
@@ -16,6 +17,7 @@ import pytest
 from medseg.batch.outputs import Job
 from medseg.cli import pacs
 from medseg.cli.main import main
+from medseg.config import Config
 from medseg.io.dicom_seg.writer import LABELMAP_CLASS, seg_series_uid
 from medseg.io.pacs.base import Credentials, Query
 from medseg.labels.table import LabelTable
@@ -62,10 +64,12 @@ def test_orthanc_round_trip(series, model_folder, tmp_path):
 
 
 class FakeModel:
-    """Stands for a model that segments at once; `fingerprint` and `table` are all that else is asked of it."""
+    """Stands for a model that segments at once, with all that else is asked of it."""
 
     fingerprint = "0123456789abcdef"
     table = LabelTable.default(3)
+    config = Config()
+    plan = SimpleNamespace(modality="MR")
 
     def segment(self, image, mask=None, **_):
         geometry = Geometry.of(image)
@@ -86,6 +90,7 @@ def test_a_server_that_takes_no_label_map_gets_binary(series, tmp_path, refuses,
     outcome = pacs.segment_pacs(server, Query(modality="MR"), fake_model(), job)
     assert [str(found.SegmentationType) for found in server.stored] == kinds
     assert [r.status for r in outcome.records] == ["done" if kinds else "failed"]
+    assert [x.label for r in outcome.records for x in r.statistics if x.n_voxels] == ([1, 2, 3] if kinds else [])
     assert not server.fetched.exists()
     if kinds:
         assert server.stored[0].SeriesInstanceUID == seg_series_uid(uid, FakeModel.fingerprint) == server.seen[0]

@@ -35,8 +35,8 @@ def test_statistics_are_those_of_numpy(piece, monkeypatch):
 
 
 def test_percentiles_lie_between_ranks_and_at_the_ends():
-    assert values.percentiles_of(np.float32([3]), (0, 50, 100)) == [3, 3, 3]
-    assert values.percentiles_of(np.float32([10, 0, 20]), (0, 25, 50, 100)) == [0, 5, 10, 20]
+    assert values.percentiles_of(np.array([3], np.float32), (0, 50, 100)) == [3, 3, 3]
+    assert values.percentiles_of(np.array([10, 0, 20], np.float32), (0, 25, 50, 100)) == [0, 5, 10, 20]
 
 
 def test_channels_have_their_names_and_their_own_values():
