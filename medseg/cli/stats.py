@@ -23,7 +23,7 @@ from medseg.model.segmentation import Segmentation
 from medseg.report.outcome import read_outcome
 from medseg.spatial.geometry import Geometry
 from medseg.statistics.features import label_features
-from medseg.statistics.intensity import intensity_statistics, unit_of
+from medseg.statistics.intensity import intensity_statistics, places_in, unit_of
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class Measuring:
                              f"{geometry}; give the scan that was segmented (--regrid as then), or segment it again",
                              code="other_grid")  # fmt: skip
         numbers = [label.number for label in self.table]
-        unknown = set(range(max(numbers) + 1, int(labels.max()) + 1))
+        unknown = sorted(set(places_in(labels)) - set(numbers))
         if unknown:
-            raise InputError(f"its label map has label {labels.max()}, expected some of {numbers}; correct it, or "
+            raise InputError(f"its label map has the labels {unknown}, expected some of {numbers}; correct it, or "
                              "segment it again", code="unknown_label")  # fmt: skip
         channels = self.config.channels.names
         volumes = Segmentation(labels, geometry, self.table).volumes_mm3()

@@ -96,6 +96,7 @@ def test_a_server_that_takes_no_label_map_gets_binary(series, tmp_path, refuses,
     outcome = segment_with_fake_model(server, Query(modality="MR"), job)
     assert [str(found.SegmentationType) for found in server.stored] == kinds
     assert [r.status for r in outcome.records] == ["done" if kinds else "failed"]
+    assert [x.label for r in outcome.records for x in r.statistics if x.n_voxels] == ([1, 2, 3] if kinds else [])
     assert not server.fetched.exists()
     if kinds:
         assert server.stored[0].SeriesInstanceUID == seg_series_uid(uid, FakeModel.fingerprint) == server.seen[0]

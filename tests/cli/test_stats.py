@@ -149,7 +149,7 @@ BAD = {
     "damaged": (lambda scans, out: (scans / "a.nii.gz").write_bytes(b"none"), "corrupt_file: a.nii.gz: not a readable"),
     "elsewhere": (moved, "other_grid: the scan lies on another grid than its label map: found Geometry"),
     "no map": (lambda scans, out: (out / "a_seg.nii.gz").unlink(), "no_labels: its label map a_seg.nii.gz is not"),
-    "labels": (too_many_labels, "unknown_label: its label map has label 9, expected some of [1, 2, 3]"),
+    "labels": (too_many_labels, "unknown_label: its label map has the labels [9], expected some of [1, 2, 3]"),
 }
 
 
@@ -201,17 +201,42 @@ def test_a_folder_that_segment_did_not_write_is_refused(case, tmp_path, capsys):
     assert nifti_grid(load_nifti(out / "a_seg.nii.gz")).is_close(small_grid())
 
 
-def test_merging_keeps_the_numbers_of_the_labels_that_stay(phantom_scans, model_folder, tmp_path, capsys):
-    scans, out = phantom_scans / "scans" / "RAS.nii.gz", tmp_path / "out"
-    folder = shutil.copytree(model_folder, tmp_path / "model")
-    assert main(["segment", str(scans), "--model", str(folder), "--out", str(out), "--workers", "0"]) == 0
+@pytest.fixture(scope="module")
+def segmented(phantom_scans, model_folder, tmp_path_factory):
+    """An output folder around its model."""
+    out, scan = tmp_path_factory.mktemp("segmented") / "out", str(phantom_scans / "scans" / "RAS.nii.gz")
+    shutil.copytree(model_folder, out / "model")
+    assert main(["segment", scan, "--model", str(out / "model"), "--out", str(out), "--workers", "0"]) == 0
+    return out
+
+
+def test_cutting_keeps_the_numbers_of_the_labels_that_stay(segmented, phantom_scans, tmp_path):
+    out = shutil.copytree(segmented, tmp_path / "out")
     before, volumes = table(out / "statistics.csv"), table(out / "volumes.csv")
-    assert main(["label", str(folder), "--out", str(out), "--name", "3=white matter"]) == 0
+    assert main(["label", str(out / "model"), "--cut", "2"]) == 0
+    cut, left = table(out / "volumes.csv"), table(out / "statistics.csv")
+    assert len(cut) == 2
+    assert sum(float(row["share"]) for row in cut.values()) == pytest.approx(1)
+    (same,) = left.values()  # the one of three that was not joined with another
+    old = next(row for row in before.values() if row["n_voxels"] == same["n_voxels"])
+    assert {**same, "label": "", "name": ""} == {**old, "label": "", "name": ""}
+    assert cut["RAS", same["label"], ""]["ml"] == volumes["RAS", old["label"], ""]["ml"]
+    assert main(["stats", str(out), "--scans", str(phantom_scans / "scans" / "RAS.nii.gz")]) == 0
+    again = table(out / "statistics.csv")
+    assert again["RAS", same["label"], ""] == same
+    assert sum(int(row["n_voxels"]) for row in again.values()) == sum(int(row["n_voxels"]) for row in before.values())
+
+
+def test_merging_keeps_the_numbers_of_the_labels_that_stay(segmented, phantom_scans, tmp_path, capsys):
+    scans, out = phantom_scans / "scans" / "RAS.nii.gz", shutil.copytree(segmented, tmp_path / "out")
+    folder = out / "model"
+    before, volumes = table(out / "statistics.csv"), table(out / "volumes.csv")
+    assert main(["label", str(folder), "--name", "3=white matter"]) == 0
     assert "lacks the labels that changed" not in capsys.readouterr().err
     named = table(out / "statistics.csv")
     assert {**named["RAS", "3", ""], "name": "label 3"} == before["RAS", "3", ""]
     assert table(out / "volumes.csv")["RAS", "3", ""]["name"] == "white matter"
-    assert main(["label", str(folder), "--out", str(out), "--merge", "1,2"]) == 0
+    assert main(["label", str(folder), "--merge", "1,2"]) == 0
     assert f"medseg stats {out} --scans SCANS measures them" in " ".join(capsys.readouterr().err.split())
     assert set(table(out / "statistics.csv")) == {("RAS", "3", "")}
     assert table(out / "statistics.csv")["RAS", "3", ""] == named["RAS", "3", ""]

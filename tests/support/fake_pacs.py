@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -14,6 +15,7 @@ import pydicom
 from medseg.batch.outputs import Job
 from medseg.batch.pacs_series import work_on_series
 from medseg.batch.segment_pacs import Outcome, Work, segment_pacs
+from medseg.config import Config
 from medseg.io.pacs.base import Found, Pacs, PacsError, Query, Series, StorageRefusedError
 from medseg.labels.table import LabelTable
 from medseg.model.model import Model
@@ -61,10 +63,12 @@ class FakePacs:
 
 
 class FakeModel:
-    """Stands for a model that segments at once; `fingerprint` and `table` are all that else is asked of it."""
+    """Stands for a model that segments at once, with all that else is asked of it."""
 
     fingerprint = "0123456789abcdef"
     table = LabelTable.default(3)
+    config = Config()
+    plan = SimpleNamespace(modality="MR")
 
     def segment(self, image, mask=None, **_):
         geometry = Geometry.of(image)
