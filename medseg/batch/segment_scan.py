@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -32,10 +32,11 @@ from medseg.batch.resources import forget_peak_memory, peak_memory_mb
 from medseg.batch.resume import content_of, known_to_be_done, model_key, proven_to_be_done, stamp_of
 from medseg.batch.tables import locked, write_manifest, write_places, write_quality
 from medseg.errors import InputError
+from medseg.io.alignment import Alignment
 from medseg.io.atomic import remove_leftovers, write_text_whole
 from medseg.io.label_volumes import write_color_table
 from medseg.io.maps import write_map
-from medseg.io.read import read_mask, read_scan
+from medseg.io.read import read_aligned, read_mask
 from medseg.io.scan import Scan
 from medseg.labels.location import places_of
 from medseg.model.model import Model
@@ -85,18 +86,31 @@ def _segment(model: Model, scan: Scan, job: Job, started: float) -> Record:
     remove_leftovers(record_path(job.out, scan.id).parent, record_path(job.out, scan.id).name, whoever=True)
     remove_halves(scan.id, job, numbers)
     earlier = still_true(job.out, read_record(job.out, scan.id), model_now, content)
-    result, places = segment_one(model, scan, job)
+    result, places, alignments = segment_one(model, scan, job)
     seconds = time.monotonic() - started
     return Record(
         scan.id, "done", "", "", seconds, peak_memory_mb(), result.volumes_mm3(), result.quality, result.flags, places,
-        job.facts(model_now), content, stamp, {**earlier, **sizes_of(scan.id, job, numbers)},
+        job.facts(model_now), content, stamp, {**earlier, **sizes_of(scan.id, job, numbers)}, alignments,
     )  # fmt: skip
 
 
-def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[int, dict[str, float]]]:
-    """Read, segment and write one scan; returns also where each label lies (`places_of`)."""
+class Segmented(NamedTuple):
+    """What was found in a scan.
+
+    Attributes:
+        places: where each label lies (`places_of`).
+        alignments: how further channels were brought onto the first one.
+    """
+
+    result: Segmentation
+    places: dict[int, dict[str, float]]
+    alignments: tuple[Alignment, ...]
+
+
+def segment_one(model: Model, scan: Scan, job: Job) -> Segmented:
+    """Read, segment and write one scan."""
     check_outputs(scan, job.outputs)
-    image = read_scan(scan)
+    image, alignments = read_aligned(scan)
     path = mask_path(job.masks, scan)
     mask = read_mask(path, Geometry.of(image)) if path else None
     result = model.segment(image, mask, outputs=job.outputs, min_confidence=job.min_confidence)
@@ -116,7 +130,7 @@ def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[
         places = pool.submit(places_of, result.labels, result.geometry)
     for output in written:
         output.result()
-    return result, places.result()
+    return Segmented(result, places.result(), alignments)
 
 
 def _explain(error: Exception) -> tuple[str, str]:

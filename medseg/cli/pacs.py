@@ -143,7 +143,7 @@ def _segment_and_store(pacs: Pacs, scan: Scan, model: Model, job: Job, folder: P
     started = time.monotonic()
     status = "failed"
     try:
-        result, places = segment_one(model, scan, job)
+        result, places, _ = segment_one(model, scan, job)
         store_segmentation(pacs, result, scan, model, folder)
         return Record(
             scan.id, "done", "", "", time.monotonic() - started, peak_memory_mb(), result.volumes_mm3(), result.quality,

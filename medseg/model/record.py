@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from medseg.io.alignment import Alignment
 from medseg.io.atomic import write_text_whole
 from medseg.model.outputs import Output
 from medseg.quality.measures import Flag, Measures
@@ -51,6 +52,7 @@ class Record:
         content: fingerprint of every byte of the scan's files and its mask.
         stamp: names, sizes and times of these files; while it is the same, their content is not read again.
         outputs: size in bytes of every file written for the scan, by its name relative to OUT.
+        alignments: how the further channels were brought onto the first one, where they were registered.
     """
 
     scan: str
@@ -67,6 +69,7 @@ class Record:
     content: str = ""
     stamp: str = ""
     outputs: dict[str, int] = field(default_factory=dict)
+    alignments: tuple[Alignment, ...] = ()
 
     @property
     def is_done(self) -> bool:
