@@ -189,7 +189,7 @@ def test_a_run_keeps_the_transform_and_refuses_what_does_not_fit(tmp_path, capsy
     write_pair(scans, "sub-1", motion((6, 0, 0), (0, 0, 5)))
     write_pair(scans, "sub-2", np.eye(4), seed=1)
     flat = torch.zeros((1, *GRID.shape))
-    flat[0, 5, 5, 5] = 1
+    flat[0, 5, 5] = torch.rand(GRID.shape[2])  # few, but enough not to be taken for labels
     write_nifti(MetaTensor(flat, affine=torch.tensor(GRID.affine)), scans / "sub-2_FLAIR.nii.gz")
     changes = ["channels.names=[T1w,FLAIR]", "channels.register=rigid", "training.max_steps=4",
                "clustering.method=cohort", "clustering.bias_sigma_mm=null"]  # fmt: skip
