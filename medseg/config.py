@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -154,25 +155,30 @@ class HabitatsConfig(_Section):
         return self.n_seeds + self.n_bootstraps > 0
 
 
-class ChannelsConfig(_Section):
-    """Which files are the channels of one scan (T1 and FLAIR of one visit); nothing here: each file is a scan."""
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message='Field name "register"')  # of pydantic's metaclass, which nobody calls
 
-    names: tuple[str, ...] = Field((), max_length=8)
-    """Channels of a scan, such as [T1w, FLAIR]; the first gives the grid; []: each file is a scan of its own."""
-    by: Literal["bids", "suffix", "nnunet", "series"] = "bids"
-    """How files say which channel they are: bids, suffix, nnunet (_0000, _0001), series; see docs/channels.md."""
+    class ChannelsConfig(_Section):
+        """Which files are the channels of one scan (T1 and FLAIR of one visit); nothing here: each file is a scan."""
 
-    @model_validator(mode="after")
-    def _several_different_names(self) -> ChannelsConfig:
-        folded = [name.casefold() for name in self.names]
-        if len(folded) == 1 or len(set(folded)) < len(folded) or not all(name.strip() for name in folded):
-            raise ValueError(f"names must be two or more different ones, or none, found {list(self.names)}")
-        return self
+        names: tuple[str, ...] = Field((), max_length=8)
+        """Channels of a scan, such as [T1w, FLAIR]; the first gives the grid; []: each file is a scan of its own."""
+        by: Literal["bids", "suffix", "nnunet", "series"] = "bids"
+        """How files say which channel they are: bids, suffix, nnunet (_0000, _0001), series; see docs/channels.md."""
+        register: Literal["none", "rigid"] = "none"
+        """none: the headers say where channels lie; rigid: each is registered to the first one by its content."""
 
-    @property
-    def n_channels(self) -> int:
-        """Of a scan."""
-        return max(1, len(self.names))
+        @model_validator(mode="after")
+        def _several_different_names(self) -> ChannelsConfig:
+            folded = [name.casefold() for name in self.names]
+            if len(folded) == 1 or len(set(folded)) < len(folded) or not all(name.strip() for name in folded):
+                raise ValueError(f"names must be two or more different ones, or none, found {list(self.names)}")
+            return self
+
+        @property
+        def n_channels(self) -> int:
+            """Of a scan."""
+            return max(1, len(self.names))
 
 
 class Config(_Section):

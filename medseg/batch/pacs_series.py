@@ -81,7 +81,7 @@ def _segmented(model: Model, scan: Scan, job: Job, folder: Path) -> Segmented:
     try:
         if not scan.is_ok:
             raise InputError(scan.reason, code=scan.verdict)
-        result, places, statistics = segment_one(model, scan, job)
+        result, places, statistics, _ = segment_one(model, scan, job)
         path = folder / f"{scan.id}-labelmap.dcm"
         write_dicom_seg(result.labels, result.geometry, result.table, path, sources=scan.paths,
                         model=model.fingerprint, kind="labelmap")  # fmt: skip

@@ -32,10 +32,11 @@ from medseg.batch.resources import forget_peak_memory, peak_memory_mb
 from medseg.batch.resume import content_of, known_to_be_done, model_key, proven_to_be_done, stamp_of
 from medseg.batch.tables import locked, write_tables
 from medseg.errors import InputError, OutputError
+from medseg.io.alignment import Alignment
 from medseg.io.atomic import remove_leftovers, write_text_whole
 from medseg.io.label_volumes import write_color_table
 from medseg.io.maps import write_map
-from medseg.io.read import read_mask, read_scan
+from medseg.io.read import read_aligned, read_mask
 from medseg.io.scan import Scan
 from medseg.labels.location import places_of
 from medseg.model.model import Model
@@ -86,27 +87,35 @@ def _segment(model: Model, scan: Scan, job: Job, started: float) -> Record:
     remove_leftovers(record_path(job.out, scan.id).parent, record_path(job.out, scan.id).name, whoever=True)
     remove_halves(scan.id, job, numbers)
     earlier = still_true(job.out, read_record(job.out, scan.id), model_now, content)
-    result, places, statistics = segment_one(model, scan, job)
+    found = segment_one(model, scan, job)
+    result = found.result
     seconds = time.monotonic() - started
     return Record(
-        scan.id, "done", "", "", seconds, peak_memory_mb(), result.volumes_mm3(), result.quality, result.flags, places,
-        job.facts(model_now), content, stamp, {**earlier, **sizes_of(scan.id, job, numbers)}, scan.subject,
-        scan.session, statistics,
+        scan.id, "done", "", "", seconds, peak_memory_mb(), result.volumes_mm3(), result.quality, result.flags,
+        found.places, job.facts(model_now), content, stamp, {**earlier, **sizes_of(scan.id, job, numbers)},
+        subject=scan.subject, session=scan.session, statistics=found.statistics, alignments=found.alignments,
     )  # fmt: skip
 
 
 class Segmented(NamedTuple):
-    """What is known of one scan: its labels, where each lies (`places_of`), how bright it is in the scan as read."""
+    """What was found in a scan.
+
+    Attributes:
+        places: where each label lies (`places_of`).
+        statistics: how bright each label is in the scan as read.
+        alignments: how further channels were brought onto the first one.
+    """
 
     result: Segmentation
     places: dict[int, dict[str, float]]
     statistics: tuple[IntensityStatistics, ...]
+    alignments: tuple[Alignment, ...] = ()
 
 
 def segment_one(model: Model, scan: Scan, job: Job) -> Segmented:
     """Read, segment and write one scan."""
     check_outputs(scan, job.outputs)
-    image = read_scan(scan)
+    image, alignments = read_aligned(scan)
     path = mask_path(job.masks, scan)
     mask = read_mask(path, Geometry.of(image)) if path else None
     result = model.segment(image, mask, outputs=job.outputs, min_confidence=job.min_confidence)
@@ -129,7 +138,7 @@ def segment_one(model: Model, scan: Scan, job: Job) -> Segmented:
         statistics = pool.submit(_statistics, model, image, result)
     for output in written:
         output.result()
-    return Segmented(result, places.result(), statistics.result())
+    return Segmented(result, places.result(), statistics.result(), alignments)
 
 
 def _statistics(model: Model, image: MetaTensor, result: Segmentation) -> tuple[IntensityStatistics, ...]:

@@ -159,7 +159,8 @@ def told(record: Record) -> str:
         return f"{record.scan}: {record.status}: {record.why}"
     volumes = ", ".join(f"{number}: {volume / 1000:.1f} ml" for number, volume in sorted(record.volumes_mm3.items()))
     flags = f"; unlike the training scans in {len(record.flags)} measures" if record.flags else ""
-    return f"{record.scan}: done in {record.seconds:.1f} s, {record.peak_memory_mb:.0f} MB; {volumes}{flags}"
+    moved = "".join(f"; {alignment.told}" for alignment in record.alignments)
+    return f"{record.scan}: done in {record.seconds:.1f} s, {record.peak_memory_mb:.0f} MB; {volumes}{flags}{moved}"
 
 
 def obituary(out: Path, scan: str, death: Death) -> Record:

@@ -101,20 +101,20 @@ def _case(parts: list[Part], channels: ChannelsConfig) -> Scan:
     if channels.by == "nnunet":
         first = replace(first, id=first.id.removesuffix(f"_{parts[0][0]:04d}"))
     try:
-        _check(parts, channels.names)
+        _check(parts, channels)
     except InputError as error:
         return replace(first, verdict=error.code, reason=str(error))
-    return replace(first, more_channels=tuple(scan for _, scan in parts[1:]))
+    return replace(first, more_channels=tuple(scan for _, scan in parts[1:]), registration=channels.register)
 
 
-def _check(parts: Sequence[Part], names: Sequence[str]) -> None:
+def _check(parts: Sequence[Part], channels: ChannelsConfig) -> None:
     """Refuse what cannot be one scan.
 
     Raises:
         InputError: ``missing_channel``, ``ambiguous_channel``, ``no_common_frame``, ``mixed_modality``, or the reason
             for which a channel is refused itself.
     """
-    numbers = [number for number, _ in parts]
+    names, numbers = channels.names, [number for number, _ in parts]
     for number, name in enumerate(names):
         if numbers.count(number) > 1:
             twice = ", ".join(scan.id for n, scan in parts if n == number)
@@ -130,25 +130,31 @@ def _check(parts: Sequence[Part], names: Sequence[str]) -> None:
             raise InputError(f"channel {names[number]}: {scan.reason}", code=scan.verdict)
     first = parts[0][1]
     for number, scan in parts[1:]:
-        _check_frame(first, scan, names[0], names[number])
+        _check_modality(first, scan, names[0], names[number])
+        if channels.register == "none":
+            _check_frame(first, scan, names[0], names[number])
 
 
-def _check_frame(first: Scan, other: Scan, first_name: str, name: str) -> None:
-    """Refuse two channels that do not lie in one space, or are not of one kind."""
+def _check_modality(first: Scan, other: Scan, first_name: str, name: str) -> None:
+    """Refuse two channels that are not of one kind."""
     if first.modality != other.modality:
         raise InputError(f"channel {first_name} is {first.modality} and {name} is {other.modality}, expected one "
                          "modality; leave one of them out", code="mixed_modality")  # fmt: skip
+
+
+def _check_frame(first: Scan, other: Scan, first_name: str, name: str) -> None:
+    """Refuse two channels that do not lie in one space; those that are registered need not."""
     frames = [scan.series.frame_of_reference for scan in (first, other) if scan.series]
     if len(frames) == 2 and (not frames[0] or frames[0] != frames[1]):
         raise InputError(f"channels {first_name} and {name} have no common frame of reference, expected one; the "
-                         "patient may have moved between them, register them first",
+                         "patient may have moved between them, register them (channels.register=rigid)",
                          code="no_common_frame")  # fmt: skip
     if first.geometry is None or other.geometry is None:
         return
     share = covered_share(first.geometry, other.geometry)
     if share < LEAST_COVERED:
         raise InputError(f"channel {name} covers {100 * share:.0f} % of channel {first_name}, expected at least "
-                         f"{100 * LEAST_COVERED:.0f} %; check the headers or register them first",
+                         f"{100 * LEAST_COVERED:.0f} %; check the headers or register them (channels.register=rigid)",
                          code="no_common_frame")  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from monai.data.meta_tensor import MetaTensor
 from monai.transforms.io.array import LoadImage
 
 from medseg.errors import ConfigError, InputError
+from medseg.io.alignment import Alignment
 from medseg.io.discovery import find_scans
 from medseg.io.nifti import NiftiReader
 from medseg.io.scan import Scan
@@ -22,6 +24,8 @@ from medseg.spatial.resample import resample
 
 _NAMED = Selection(include=("*",))
 """What a person names is taken for a scan, even if it looks like labels."""
+_FOUND: dict[tuple[tuple[Path, int, int], ...], tuple[Alignment, ...]] = {}
+"""A fit reads each scan twice; a few numbers for each are kept, by name, size and time of its files."""
 MASK_TOLERANCE_MM = 0.1
 """How far a mask may lie from its scan, as long as that is no more than a quarter of a voxel."""
 
@@ -41,6 +45,16 @@ def read_scan(source: Scan | Path | str) -> MetaTensor:
         InputError: the scan is refused; `code` says why.
         ConfigError: no scan, or more than one, answers to `source`.
     """
+    return read_aligned(source)[0]
+
+
+def read_aligned(source: Scan | Path | str) -> tuple[MetaTensor, tuple[Alignment, ...]]:
+    """What `read_scan` reads, and how each further channel was brought onto the first one where that was asked for.
+
+    Raises:
+        InputError: as `read_scan`; ``not_aligned`` when a registration fails.
+        ConfigError: as `read_scan`.
+    """
     scan = source if isinstance(source, Scan) else _scan_named(Path(source))
     if not scan.is_ok:
         raise InputError(scan.reason, code=scan.verdict)
@@ -48,11 +62,28 @@ def read_scan(source: Scan | Path | str) -> MetaTensor:
     image = MetaTensor(loaded.as_tensor().float(), affine=torch.as_tensor(loaded.affine, dtype=torch.float64))
     check_voxels(image, scan.id)
     if not scan.more_channels:
-        return image
+        return image, ()
     onto = Geometry.of(image)
     others = [read_scan(other) for other in scan.more_channels]
+    alignments = _aligned(scan, image, others) if scan.registration == "rigid" else ()
+    if alignments:
+        others = [alignment.apply(other) for alignment, other in zip(alignments, others, strict=True)]
     moved = [x if Geometry.of(x).is_close(onto) else resample(x, onto) for x in others]
-    return MetaTensor(torch.cat([x.as_tensor() for x in (image, *moved)]), affine=image.affine)
+    return MetaTensor(torch.cat([x.as_tensor() for x in (image, *moved)]), affine=image.affine), alignments
+
+
+def _aligned(scan: Scan, first: MetaTensor, others: Sequence[MetaTensor]) -> tuple[Alignment, ...]:
+    """How each further channel lies to the first one, from the memory of this process where it was found before."""
+    key = tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in scan.all_paths)
+    if key not in _FOUND:
+        from medseg.io.registration import align  # SimpleITK takes a while to import
+
+        frames = [part.series.frame_of_reference if part.series else "" for part in (scan, *scan.more_channels)]
+        _FOUND[key] = tuple(
+            align(first, other, number, is_one_frame=frame == frames[0])
+            for number, (other, frame) in enumerate(zip(others, frames[1:], strict=True), start=2)
+        )
+    return _FOUND[key]
 
 
 def read_mask(path: Path, geometry: Geometry) -> MetaTensor:

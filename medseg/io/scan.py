@@ -55,6 +55,7 @@ class Scan:
         frames: of enhanced multi-frame files, which frames are its slices, counted through the files of `paths` one
             after the other; empty when the files are its slices.
         regrid: what `read_scan` does to bring it onto a regular grid; empty when it lies on one.
+        registration: how `read_scan` brings its other channels onto the first; ``none``: as their headers say.
         note: what is odd about it and how it is read all the same; empty when nothing is.
         stem: its name relative to the directory searched as the disk has it, where `id` is another for safety.
         series: of a DICOM series; None for files that could not be read as one.
@@ -82,6 +83,7 @@ class Scan:
     subject: str = ""
     session: str = ""
     more_channels: tuple[Scan, ...] = ()
+    registration: Literal["none", "rigid"] = "none"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reason", one_line(self.reason))

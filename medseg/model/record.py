@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from medseg.io.alignment import Alignment
 from medseg.io.atomic import write_text_whole
 from medseg.model.outputs import Output
 from medseg.quality.measures import Flag, Measures
@@ -56,6 +57,7 @@ class Record:
         subject: BIDS subject and `session` of the scan; empty outside a BIDS dataset.
         statistics: intensities of each label in each channel, in the scan's own unit.
         radiomics: features of each label in each channel; empty unless asked for.
+        alignments: how the further channels were brought onto the first one, where they were registered.
     """
 
     scan: str
@@ -76,6 +78,7 @@ class Record:
     session: str = ""
     statistics: tuple[IntensityStatistics, ...] = ()
     radiomics: tuple[LabelFeatures, ...] = ()
+    alignments: tuple[Alignment, ...] = ()
 
     @property
     def is_done(self) -> bool:
