@@ -21,18 +21,20 @@ if TYPE_CHECKING:
 
 def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argparse.Namespace) -> int:
     """Segment, write everything that `job` asks for, say what was not done; 0 if all was."""
+    from medseg.batch.busy import writing
     from medseg.batch.segment_scan import finish
     from medseg.batch.segment_scans import segment_scans
     from medseg.cli.habitats import write_habitats
     from medseg.cli.report import write_report
 
     model.check(job.outputs)
-    records = segment_scans(model, args.model or job.out / "model", scans, job, _options(args))
-    finish(job.out, model, quotable(args))
-    if job.bids:
-        write_dataset(job.out, args.scans, version=__version__)
-    write_habitats(model, scans, records, job)
-    page = write_report(job.out)
+    with writing(job.out):
+        records = segment_scans(model, args.model or job.out / "model", scans, job, _options(args))
+        finish(job.out, model, quotable(args))
+        if job.bids:
+            write_dataset(job.out, args.scans, version=__version__)
+        write_habitats(model, scans, records, job)
+        page = write_report(job.out)
     n_done = sum(record.is_done for record in records)
     for record in records:
         if not record.is_done:
