@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from medseg.batch.fork_server import start_fork_server
@@ -37,6 +38,8 @@ EXAMPLES = """examples:
   medseg label model/ --cut 6 --out out/     six labels out of the same fit
 """
 
+QUOTING = ("pydicom", "highdicom", "pynetdicom", "urllib3")
+"""Libraries whose warnings quote elements of files, or addresses, and with them patients."""
 COMMANDS = {
     "inspect": inspect, "run": run, "train": train, "segment": segment, "label": label, "describe": describe,
     "export": export, "evaluate": evaluate, "report": report, "pacs": pacs, "slicer": slicer, "configs": configs,
@@ -67,6 +70,13 @@ def _print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _quote_nothing() -> None:
+    """Silence the warnings of libraries that quote what they read; what matters of it medseg says itself."""
+    for library in QUOTING:
+        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module=rf"({'|'.join(QUOTING)})(\.|$)")
+
+
 def _wants_workers(args: argparse.Namespace) -> bool:
     """Whether this machine's own worker processes will be needed, unless all is done already."""
     if args.command == "pacs":
@@ -85,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     _print_anything()
     logging.basicConfig(level=logging.WARNING, format="medseg: %(message)s", stream=sys.stderr)
+    _quote_nothing()
     if _wants_workers(args):
         start_fork_server()
     from medseg.batch.progress import speak_json
