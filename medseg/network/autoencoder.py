@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -273,7 +273,7 @@ def save_encoder(network: Autoencoder, folder: Path) -> EncoderSize:
     (folder / "encoder.json").write_text(json.dumps(size._asdict(), indent=1) + "\n", encoding="utf-8")
     own = {name: value for name, value in network.state_dict().items() if not name.startswith("context.")}
     weights = {f"network.{name}": value.contiguous().cpu() for name, value in own.items()}
-    save_file(weights, folder / "encoder.safetensors")
+    (folder / "encoder.safetensors").write_bytes(save(weights))  # `save_file` leaves files for their owner only
     return size
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from medseg.io.atomic import recover_folder, whole_folder
+from medseg.io.tensors import load_tensors, save_tensors
 from medseg.network.autoencoder import Autoencoder
 
 _LOG = logging.getLogger(__name__)
@@ -45,11 +45,8 @@ def save_checkpoint(folder: Path, network: Autoencoder, optimiser: torch.optim.O
     """Write weights, optimiser moments and state into `folder`."""
     moments = dict(_moments(optimiser))
     with whole_folder(folder, marker="state.json") as temporary:
-        save_file(
-            {k: v.contiguous().cpu() for k, v in network.state_dict().items()},
-            temporary / "weights.safetensors",
-        )
-        save_file({k: v.contiguous().cpu() for k, v in moments.items()}, temporary / "moments.safetensors")
+        save_tensors(network.state_dict(), temporary / "weights.safetensors")
+        save_tensors(moments, temporary / "moments.safetensors")
         record = {"step": state.step, "losses": state.losses, "running": [float(loss) for loss in state.running]}
         (temporary / "state.json").write_text(json.dumps(record))
 
@@ -66,9 +63,9 @@ def load_checkpoint(folder: Path | None, network: Autoencoder, optimiser: torch.
         recover_folder(folder)
     if folder is None or not (folder / "state.json").is_file():
         return TrainingState()
-    network.load_state_dict(load_file(folder / "weights.safetensors"))
+    network.load_state_dict(load_tensors(folder / "weights.safetensors"))
     whole = optimiser.state_dict()
-    for key, value in load_file(folder / "moments.safetensors").items():
+    for key, value in load_tensors(folder / "moments.safetensors").items():
         index, name = key.split(".")
         whole["state"].setdefault(int(index), {})[name] = value
     optimiser.load_state_dict(whole)
