@@ -38,7 +38,7 @@ DOORS = {
     "scipy": ("io", "spatial", "preprocessing", "network", "tissues", "clustering", "labels", "quality", "statistics",
               "evaluation", "model"),
     "zlib_ng": ("io.atomic", "io.compact", "io.label_volumes"),
-    "safetensors": ("network", "model.folder", "model.bundle"),
+    "safetensors": ("io.tensors", "network.autoencoder", "model.bundle"),
     "cc3d": ("labels.cleanup",),
     "fill_voids": ("labels.cleanup", "preprocessing.foreground"),
     "torch.distributed": ("network.training",),

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom import config as pydicom_config
 
+from medseg.cli.main import main
 from sample_data.dicom_series import write_dicom_series
 from sample_data.phantom import phantom
 from tests.support.cohorts import manifest, medseg, small_grid
@@ -127,3 +129,22 @@ def test_the_search_finds_what_is_there(tmp_path):
     with gzip.open(tmp_path / "a.gz", "wb") as file:
         file.write(b"Zerbrowski")
     assert any(b"Zerbrowski" in content for name, content in contents(tmp_path) if name == "a.gz (unpacked)")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_value_that_is_none_is_not_quoted(tmp_path, capfd):
+    """pydicom warns of what it cannot read, and quotes it."""
+    malformed = {"SpecificCharacterSet": "ZERBROWSKI", "PatientBirthDate": "geb. Zerbrowski", "StudyTime": "Zerbrowski",
+                 "InstanceNumber": "1", "PatientWeight": "Zerbrowski"}  # fmt: skip
+    for path in write_dicom_series(phantom(small_grid(), noise=8.0)[0], tmp_path / "in"):
+        found = pydicom.dcmread(path)
+        with pydicom_config.disable_value_validation():
+            for keyword, value in malformed.items():
+                found.add(pydicom.DataElement(keyword, "LO" if value != "1" else "IS", value))
+            found.save_as(path)
+    capfd.readouterr()
+    assert main(["inspect", str(tmp_path / "in")]) == 0
+    words = ["--config", "smoke", "--set", "training.max_steps=2", "--device", "cpu", "--out", str(tmp_path / "out")]
+    assert main(["run", str(tmp_path / "in"), *words, "--workers", "0", "--write", "nifti,dicomseg"]) == 1
+    captured = capfd.readouterr()
+    assert "zerbrowski" not in (captured.out + captured.err).lower()

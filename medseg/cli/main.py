@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -45,6 +46,8 @@ EXAMPLES = """examples:
   medseg label model/ --cut 6 --out out/     six labels out of the same fit
 """
 
+QUOTING = ("pydicom", "highdicom", "pynetdicom", "urllib3")
+"""Libraries whose warnings quote elements of files, or addresses, and with them patients."""
 COMMANDS = {
     "inspect": inspect,
     "convert": convert,
@@ -90,6 +93,13 @@ def _print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _quote_nothing() -> None:
+    """Silence the warnings of libraries that quote what they read; what matters of it medseg says itself."""
+    for library in QUOTING:
+        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module=rf"({'|'.join(QUOTING)})(\.|$)")
+
+
 def _wants_workers(args: argparse.Namespace) -> bool:
     """Whether this machine's own worker processes will be needed, unless all is done already."""
     if args.command == "pacs":
@@ -127,6 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     _print_anything()
     logging.basicConfig(level=logging.WARNING, format="medseg: %(message)s", stream=sys.stderr)
+    _quote_nothing()
     try:
         if args.command == "doctor":  # which may find that rich is missing
             return int(doctor.run(args))

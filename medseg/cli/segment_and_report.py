@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argparse.Namespace) -> int:
     """Segment, write everything that `job` asks for, say what was not done; 0 if all was."""
+    from medseg.batch.busy import writing
     from medseg.batch.label_tables import STATISTICS, VOLUMES
     from medseg.batch.segment_scan import finish
     from medseg.batch.segment_scans import segment_scans
@@ -33,12 +34,13 @@ def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argp
     model.check(job.outputs)
     warn_of_space(job, scans)
     folder = args.model or job.out / "model"
-    records = segment_scans(model, folder, scans, job, options_of(args))
-    finish(job.out, model, quotable(args), records)
-    if job.bids:
-        write_dataset(job.out, args.scans, version=__version__)
-    write_habitats(model, scans, records, job)
-    page = write_report(job.out)
+    with writing(job.out):
+        records = segment_scans(model, folder, scans, job, options_of(args))
+        finish(job.out, model, quotable(args), records)
+        if job.bids:
+            write_dataset(job.out, args.scans, version=__version__)
+        write_habitats(model, scans, records, job)
+        page = write_report(job.out)
     n_done = sum(record.is_done for record in records)
     for record in records:
         if not record.is_done:

@@ -197,10 +197,20 @@ class Hierarchy:
         """
         try:
             found = cls(**{name: value.numpy() for name, value in tensors.items()})
-            found.parts(2)
-        except (TypeError, KeyError, ConfigError):
+            found._check()
+        except (TypeError, LookupError, ValueError, ConfigError):
             raise ModelError("the hierarchy of the model is damaged; copy the model folder again") from None
         return found
+
+    def _check(self) -> None:
+        """Refuse what is no tree: leaves without an owner, joins of parts that there are not, arrays of other sizes."""
+        n_leaves, n_features = self.centres.shape
+        sizes = [self.owners.shape, self.shares.shape, self.intensities.shape, self.volumes_ml.shape]
+        if sizes != [(n_leaves,)] * 4 or {self.shift.shape, self.scale.shape} != {(n_features,)}:
+            raise ValueError("arrays of other sizes")
+        if not np.array_equal(np.unique(self.owners), np.arange(1, self.n_labels + 1)):
+            raise ValueError("leaves without an owner")
+        self.parts(2)
 
 
 def _comparable(rows: Array, labels: Integers, n_own: int) -> tuple[Array, Array]:

@@ -36,6 +36,21 @@ class LabelScheme:
         """Number of fitted labels, those that clusters have scores for."""
         return self.hierarchy.n_labels
 
+    def check(self) -> None:
+        """Refuse what cannot be: no such cut, merges in a circle or of labels that there are not, another table.
+
+        Raises:
+            ValueError: one of these.
+        """
+        n_labels = self.cut or self.n_fitted
+        if not 1 <= n_labels <= len(self.hierarchy):
+            raise ValueError("a cut that the tree does not have")
+        left = set(range(1, n_labels + 1)) - set(self.merged)
+        if len(left) + len(self.merged) != n_labels or not set(self.merged.values()) <= left:
+            raise ValueError("merges of labels that there are not, or in a circle")
+        if {label.number for label in self.table} != left:
+            raise ValueError("a table of other labels")
+
     @property
     def is_divided(self) -> bool:
         """Whether there are labels finer than the fitted ones."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -25,6 +26,9 @@ class Code(BaseModel):
     scheme: str = "SCT"
 
 
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
 class Label(BaseModel):
     """One label: its number in the label map and what people call it.
 
@@ -39,7 +43,7 @@ class Label(BaseModel):
 
     number: int = Field(ge=1, le=65535)
     name: str = Field(min_length=1)
-    color: tuple[int, int, int]
+    color: tuple[Byte, Byte, Byte]
     code: Code | None = None
     mean_intensity: float | None = None
     volume_ml: float | None = None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
 
 from medseg.clustering.cohort import load_clusters
 from medseg.clustering.ensemble import Ensemble
@@ -18,6 +16,7 @@ from medseg.config import Config
 from medseg.errors import ModelError
 from medseg.io.atomic import recover_folder, whole_folder
 from medseg.io.label_volumes import write_color_table
+from medseg.io.tensors import load_tensors, save_tensors
 from medseg.labels.hierarchy import Hierarchy
 from medseg.labels.scheme import LabelScheme
 from medseg.labels.table import LabelTable
@@ -33,12 +32,20 @@ from medseg.version import __version__
 
 FORMAT = 1
 MARKER = "model.json"
+NETWORK, CLUSTERS, HIERARCHY = "autoencoder.safetensors", "clusters.safetensors", "hierarchy.safetensors"
+MOST_BYTES = 1 << 26
+"""Of ``model.json``: a model of 500 scans has 200 KB."""
 
 
 class _Facts(BaseModel):
-    """The content of ``model.json``."""
+    """The content of ``model.json``.
 
-    model_config = ConfigDict(extra="forbid")
+    Attributes:
+        tensors: SHA-256 of each file of tensors by its name.
+        digest: SHA-256 of all the rest of this file (`digest_of`).
+    """
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     format: int
     version: str
@@ -53,11 +60,30 @@ class _Facts(BaseModel):
     cut: int | None = None
     quality: QualityReference
     pre_transforms: tuple[str, ...] = ()
+    tensors: dict[str, str]
+    digest: str = ""
+
+
+def digest_of(values: Mapping[str, Any]) -> str:
+    """SHA-256 of what ``model.json`` holds, whatever its layout, but for ``digest`` itself."""
+    rest = {name: value for name, value in values.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def save_model(model: ModelState, folder: Path) -> None:
     """Write the folder, whole or not at all; an older model there is replaced."""
-    facts = _Facts(
+    with whole_folder(folder, marker=MARKER) as temporary:
+        written = {NETWORK: model.network.state_dict(), CLUSTERS: model.clusters.tensors(),
+                   HIERARCHY: model.scheme.hierarchy.tensors()}  # fmt: skip
+        digests = {name: save_tensors(tensors, temporary / name) for name, tensors in written.items()}
+        values = json.loads(_facts_of(model, digests).model_dump_json())
+        write_color_table(model.table, temporary / "labels.ctbl")
+        text = json.dumps({**values, "digest": digest_of(values)}, indent=1, ensure_ascii=False)
+        (temporary / MARKER).write_text(text + "\n", encoding="utf-8")
+
+
+def _facts_of(model: ModelState, digests: dict[str, str]) -> _Facts:
+    return _Facts(
         format=FORMAT,
         version=__version__,
         created=model.created,
@@ -71,21 +97,8 @@ def save_model(model: ModelState, folder: Path) -> None:
         cut=model.scheme.cut,
         quality=model.quality,
         pre_transforms=model.own.names,
+        tensors=digests,
     )
-    files = {
-        "autoencoder.safetensors": _packed(model.network.state_dict()),
-        "clusters.safetensors": _packed(model.clusters.tensors()),
-        "hierarchy.safetensors": _packed(model.scheme.hierarchy.tensors()),
-        MARKER: (facts.model_dump_json(indent=1) + "\n").encode(),
-    }
-    with whole_folder(folder, marker=MARKER, n_bytes=sum(map(len, files.values()))) as temporary:
-        for name, content in files.items():
-            (temporary / name).write_bytes(content)
-        write_color_table(model.table, temporary / "labels.ctbl")
-
-
-def _packed(tensors: Mapping[str, Tensor]) -> bytes:
-    return save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
 
 
 def load_model(folder: Path, *, device: str = "auto", pre_transforms: Sequence[ArrayTransform] = ()) -> ModelState:
@@ -102,24 +115,23 @@ def load_model(folder: Path, *, device: str = "auto", pre_transforms: Sequence[A
     facts = _read_facts(folder)
     computing = choose_device(device)
     networks = [blank_network(facts.config, facts.plan).to(computing) for _ in range(facts.config.training.ensemble)]
-    network = networks[0]
+    weights, tensors, tree = (_read_tensors(folder, name, facts) for name in (NETWORK, CLUSTERS, HIERARCHY))
     try:
-        network.load_state_dict(load_file(folder / "autoencoder.safetensors"))
-        tensors, chosen = load_file(folder / "clusters.safetensors"), facts.config.clustering
+        networks[0].load_state_dict(weights)
+        chosen = facts.config.clustering
         clusters = (
             load_clusters(tensors, chosen) if len(networks) == 1 else Ensemble.from_tensors(tensors, chosen, networks)
         )
-        tree = Hierarchy.from_tensors(load_file(folder / "hierarchy.safetensors"))
-    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError):
-        raise ModelError(
-            f"{folder}: the weights are missing or damaged, or belong to another model.json; copy the folder again"
-        ) from None
+        scheme = LabelScheme(facts.labels, Hierarchy.from_tensors(tree), facts.merged, facts.cut)
+        scheme.check()
+    except (RuntimeError, LookupError, ValueError, TypeError):
+        raise _damaged(folder, "the weights belong to another model.json") from None
     return ModelState(
         config=facts.config,
         plan=facts.plan,
-        network=network.eval(),
+        network=networks[0].eval(),
         clusters=clusters,
-        scheme=LabelScheme(facts.labels, tree, facts.merged, facts.cut),
+        scheme=scheme,
         quality=facts.quality,
         fingerprints=facts.fingerprints,
         record=facts.training,
@@ -128,23 +140,55 @@ def load_model(folder: Path, *, device: str = "auto", pre_transforms: Sequence[A
     )
 
 
-def _read_facts(folder: Path) -> _Facts:
+def _read_tensors(folder: Path, name: str, facts: _Facts) -> dict[str, Any]:
     try:
-        values: Any = json.loads((folder / MARKER).read_text("utf-8"))
+        return load_tensors(folder / name, facts.tensors.get(name, ""))
+    except PermissionError:
+        raise _unreadable(folder, name) from None
     except OSError:
-        raise ModelError(f"{folder}: found no {MARKER}, expected a model folder that `medseg train` wrote") from None
-    except ValueError:
-        raise ModelError(f"{folder}: {MARKER} is damaged; copy the folder again") from None
-    found = values.get("format") if isinstance(values, dict) else None
+        raise _damaged(folder, f"{name} is missing") from None
+    except ValueError as error:
+        raise _damaged(folder, f"{name} is damaged, or belongs to another model.json ({error})") from None
+
+
+def _read_facts(folder: Path) -> _Facts:
+    values = _read_json(folder)
+    found = values.get("format")
     if isinstance(found, int) and found > FORMAT:
         raise ModelError(
             f"{folder}: found model format {found} (medseg {values.get('version')}), this medseg {__version__} reads "
             f"up to {FORMAT}; install a newer medseg"
         )
     try:
-        return _Facts.model_validate(values)
+        facts = _Facts.model_validate(values)
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise ModelError(
-            f"{folder}: {MARKER} is damaged ({where}: {error.errors()[0]['msg']}); copy it again"
-        ) from None
+        raise _damaged(folder, f"{MARKER} is damaged ({where}: {error.errors()[0]['msg']})") from None
+    if facts.digest != digest_of(values):
+        raise _damaged(folder, f"{MARKER} was changed after it was written; names and merges change by medseg label")
+    return facts
+
+
+def _read_json(folder: Path) -> dict[str, Any]:
+    path = folder / MARKER
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise _damaged(folder, f"{MARKER} is larger than {MOST_BYTES} bytes")
+        values: Any = json.loads(path.read_text("utf-8"))
+    except PermissionError:
+        raise _unreadable(folder, MARKER) from None
+    except OSError:
+        raise ModelError(f"{folder}: found no {MARKER}, expected a model folder that `medseg train` wrote") from None
+    except (ValueError, RecursionError):
+        raise _damaged(folder, f"{MARKER} is damaged") from None
+    if not isinstance(values, dict):
+        raise _damaged(folder, f"{MARKER} is damaged")
+    return values
+
+
+def _damaged(folder: Path, what: str) -> ModelError:
+    return ModelError(f"{folder}: {what}; copy the folder again")
+
+
+def _unreadable(folder: Path, name: str) -> ModelError:
+    return ModelError(f"{folder}: no permission to read {name}; ask its owner for it (chmod -R a+rX)")

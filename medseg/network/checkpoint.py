@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from medseg.io.atomic import recover_folder, whole_folder
+from medseg.io.tensors import load_tensors
 from medseg.network.autoencoder import Autoencoder
 
 _LOG = logging.getLogger(__name__)
@@ -66,9 +67,9 @@ def load_checkpoint(folder: Path | None, network: Autoencoder, optimiser: torch.
         recover_folder(folder)
     if folder is None or not (folder / "state.json").is_file():
         return TrainingState()
-    network.load_state_dict(load_file(folder / "weights.safetensors"))
+    network.load_state_dict(load_tensors(folder / "weights.safetensors"))
     whole = optimiser.state_dict()
-    for key, value in load_file(folder / "moments.safetensors").items():
+    for key, value in load_tensors(folder / "moments.safetensors").items():
         index, name = key.split(".")
         whole["state"].setdefault(int(index), {})[name] = value
     optimiser.load_state_dict(whole)

@@ -26,7 +26,7 @@ class ScanFingerprint(BaseModel):
         foreground_share: of all voxels.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]

@@ -7,7 +7,7 @@ a scan goes through before the network sees it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from monai.transforms.compose import Compose
 from monai.transforms.croppad.array import SpatialCrop
 from monai.transforms.intensity.array import ScaleIntensityRange
 from monai.transforms.spatial.array import Orientation
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medseg.config import Config
 from medseg.errors import InputError
@@ -42,6 +42,9 @@ SAME_SPACING = 0.2
 """Relative difference up to which a scan's own spacing passes for the working spacing."""
 
 
+_Millimetres = Annotated[float, Field(gt=0, le=1000)]
+
+
 class Plan(BaseModel):
     """Decisions made once from the training scans.
 
@@ -52,18 +55,25 @@ class Plan(BaseModel):
         channels: size of the network.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     modality: Literal["CT", "MR"]
-    spacing_mm: tuple[float, float, float]
+    spacing_mm: tuple[_Millimetres, _Millimetres, _Millimetres]
     window_hu: tuple[float, float] | None
     percentiles: tuple[float, float]
     foreground: Literal["auto", "nonzero", "all"]
-    patch_size: int
-    batch_size: int
-    channels: int
+    patch_size: int = Field(ge=1, le=1024)
+    batch_size: int = Field(ge=1, le=65536)
+    channels: int = Field(ge=1, le=256)
     percentile_region: Literal["mask", "scan"] = "mask"
     outlier_share: float = 0.0
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> Plan:
+        for low, high in filter(None, (self.window_hu, self.percentiles)):
+            if low >= high:
+                raise ValueError(f"ranges must ascend, found {low}, {high}")
+        return self
 
     @classmethod
     def fit(cls, fingerprints: Sequence[ScanFingerprint], config: Config, memory_gb: float = 0.0) -> Plan:

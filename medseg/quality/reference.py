@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import sqrt
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from scipy import stats
 
 from medseg.quality.measures import KINDS, LABEL_KINDS, Flag, Kind, Measures
@@ -38,11 +38,11 @@ class Usual(BaseModel):
         n_scans: in which the measure exists.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     median: float
-    mad_sd: float
-    n_scans: int
+    mad_sd: float = Field(ge=0)
+    n_scans: int = Field(ge=1)
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Usual:
@@ -70,7 +70,7 @@ class QualityReference(BaseModel):
         labels: measures of each label by its number and name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     n_labels: int
     scan: dict[str, Usual]

@@ -6,22 +6,16 @@ of them to a deadline, too. Without it work is counted in calls only, because a 
 
 from __future__ import annotations
 
-import os
 import shutil
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
-from functools import partial, wraps
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medseg.config import Config
@@ -31,54 +25,10 @@ from medseg.io.discovery import find_scans
 from medseg.io.read import read_scan
 from medseg.model.model import Model
 from medseg.spatial.geometry import Geometry
-from tests.support.call_counts import n_calls
 from tests.support.dicom_files import LPS, write_axial
+from tests.support.fuzzing import Bytes, fuzzed, overwritten, refusing
 from tests.support.paths import ROOT
 from tests.support.scans import load_nifti, nifti_grid
-
-N_INPUTS = int(os.environ.get("MEDSEG_TEST_FUZZ", "160"))
-DEADLINE = timedelta(seconds=20) if "MEDSEG_TEST_FUZZ" in os.environ else None
-MOST_CALLS = 2_000_000
-"""Calls of functions for one input; what needs more counts as a hang. The most of 160 inputs was 222,000."""
-Bytes = st.binary(min_size=1, max_size=12)
-
-
-def fuzzed(share: float, **inputs: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A test of this share of the inputs, each of which may cause a limited number of calls."""
-    checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-    bounds = settings(max_examples=max(1, int(share * N_INPUTS)), deadline=DEADLINE, suppress_health_check=checks)
-
-    def decorated(test: Callable[..., None]) -> Callable[..., None]:
-        @wraps(test)
-        def counted(**words: Any) -> None:
-            assert n_calls(partial(test, **words)) < MOST_CALLS
-
-        return bounds(given(**inputs)(counted))
-
-    return decorated
-
-
-@contextmanager
-def refusing(*errors: type[Exception]) -> Iterator[None]:
-    """Nothing but these may be raised, in one line of words that names no folder."""
-    message = "one line"
-    try:
-        yield
-    except errors as error:
-        message = str(error)
-    assert message
-    assert message.isprintable()
-    assert "Traceback" not in message
-
-
-def overwritten(content: bytes, places: list[tuple[int, bytes]], length: int | None) -> bytes:
-    """`content` with bytes put over it at some offsets, then cut to `length`."""
-    mutated = bytearray(content)
-    for offset, new in places:
-        at = offset % len(content)
-        mutated[at : at + len(new)] = new
-    return bytes(mutated[:length])
-
 
 # Header fields of NIfTI-1 that geometry depends on: offset, struct format, number.
 FIELDS = [(0, "i", 1), (40, "h", 8), (70, "h", 2), (76, "f", 8), (108, "f", 3), (123, "B", 1), (252, "h", 2),

@@ -26,6 +26,7 @@ from medseg.preprocessing.prepare import Prepared
 from medseg.spatial.geometry import Geometry
 from sample_data.two_channels import centred_grid, two_channels
 from tests.support.cohorts import leftovers
+from tests.support.model_folders import change_facts
 from tests.support.scans import load_nifti, nifti_grid, write_nifti
 
 GRID = centred_grid()
@@ -145,9 +146,8 @@ def test_a_saved_ensemble_is_the_same(model, scans, tmp_path):
     assert first.disagreement is not None
     assert second.disagreement is not None
     assert np.array_equal(first.disagreement, second.disagreement)
-    text = (tmp_path / "model" / "model.json").read_text().replace('"ensemble": 2', '"ensemble": 3')
-    (tmp_path / "model" / "model.json").write_text(text)
-    with pytest.raises(ModelError, match="missing or damaged"):
+    change_facts(tmp_path / "model", lambda facts: facts["config"]["training"].update(ensemble=3))
+    with pytest.raises(ModelError, match=r"the weights belong to another model\.json"):
         Model.load(tmp_path / "model", device="cpu")
 
 

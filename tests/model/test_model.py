@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-import shutil
 from itertools import combinations
 
 import numpy as np
@@ -112,47 +110,6 @@ def test_the_same_seed_gives_the_same_labels(phantom_scans, model):
     scans = [read_scan(path) for path in sorted((phantom_scans / "scans").glob("*.nii.gz"))]
     again = Model.fit(scans, load_config("smoke"), device="cpu")
     assert again.fingerprint == model.fingerprint
-
-
-@pytest.fixture
-def broken(model_folder, tmp_path):
-    return shutil.copytree(model_folder, tmp_path / "broken")
-
-
-def change(folder, **values):
-    facts = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps({**facts, **values}))
-
-
-def test_a_newer_format_is_refused_by_name(broken):
-    change(broken, format=99, version="9.0")
-    with pytest.raises(ModelError, match=r"format 99 \(medseg 9\.0\).*install a newer medseg"):
-        Model.load(broken)
-
-
-def test_a_truncated_weight_file_is_refused(broken):
-    weights = broken / "autoencoder.safetensors"
-    weights.write_bytes(weights.read_bytes()[:500])
-    with pytest.raises(ModelError, match="weights are missing or damaged"):
-        Model.load(broken)
-
-
-def test_missing_clusters_are_refused(broken):
-    (broken / "clusters.safetensors").unlink()
-    with pytest.raises(ModelError, match="weights are missing or damaged"):
-        Model.load(broken)
-
-
-def test_a_damaged_json_is_refused(broken):
-    (broken / "model.json").write_text("{")
-    with pytest.raises(ModelError, match=r"model\.json is damaged"):
-        Model.load(broken)
-
-
-def test_a_wrong_value_is_named(broken):
-    change(broken, merged="none")
-    with pytest.raises(ModelError, match=r"damaged .merged"):
-        Model.load(broken)
 
 
 def test_no_model_is_refused(tmp_path):

@@ -60,7 +60,9 @@ def run(route: str, series: Path, model: Path, work: Path) -> dict[str, object]:
         "name": str(segmentation.PatientName),
         "segmentations": len(again),
         "left": sorted(
-            path.name for path in (out / ".medseg").iterdir() if path.suffix != ".json" and path.name != "lock"
+            path.name
+            for path in (out / ".medseg").iterdir()
+            if path.suffix != ".json" and path.name not in {"lock", "busy"}
         ),
         "nobody": main(nobody),
     }

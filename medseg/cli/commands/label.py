@@ -28,10 +28,11 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Name, colour and merge labels; without a change, show them."""
     from medseg.batch.progress import say
-    from medseg.cli.label import Changes, relabel
+    from medseg.cli.label import Changes
     from medseg.cli.label_accept import accepted
     from medseg.cli.label_file import read_label_file, write_label_file
     from medseg.cli.label_list import print_labels
+    from medseg.cli.label_rewrite import relabel
     from medseg.model.model import Model
 
     changes = Changes.parse(names=args.name, colors=args.color, codes=args.code, merges=args.merge, cut=args.cut)

@@ -35,6 +35,7 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment series of a PACS and store the results there."""
+    from medseg.batch.busy import writing
     from medseg.batch.courier import Courier
     from medseg.batch.outputs import Job, check_writable, parse_outputs
     from medseg.batch.pool import Limits
@@ -55,9 +56,10 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.out)
     job = Job(args.out.resolve(), outputs, min_confidence=args.min_confidence)
     limits = Limits.of(args.timeout, args.max_memory)
-    with courier as pacs, workers(args.model, job, args.device, limits) as work:
-        outcome = segment_pacs(pacs, query, work, job, model.fingerprint)
-    finish(args.out, model, quotable(args))
-    write_report(args.out)
+    with writing(job.out):
+        with courier as pacs, workers(args.model, job, args.device, limits) as work:
+            outcome = segment_pacs(pacs, query, work, job, model.fingerprint)
+        finish(job.out, model, quotable(args))
+        write_report(job.out)
     say_summary(outcome)
     return 0 if all(record.is_done for record in outcome.records) else 1

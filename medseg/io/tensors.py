@@ -1,0 +1,42 @@
+"""Files of tensors (safetensors): readable by whom the folder is, and known by a digest of every byte."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> str:
+    """Write a file; returns its SHA-256.
+
+    The library's own function leaves files that only their owner can read.
+    """
+    content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_tensors(path: Path, digest: str | None = None) -> dict[str, Tensor]:
+    """Read a file.
+
+    Args:
+        digest: its SHA-256, where it is known.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: its bytes are others, it is no file of tensors, or it holds a number that is not finite.
+    """
+    content = path.read_bytes()
+    if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+        raise ValueError("other bytes than were written")
+    try:
+        tensors = load(content)
+    except Exception as error:  # the library's own error is no ValueError, and others come from damaged headers
+        raise ValueError(f"no file of tensors ({type(error).__name__})") from None
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise ValueError("numbers that are not finite")
+    return tensors
