@@ -72,9 +72,10 @@ def digest_of(values: Mapping[str, Any]) -> str:
 
 def save_model(model: ModelState, folder: Path) -> None:
     """Write the folder, whole or not at all; an older model there is replaced."""
-    with whole_folder(folder, marker=MARKER) as temporary:
-        written = {NETWORK: model.network.state_dict(), CLUSTERS: model.clusters.tensors(),
-                   HIERARCHY: model.scheme.hierarchy.tensors()}  # fmt: skip
+    written = {NETWORK: model.network.state_dict(), CLUSTERS: model.clusters.tensors(),
+               HIERARCHY: model.scheme.hierarchy.tensors()}  # fmt: skip
+    n_bytes = sum(tensor.numel() * tensor.element_size() for part in written.values() for tensor in part.values())
+    with whole_folder(folder, marker=MARKER, n_bytes=n_bytes) as temporary:
         digests = {name: save_tensors(tensors, temporary / name) for name, tensors in written.items()}
         values = json.loads(_facts_of(model, digests).model_dump_json())
         write_color_table(model.table, temporary / "labels.ctbl")

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from medseg.io.atomic import recover_folder, whole_folder
-from medseg.io.tensors import load_tensors
+from medseg.io.tensors import load_tensors, save_tensors
 from medseg.network.autoencoder import Autoencoder
 
 _LOG = logging.getLogger(__name__)
@@ -45,14 +44,12 @@ class TrainingState:
 def save_checkpoint(folder: Path, network: Autoencoder, optimiser: torch.optim.Optimizer, state: TrainingState) -> None:
     """Write weights, optimiser moments and state into `folder`."""
     record = {"step": state.step, "losses": state.losses, "running": [float(loss) for loss in state.running]}
-    files = {
-        "weights.safetensors": save({k: v.contiguous().cpu() for k, v in network.state_dict().items()}),
-        "moments.safetensors": save({k: v.contiguous().cpu() for k, v in _moments(optimiser)}),
-        "state.json": json.dumps(record).encode(),
-    }
-    with whole_folder(folder, marker="state.json", n_bytes=sum(map(len, files.values()))) as temporary:
-        for name, content in files.items():
-            (temporary / name).write_bytes(content)
+    weights, moments = network.state_dict(), dict(_moments(optimiser))
+    n_bytes = sum(tensor.numel() * tensor.element_size() for part in (weights, moments) for tensor in part.values())
+    with whole_folder(folder, marker="state.json", n_bytes=n_bytes) as temporary:
+        save_tensors(weights, temporary / "weights.safetensors")
+        save_tensors(moments, temporary / "moments.safetensors")
+        (temporary / "state.json").write_text(json.dumps(record))
 
 
 def _moments(optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
