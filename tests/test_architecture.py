@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 Modules = Mapping[str, ast.Module]
 
 ROOMS = (
-    *("errors", "version", "types", "config", "config_files", "labels.table", "spatial", "runtime", "io"),
+    *("errors", "version", "types", "plain_yaml", "config", "config_files", "labels.table", "spatial", "runtime", "io"),
     *("preprocessing", "network", "tissues", "clustering", "labels", "quality", "evaluation", "model", "report"),
     *("batch", "cli", "__main__"),
 )
@@ -49,7 +49,7 @@ DOORS = {
     "rich": ("batch.progress", "cli"),
     "PIL": ("report",),
     "jinja2": ("report",),
-    "yaml": ("config_files", "cli.label_file"),
+    "yaml": ("plain_yaml", "config_files", "cli.label_file"),
     "pydantic": ("config", "config_files", "labels.table", "preprocessing", "model.folder", "model.record",
                  "quality.reference",
                  "network.training", "report.outcome", "cli.label_file"),

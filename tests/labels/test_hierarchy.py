@@ -104,7 +104,7 @@ def test_fractions_of_divided_labels_are_refused(model):
 def test_a_model_without_its_tree_is_refused(model_folder, tmp_path):
     folder = shutil.copytree(model_folder, tmp_path / "model")
     (folder / "hierarchy.safetensors").unlink()
-    with pytest.raises(ModelError, match="hierarchy.safetensors is missing"):
+    with pytest.raises(ModelError, match=r"hierarchy\.safetensors is missing"):
         Model.load(folder, device="cpu")
 
 
