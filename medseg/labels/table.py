@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from medseg.errors import ConfigError
+from medseg.errors import ConfigError, one_line
 
 # Twelve colours that stay apart for most colour-blind readers (after Paul Tol, "Colour schemes", SRON 2021).
 _PALETTE = (
@@ -49,6 +49,12 @@ class Label(BaseModel):
     volume_ml: float | None = None
     stability: float | None = Field(None, ge=0, le=1)
     verdict: str = ""
+
+    @field_validator("name", mode="after")
+    @classmethod
+    def _on_one_line(cls, name: str) -> str:
+        """Tables have a line for each label."""
+        return one_line(name) or "?"
 
 
 TISSUE = Code(value="85756007", meaning="Tissue")
