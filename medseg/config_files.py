@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from medseg.config import Config
 from medseg.errors import ConfigError
+from medseg.plain_yaml import YamlError, parse_yaml, read_short, shown
 
 _WIDTH = 118
 
@@ -66,16 +67,16 @@ def _read_yaml(name_or_file: str) -> dict[str, Any]:
     shipped = _config_dir() / f"{name_or_file}.yaml"
     file = Path(name_or_file)
     try:
-        text = shipped.read_text("utf-8") if shipped.is_file() else file.read_text("utf-8")
+        text = read_short(shipped if shipped.is_file() else file)
     except (OSError, UnicodeDecodeError):
         raise ConfigError(
             f"config {name_or_file!r}: found neither a config of that name nor a readable file; "
             f"take one of {', '.join(config_names())} or the path of a YAML file"
         ) from None
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config {name_or_file!r}: not valid YAML ({str(error).splitlines()[0]})") from None
+        values = parse_yaml(text)
+    except YamlError as error:
+        raise ConfigError(f"config {name_or_file!r}: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"config {name_or_file!r}: found {type(values).__name__}, expected keys with values")
     return values
@@ -88,9 +89,9 @@ def _apply(values: dict[str, Any], change: str) -> None:
     if not equals or not last:
         raise ConfigError(f"--set {change}: expected section.key=value, for example clustering.n_clusters=6")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {change}: the value is not valid YAML") from None
+        value = parse_yaml(text)
+    except YamlError as error:
+        raise ConfigError(f"--set {key}: the value {error}") from None
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
@@ -104,5 +105,5 @@ def _explain(error: ValidationError) -> str:
     for item in error.errors():
         path = ".".join(str(part) for part in item["loc"]) or "config"
         message = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
-        problems.append(f"{path}: {message}, found {item['input']!r}")
+        problems.append(f"{path}: {message}, found {shown(item['input'])}")
     return "config: " + "; ".join(problems)

@@ -17,7 +17,8 @@ from tests.support.paths import ROOT
 Modules = Mapping[str, ast.Module]
 
 ROOMS = (
-    *("errors", "version", "types", "config", "config_files", "labels.table", "spatial", "runtime", "io"),
+    *("errors", "version", "types", "plain_yaml", "config", "config_files", "labels.table"),
+    *("spatial", "runtime", "io"),
     *("preprocessing", "network", "tissues", "clustering", "labels", "quality", "statistics", "evaluation"),
     *("model", "report"),
     *("batch", "cli", "__main__"),
@@ -52,7 +53,7 @@ DOORS = {
     "jinja2": ("report",),
     "matplotlib": ("report.figure",),
     "vtkmodules": ("report.surface",),
-    "yaml": ("config_files", "cli.label_file"),
+    "yaml": ("plain_yaml", "config_files", "cli.label_file"),
     "pydantic": ("config", "config_files", "labels.table", "preprocessing", "model.folder", "model.record",
                  "quality.reference",
                  "network.training", "report.outcome", "cli.label_file"),

@@ -77,15 +77,21 @@ def forget_peak_memory() -> None:
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process for the scan at hand (Linux), or so far."""
+    """Largest resident memory of this process for the scan at hand (Linux), or so far (macOS); 0 where nobody knows."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
     except (OSError, StopIteration):
-        import resource  # Windows has none
+        return _peak_so_far_mb()
 
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+def _peak_so_far_mb() -> float:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 def own_groups() -> Iterator[Path]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medseg.batch.label_tables import write_label_tables
-from medseg.io.atomic import remove_leftovers, write_text_whole
+from medseg.io.atomic import remove_leftovers
+from medseg.io.csv_table import write_csv
 from medseg.labels.location import NAMES
 from medseg.labels.table import LabelTable
 from medseg.model.record import RECORDS, Record
@@ -26,40 +25,34 @@ def write_tables(out: Path, records: Sequence[Record], table: LabelTable) -> Non
 
 def write_manifest(out: Path, records: Iterable[Record], table: LabelTable) -> None:
     """Write ``manifest.csv``: scan, status, reason, flags, seconds, peak memory, volume of each label in mm3."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     numbers = [label.number for label in table]
     volumes = [f"{label.number} {label.name} mm3" for label in table]
-    writer.writerow(["scan", "status", "reason", "flags", "seconds", "peak_memory_mb", *volumes])
+    rows: list[Sequence[object]] = [["scan", "status", "reason", "flags", "seconds", "peak_memory_mb", *volumes]]
     for record in records:
         row: Sequence[object] = (record.scan, record.status, record.why, "; ".join(map(str, record.flags)),
                                  f"{record.seconds:.1f}", f"{record.peak_memory_mb:.0f}")  # fmt: skip
-        writer.writerow([*row, *(f"{record.volumes_mm3.get(n, 0.0):.1f}" if record.is_done else "" for n in numbers)])
-    write_text_whole(out / "manifest.csv", text.getvalue())
+        rows.append([*row, *(f"{record.volumes_mm3.get(n, 0.0):.1f}" if record.is_done else "" for n in numbers)])
+    write_csv(rows, out / "manifest.csv")
 
 
 def write_quality(out: Path, records: Iterable[Record]) -> None:
     """Write ``quality.csv``: every measure of every scan that was segmented, and how many of them are flagged."""
     kept = [(record, record.quality.as_columns()) for record in records if record.is_done]
     names = list(dict.fromkeys(name for _, columns in kept for name in columns))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["scan", "n_flags", *names])
+    rows: list[Sequence[object]] = [["scan", "n_flags", *names]]
     for record, columns in kept:
         values = [f"{columns[name]:.6g}" if name in columns else "" for name in names]
-        writer.writerow([record.scan, len(record.flags), *values])
-    write_text_whole(out / "quality.csv", text.getvalue())
+        rows.append([record.scan, len(record.flags), *values])
+    write_csv(rows, out / "quality.csv")
 
 
 def write_places(out: Path, records: Iterable[Record]) -> None:
     """Write ``places.csv``: where each label lies in each scan, as `medseg.labels.location` measures it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["scan", "label", *NAMES])
+    rows: list[Sequence[object]] = [["scan", "label", *NAMES]]
     for record in records:
         for number, place in sorted(record.places.items()) if record.is_done else ():
-            writer.writerow([record.scan, number, *(f"{place[name]:.4g}" for name in NAMES)])
-    write_text_whole(out / "places.csv", text.getvalue())
+            rows.append([record.scan, number, *(f"{place[name]:.4g}" for name in NAMES)])
+    write_csv(rows, out / "places.csv")
 
 
 @contextmanager

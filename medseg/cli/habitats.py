@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +13,7 @@ from medseg.batch.outputs import Job, mask_path
 from medseg.batch.progress import bar, say
 from medseg.config import Config
 from medseg.errors import ConfigError, InputError
-from medseg.io.atomic import write_text_whole
+from medseg.io.csv_table import write_csv
 from medseg.io.label_volumes import read_labels
 from medseg.io.read import read_mask, read_scan
 from medseg.io.scan import Scan
@@ -91,7 +89,7 @@ def write_stability(path: Path, found: Sequence[Stability]) -> None:
     for one in found:
         told = ["" if value is None else f"{value:.4f}" for value in (one.over_seeds, one.over_cases)]
         rows.append((one.number, f"{one.share:.4f}", one.n_cases, *told, one.verdict))
-    _write(path, rows)
+    write_csv(rows, path)
 
 
 def write_habitats(model: Model, scans: Sequence[Scan], records: Sequence[Record], job: Job) -> None:
@@ -113,7 +111,7 @@ def write_habitats(model: Model, scans: Sequence[Scan], records: Sequence[Record
         ("scan", "n_voxels", "volume_mm3", *(f"{name}_{kind}" for name in names.values() for kind in kinds))
     ]
     rows += [_row(model, scan, job, list(names)) for scan in scans if scan.id in done]
-    _write(job.out / TABLE, rows)
+    write_csv(rows, job.out / TABLE)
 
 
 def _row(model: Model, scan: Scan, job: Job, numbers: Sequence[int]) -> list[object]:
@@ -131,9 +129,3 @@ def _row(model: Model, scan: Scan, job: Job, numbers: Sequence[int]) -> list[obj
             mean = float(np.mean(values[here])) if n_voxels else None
             row += ["", ""] if mean is None else [f"{mean:.6g}", f"{(mean - low) / (high - low):.5f}"]
     return row
-
-
-def _write(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text_whole(path, text.getvalue())

@@ -15,6 +15,7 @@ from medseg.errors import ConfigError
 from medseg.io.atomic import write_text_whole
 from medseg.labels.table import Code
 from medseg.model.model import Model
+from medseg.plain_yaml import YamlError, parse_yaml, read_short, shown
 
 _Number = Annotated[int, Field(ge=1, le=65535)]
 _Byte = Annotated[int, Field(ge=0, le=255)]
@@ -49,14 +50,13 @@ def read_label_file(path: Path) -> Changes:
         ConfigError: not readable, no YAML, a key that is unknown or there twice, or a value that does not fit.
     """
     try:
-        text = path.read_text("utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        text = read_short(path)
+        values = parse_yaml(text)
     except (OSError, UnicodeDecodeError):
         raise ConfigError(f"{path}: cannot be read, expected a labels.yaml; check the path") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    twice = sorted(set(_repeated(root)))
+    except YamlError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    twice = sorted(set(_repeated(yaml.compose(text, Loader=yaml.SafeLoader))))
     if twice:
         raise ConfigError(f"{path}: {', '.join(twice)} is there twice; keep one")
     try:
@@ -111,4 +111,4 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(str(part) for part in item["loc"] if part != "[key]") or "the file"
     if item["type"] == "extra_forbidden":
         return f"{where}: unknown key; a label has name, color, code and merge"
-    return f"{where}: {item['msg'].lower()}, found {item['input']!r}"
+    return f"{where}: {item['msg'].lower()}, found {shown(item['input'])}"

@@ -9,14 +9,17 @@ from pathlib import Path
 import torch
 from monai.data.meta_tensor import MetaTensor
 
+from medseg.batch.label_tables import write_label_tables
 from medseg.batch.outputs import Job, viewer_path
 from medseg.batch.progress import bar, say
+from medseg.batch.tables import locked
 from medseg.errors import ConfigError, InputError
 from medseg.io.label_volumes import read_labels
 from medseg.io.read import read_scan
 from medseg.io.scan import Scan
+from medseg.labels.table import LabelTable
 from medseg.model.outputs import Output
-from medseg.model.record import Record, read_record, write_record
+from medseg.model.record import Record, read_record, read_records, write_record
 from medseg.report.niivue import viewer
 from medseg.report.outcome import read_outcome
 from medseg.report.ratings import keep_ratings, kept_ratings, read_ratings
@@ -47,13 +50,16 @@ def add_viewer_volumes(out: Path, scans: Sequence[Scan]) -> None:
 
 
 def take_ratings(out: Path, path: Path) -> None:
-    """Keep the ratings of a file beside the results `out`, with those that it has not.
+    """Keep the ratings of a file beside the results `out`, with those that it has not; tables heed them.
 
     Raises:
         ConfigError: another file, or ratings of other scans.
     """
-    known = frozenset(scan.name for scan in read_outcome(out).scans)
-    keep_ratings(out, kept_ratings(out) | read_ratings(path), known)
+    outcome = read_outcome(out)
+    with locked(out):
+        known = frozenset(scan.name for scan in outcome.scans)
+        keep_ratings(out, kept_ratings(out) | read_ratings(path), known)
+        write_label_tables(out, read_records(out), LabelTable(labels=outcome.labels))
 
 
 def _add_viewer_volume(out: Path, scan: Scan) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.io.atomic import write_text_whole
+from medseg.io.csv_table import write_csv
 
 _COLUMNS = (
     "scan", "class", "dice", "surface_dice", "hausdorff95_mm", "mutual_information", "rand_index", "reason",
@@ -91,17 +89,15 @@ def write_metrics(result: Evaluation, path: Path) -> None:
 
     An absent score is an empty cell.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    rows: list[Sequence[object]] = [_COLUMNS]
     for scan in result.scans:
         for value, metrics in scan.classes.items():
             scores = (metrics.dice, metrics.surface_dice, metrics.hausdorff95_mm)
             rest = (scan.mutual_information, scan.rand_index)
-            writer.writerow([scan.name, value, *("" if math.isnan(x) else f"{x:.6g}" for x in scores + rest), ""])
+            rows.append([scan.name, value, *("" if math.isnan(x) else f"{x:.6g}" for x in scores + rest), ""])
     for case in result.unscored:
-        writer.writerow([case.name, *[""] * (len(_COLUMNS) - 2), f"{case.code}: {case.reason}"])
-    write_text_whole(path, text.getvalue())
+        rows.append([case.name, *[""] * (len(_COLUMNS) - 2), f"{case.code}: {case.reason}"])  # noqa: PERF401
+    write_csv(rows, path)
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from medseg.errors import ConfigError
@@ -176,8 +177,16 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
+@cache
 def _machine() -> str:
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+    """Where process numbers mean the same: the host, since it was started, and on it the container.
+
+    Containers often have one host name and always have numbers of their own, which begin at 1 again.
+    """
+    places = [platform.node()]
+    with suppress(OSError):  # Linux only
+        places += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
+    return hashlib.sha256(" ".join(places).encode()).hexdigest()[:6]
 
 
 def _refuse_foreign(target: Path, marker: str) -> None:

@@ -38,7 +38,7 @@ every scan, the `_dseg.tsv` files name the labels.
 _IGNORED = ("manifest.csv", "run.json", "labels.ctbl", "report.html", "report", "log", "model", "metrics.csv",
             "*.seg.nrrd", "*.mrb", "*_confidence.nii.gz", "*_fraction*.nii.gz", "*_finest.nii.gz", "*_anomaly.nii.gz",
              "*_disagreement.nii.gz", "quality.csv", "places.csv", "habitats*.csv", "volumes.csv", "statistics.csv",
-             "radiomics.csv", "group_*.tsv", "group_*.json")  # fmt: skip
+             "radiomics.csv", "group.csv", "ratings.csv", "group_*.tsv", "group_*.json")  # fmt: skip
 
 
 def is_raw_dataset(source: Path) -> bool:

@@ -123,7 +123,7 @@ def read_labels(path: Path) -> tuple[LabelArray, Geometry]:
     try:
         labels = as_labels(voxels)
     except ValueError as error:
-        raise InputError(f"{path}: {error}", code="not_labels") from error
+        raise InputError(f"{path.name}: {error}", code="not_labels") from error
     try:
         return labels, Geometry(cast(tuple[int, int, int], labels.shape), affine)
     except ValueError as error:

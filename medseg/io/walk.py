@@ -23,9 +23,12 @@ def entries_of(source: Path) -> list[Path]:
     """The paths in a list, each once; anything else stands for itself.
 
     Raises:
-        ConfigError: the list cannot be read or is empty.
+        ConfigError: the list is not there, cannot be read or is empty.
     """
-    if source.suffix.lower() != LIST_SUFFIX or not source.is_file():
+    if source.suffix.lower() != LIST_SUFFIX:
+        return [source]
+    _check_entry(source)
+    if not source.is_file():
         return [source]
     try:
         lines = re.split(r"\r?\n", _decoded(source.read_bytes()))
@@ -50,17 +53,27 @@ def root_of(source: Path, entries: Sequence[Path]) -> Path:
     """The folder to which ids are relative.
 
     Raises:
-        ConfigError: an entry does not exist.
+        ConfigError: an entry does not exist, cannot be looked at, or is neither file nor folder.
     """
     for entry in entries:
-        if not entry.exists() and not is_dead_link(entry):
-            raise ConfigError(f"{entry} does not exist, expected a folder, NIfTI or DICOM file; check the path")
+        _check_entry(entry)
     if list(entries) == [source]:
         return source if source.is_dir() else source.parent
     folders = [entry if entry.is_dir() else entry.parent for entry in entries]
     if all(absolute(folder).is_relative_to(absolute(source.parent)) for folder in folders):
         return source.parent
     return Path(os.path.commonpath([absolute(folder) for folder in folders]))
+
+
+def _check_entry(entry: Path) -> None:
+    try:
+        is_there, is_usual = entry.exists() or is_dead_link(entry), entry.is_file() or entry.is_dir()
+    except OSError as error:  # too long a name, a circle of links, no permission
+        raise ConfigError(f"{str(entry)[:200]} cannot be looked at ({error.strerror}); check the path") from None
+    if not is_there:
+        raise ConfigError(f"{entry} does not exist, expected a folder, NIfTI or DICOM file; check the path")
+    if not is_usual and not is_dead_link(entry):
+        raise ConfigError(f"{entry} is a pipe or a device, expected a folder, NIfTI or DICOM file; check the path")
 
 
 def below(entry: Path) -> Iterable[Path]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from medseg.errors import ConfigError
+from medseg.errors import ConfigError, one_line
 
 # Twelve colours that stay apart for most colour-blind readers (after Paul Tol, "Colour schemes", SRON 2021).
 _PALETTE = (
@@ -54,6 +54,12 @@ class Label(BaseModel):
     def is_named(self) -> bool:
         """Whether somebody gave it a name of its own."""
         return self.name != f"label {self.number}"
+
+    @field_validator("name", mode="after")
+    @classmethod
+    def _on_one_line(cls, name: str) -> str:
+        """Tables have a line for each label."""
+        return one_line(name) or "?"
 
 
 TISSUE = Code(value="85756007", meaning="Tissue")

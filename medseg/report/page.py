@@ -21,7 +21,8 @@ from medseg.report.scans import scan_lines
 from medseg.report.training import example_rows
 from medseg.report.viewer import ScanView, scan_view
 
-TABLES = ("manifest.csv", "volumes.csv", "statistics.csv", "quality.csv", "places.csv", "habitats.csv", "ratings.csv")
+TABLES = tuple(f"{name}.csv" for name in ("manifest", "volumes", "group", "statistics", "radiomics", "quality",
+                                        "places", "habitats", "ratings"))  # fmt: skip
 """What a folder may hold beside the page, in the order in which it is linked."""
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import ConfigError
-from medseg.io.atomic import write_text_whole
+from medseg.io.csv_table import write_csv
 
 FILE = "ratings.csv"
 COLUMNS = ("scan", "rating", "note")
@@ -75,15 +75,5 @@ def keep_ratings(out: Path, ratings: Mapping[str, Rating], known: frozenset[str]
     if strange:
         raise ConfigError(f"--ratings: found {len(strange)} scans that this folder has not, such as {strange[0]}; "
                           "give the ratings of this run")  # fmt: skip
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for scan, rating in sorted(ratings.items()):
-        if rating.rating or rating.note:
-            writer.writerow([scan, rating.rating, _defused(rating.note)])
-    write_text_whole(out / FILE, text.getvalue())
-
-
-def _defused(text: str) -> str:
-    """Spreadsheets run cells that begin like formulas."""
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
+    rows = [(scan, rating.rating, rating.note) for scan, rating in sorted(ratings.items())]
+    write_csv([COLUMNS, *(row for row in rows if row[1] or row[2])], out / FILE)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -14,7 +16,7 @@ from medseg.batch.resume import model_key
 from medseg.cli.main import main
 from medseg.io.atomic import recover_folder, remove_leftovers, scratch_folder, whole_folder
 from medseg.model.outputs import Output
-from tests.support.cohorts import KINDS, leftovers, manifest, medseg, write_poison
+from tests.support.cohorts import KINDS, environment, leftovers, manifest, medseg, write_poison
 
 
 def test_whatever_a_scan_does_costs_that_scan_only(cohort, quick_model, tmp_path):
@@ -121,6 +123,46 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
         remove_leftovers(tmp_path)
         assert foreign not in leftovers(tmp_path)
     assert leftovers(tmp_path) == [other]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from medseg.io.atomic import remove_leftovers, scratch_folder
+folder = Path(sys.argv[1])
+with scratch_folder(folder / "held") as held:
+    print(held.name, flush=True)
+    sys.stdin.readline()
+    remove_leftovers(folder)
+    print(sorted(path.name for path in folder.iterdir()), flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_containers_of_one_host_name_leave_each_other_alone(tmp_path):
+    """Both have the same numbers of processes, which mean others: each took those of the other for dead ones."""
+    container = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", HOLD, str(tmp_path)]
+    if subprocess.run([*container[:4], "true"], capture_output=True, check=False).returncode:
+        pytest.skip("PID namespaces can be made by root on Linux only")
+    pipe = subprocess.PIPE
+    both = [subprocess.Popen(container, stdin=pipe, stdout=pipe, text=True, env=environment()) for _ in range(2)]
+    streams = [(one.stdin, one.stdout) for one in both]
+    names = []
+    for _, said in streams:
+        assert said is not None
+        names.append(said.readline().strip())
+    seen = []
+    for told, said in streams:
+        assert told is not None
+        assert said is not None
+        print(file=told, flush=True)
+        seen.append(said.readline().strip())
+    remove_leftovers(tmp_path)
+    assert seen == [str(sorted(names))] * 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    for one in both:
+        one.communicate("\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_lost_between_two_renames_comes_back(quick_model, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 from medseg.batch.label_tables import write_label_tables
 from medseg.labels.table import LabelTable
 from medseg.model.record import Record
+from medseg.report.ratings import Rating, keep_ratings
 from medseg.statistics.features import NAMES, LabelFeatures
 from medseg.statistics.intensity import IntensityStatistics
 
@@ -28,9 +29,9 @@ def test_volumes_have_one_row_a_scan_and_label(tmp_path):
     empty = Record("d", "done", volumes_mm3={1: 0.0, 2: 0.0})
     write_label_tables(tmp_path, [RECORD, refused, empty], TABLE)
     assert rows(tmp_path / "volumes.csv") == [
-        ["scan", "label", "name", "ml", "share"],
-        ["b/a", "1", "label 1", "0", "0"], ["b/a", "2", 'white "matter", both', "1234.56789", "1"],
-        ["d", "1", "label 1", "0", ""], ["d", "2", 'white "matter", both', "0", ""],
+        ["scan", "label", "name", "ml", "share", "rating"],
+        ["b/a", "1", "label 1", "0", "0", ""], ["b/a", "2", 'white "matter", both', "1234.56789", "1", ""],
+        ["d", "1", "label 1", "0", "", ""], ["d", "2", 'white "matter", both', "0", "", ""],
     ]  # fmt: skip
 
 
@@ -47,7 +48,7 @@ def test_statistics_have_ten_digits_and_gaps_where_nothing_is_known(tmp_path):
 def test_a_label_that_was_merged_away_has_no_row(tmp_path):
     write_label_tables(tmp_path, [RECORD], TABLE.without([2]))
     assert [row[1] for row in rows(tmp_path / "statistics.csv")[1:]] == ["1"]
-    assert rows(tmp_path / "volumes.csv")[1:] == [["b/a", "1", "label 1", "0", ""]]
+    assert rows(tmp_path / "volumes.csv")[1:] == [["b/a", "1", "label 1", "0", "", ""]]
 
 
 def test_a_bids_derivative_has_subject_and_session(tmp_path):
@@ -68,3 +69,17 @@ def test_features_have_a_table_while_there_are_any(tmp_path):
     assert (known["stat_mean"], known["stat_var"], known["morph_geary_c"]) == ("2", "", "0.97")
     write_label_tables(tmp_path, [RECORD], TABLE)
     assert not (tmp_path / "radiomics.csv").exists()
+
+
+def test_excluded_scans_are_left_out_of_the_group(tmp_path):
+    volumes = {"a": 10.0, "b": 20.0, "c": 60.0, "d": 999.0}
+    done = [Record(name, "done", volumes_mm3={1: 1000 * ml}) for name, ml in volumes.items()]
+    keep_ratings(tmp_path, {"d": Rating("exclude"), "a": Rating("pass")}, frozenset(volumes))
+    write_label_tables(tmp_path, done, TABLE)
+    assert [(row[0], row[1], row[-1]) for row in rows(tmp_path / "volumes.csv")[1:] if row[1] == "1"] == [
+        ("a", "1", "pass"), ("b", "1", ""), ("c", "1", ""), ("d", "1", "exclude"),
+    ]  # fmt: skip
+    head, first, _ = rows(tmp_path / "group.csv")
+    assert head == ["label", "name", "n_scans", "n_excluded", "mean_ml", "sd_ml", "median_ml", "p25_ml", "p75_ml",
+                    "least_ml", "most_ml"]  # fmt: skip
+    assert first == ["1", "label 1", "3", "1", "30", "26.45751311", "20", "15", "40", "10", "60"]

@@ -7,7 +7,6 @@ of them to a deadline, too. Without it work is counted in calls only, because a 
 from __future__ import annotations
 
 import shutil
-import struct
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,30 +25,9 @@ from medseg.io.read import read_scan
 from medseg.model.model import Model
 from medseg.spatial.geometry import Geometry
 from tests.support.dicom_files import LPS, write_axial
-from tests.support.fuzzing import Bytes, fuzzed, overwritten, refusing
+from tests.support.fuzzing import Bytes, fuzzed, nifti_places, overwritten, refusing
 from tests.support.paths import ROOT
 from tests.support.scans import load_nifti, nifti_grid
-
-# Header fields of NIfTI-1 that geometry depends on: offset, struct format, number.
-FIELDS = [(0, "i", 1), (40, "h", 8), (70, "h", 2), (76, "f", 8), (108, "f", 3), (123, "B", 1), (252, "h", 2),
-          (256, "f", 6), (280, "f", 12), (344, "B", 4)]  # fmt: skip
-VALUES = {
-    "i": st.integers(-(2**31), 2**31 - 1),
-    "h": st.one_of(st.integers(-3, 30), st.integers(-(2**15), 2**15 - 1)),
-    "f": st.one_of(st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-7, 0.5, 3.0]), st.floats(width=32)),
-    "B": st.integers(0, 255),
-}
-
-
-@st.composite
-def nifti_places(draw: st.DrawFn) -> list[tuple[int, bytes]]:
-    """Whole fields of the header, and any bytes."""
-    places = []
-    for _ in range(draw(st.integers(1, 4))):
-        offset, kind, number = draw(st.sampled_from(FIELDS))
-        at = offset + struct.calcsize(kind) * draw(st.integers(0, number - 1))
-        places.append((at, struct.pack(f"<{kind}", draw(VALUES[kind]))))
-    return places + draw(st.lists(st.tuples(st.integers(0, 351), Bytes), max_size=1))
 
 
 @pytest.fixture(scope="module")
