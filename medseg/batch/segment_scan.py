@@ -46,7 +46,7 @@ from medseg.quality.anomaly import unit_of
 from medseg.report.mosaic import write_pictures
 from medseg.report.niivue import viewer
 from medseg.report.viewer_volumes import write_viewer_volume
-from medseg.runtime.limits import is_out_of_memory
+from medseg.runtime.limits import is_out_of_memory, limits_text, memory_limits
 from medseg.spatial.geometry import Geometry
 from medseg.version import __version__
 
@@ -124,7 +124,11 @@ def explain(error: Exception, out: Path) -> tuple[str, str]:
         is_here = error.place.resolve().is_relative_to(out.resolve())
         return error.code, error.reason if is_here else f"the folder for temporary files (TMPDIR): {error.reason}"
     if is_out_of_memory(error):
-        return "out_of_memory", "not enough memory for this scan; use fewer workers or a larger machine and run again"
+        limits = f" ({limits_text()})" if memory_limits() else ""
+        return "out_of_memory", (
+            f"not enough memory for this scan{limits}; use fewer workers, a higher limit or a larger machine and run "
+            "again"
+        )
     if isinstance(error, OSError):
         reason = error.strerror or type(error).__name__
         return "machine", f"{reason}; free space or memory and run again"

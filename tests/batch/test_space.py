@@ -39,7 +39,7 @@ def no_room(monkeypatch: pytest.MonkeyPatch, number: int = errno.ENOSPC) -> None
 
 
 def test_what_outputs_need():
-    assert needed_bytes([Scan("a", (), "nifti", verdict="corrupt_file")], Output) == 0
+    assert needed_bytes([Scan("a", (), "nifti", verdict="corrupt_file")], frozenset(Output)) == 0
     assert needed_bytes(scans(2), [Output.NIFTI]) == pytest.approx(2 * (0.05 + 0.6) * 1e6)
     large = Scan("b", (), "nifti", geometry=Geometry((1000, 1000, 100), np.eye(4)))
     assert needed_bytes([large], [Output.FRACTIONS]) == pytest.approx(0.5 * 1e8 + 0.6 * 7e6)
@@ -96,3 +96,11 @@ def test_a_record_that_says_it_already_warns_no_more(tmp_path, monkeypatch, capl
     keep_record(tmp_path, Record("b", "failed", "timeout"))
     keep_log(tmp_path, Record("b", "failed", "timeout"), ["somewhere"])
     assert caplog.messages == ["b: its record could not be written (disk_full)", "b: its log could not be written"]
+
+
+def test_memory_names_the_limit_of_the_shell(tmp_path, monkeypatch):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (2_000_000_000, resource.RLIM_INFINITY))
+    code, reason = explain(MemoryError(), tmp_path)
+    assert code == "out_of_memory"
+    assert "(ulimit -v allows 2.0 GB, ulimit -d allows 2.0 GB)" in reason
