@@ -13,7 +13,7 @@ from pathlib import Path
 from medseg.batch.outputs import output_path
 from medseg.errors import OutputError
 from medseg.io.atomic import write_text_whole
-from medseg.runtime.limits import is_out_of_memory
+from medseg.runtime.limits import is_out_of_memory, limits_text, memory_limits
 
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<function>\S+)')
 _HEAD = re.compile(r"^(Fatal Python error: [\w ]+|(Current thread|Thread) 0x[0-9a-f]+)")
@@ -60,7 +60,10 @@ def explain(error: Exception, out: Path) -> tuple[str, str]:
         is_here = error.place.resolve().is_relative_to(out.resolve())
         return error.code, error.reason if is_here else f"the folder for temporary files (TMPDIR): {error.reason}"
     if is_out_of_memory(error):
-        return "out_of_memory", "not enough memory for this scan; use fewer workers or a larger machine and run again"
+        limits = f" ({limits_text()})" if memory_limits() else ""
+        return "out_of_memory", (
+            f"not enough memory for this scan{limits}; use fewer workers, a higher limit or a larger machine and run again"
+        )
     if isinstance(error, OSError):
         reason = error.strerror or type(error).__name__
         return "machine", f"{reason}; free space or memory and run again"

@@ -27,6 +27,7 @@ from medseg.batch.worker import DUMP_SIGNAL
 from medseg.errors import ConfigError
 from medseg.io.atomic import scratch_folder
 from medseg.model.record import RECORDS
+from medseg.runtime.limits import limits_text, memory_limits
 
 LOOK_S = 0.25
 START_S = 300.0
@@ -170,7 +171,11 @@ class Pool(Generic[Task, Result]):
         for _ in range(min(self._n_workers - len(self._workers), n_waiting - n_free)):
             self._n_started += 1
             dump = self._folder / f"{self._n_started}.txt"
-            self._workers.append(Worker(self._context, self._order, dump))
+            try:
+                self._workers.append(Worker(self._context, self._order, dump))
+            except (OSError, EOFError) as error:  # the server that makes processes has ended; the next try starts it
+                self._count_failed_start(f"{type(error).__name__} while it was made")
+                return
 
     def _look_at(self, worker: Worker[Task, Result]) -> Result | Death | None:
         """What has become of the worker's task; None while it is working or idle."""
@@ -195,7 +200,7 @@ class Pool(Generic[Task, Result]):
             return Death("out_of_memory", "the process was killed from outside, most likely for lack of memory; "
                          "use fewer workers or a larger machine and run again", seconds, innocent=True)  # fmt: skip
         return Death("crashed", f"the process ended by {_how(code)}, most likely in a decoder that does not stand "
-                     "this file; export it again", seconds, details=worker.where())  # fmt: skip
+                     f"this file{_or_memory()}; export it again", seconds, details=worker.where())  # fmt: skip
 
     def _check_limits(self, worker: Worker[Task, Result]) -> Death | None:
         seconds = time.monotonic() - worker.since
@@ -232,8 +237,13 @@ class Pool(Generic[Task, Result]):
     def _count_failed_start(self, how: str) -> None:
         self._failed_starts += 1
         if self._failed_starts >= _MAX_FAILED_STARTS:
-            raise ConfigError(f"worker processes cannot start (the last ended by {how}); try --workers 1, or "
-                              "--workers 0 to see the error")  # fmt: skip
+            raise ConfigError(f"worker processes cannot start (the last ended by {how}{_or_memory()}); try --workers "
+                              "1, or --workers 0 to see the error")  # fmt: skip
+
+
+def _or_memory() -> str:
+    """What else may have ended a process where a shell has set limits."""
+    return f", or for lack of memory ({limits_text()})" if memory_limits() else ""
 
 
 def _how(code: int | None) -> str:

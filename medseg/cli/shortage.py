@@ -7,7 +7,7 @@ from pathlib import Path
 from medseg.batch.resources import total_memory
 from medseg.errors import ConfigError
 from medseg.runtime.disk import output_error, size_text
-from medseg.runtime.limits import is_out_of_memory, memory_limits
+from medseg.runtime.limits import is_out_of_memory, limits_text, memory_limits
 
 LEAST = {"ulimit -v": 1_800_000_000, "ulimit -d": 700_000_000}
 """PyTorch and the readers take 1.4 GB of address space before any scan is read, 0.6 of it their own."""
@@ -46,9 +46,10 @@ def told_of(error: Exception) -> str | None:
 
 
 def _no_memory() -> str:
-    limits = [f"a limit of {size_text(limit)} ({name})" for name, limit in memory_limits().items()]
-    found = " and ".join(limits) or f"{size_text(total_memory())} in all"
+    limits = limits_text()
+    found = limits or f"found {size_text(total_memory())} in all"
+    wanted = "raise the limit" if limits else "use a larger machine"
     return (
-        f"memory: it is used up, found {found}; {'raise it' if limits else 'use a larger machine'}, or take smaller or "
-        "fewer scans, then give the same command again: what is whole stays"
+        f"memory: it is used up, {found}; {wanted}, or take smaller or fewer scans, then give the same command again: "
+        "what is whole stays"
     )

@@ -7,6 +7,8 @@ import re
 import sys
 from collections.abc import Iterator
 
+from medseg.runtime.disk import size_text
+
 _TELLING = re.compile(
     r"allocate memory|bad allocation|bad_alloc|failed to allocate|unable to allocate|out of memory"
     r"|can't start new thread|failed to map segment|cannot enable executable stack",
@@ -49,3 +51,8 @@ def memory_limits() -> dict[str, int]:
     limits = {"ulimit -v": resource.RLIMIT_AS, "ulimit -d": resource.RLIMIT_DATA}
     found = {name: resource.getrlimit(kind)[0] for name, kind in limits.items()}
     return {name: limit for name, limit in found.items() if limit != resource.RLIM_INFINITY}
+
+
+def limits_text() -> str:
+    """The limits for a message: ``ulimit -v allows 2.0 GB``; empty without any."""
+    return ", ".join(f"{name} allows {size_text(limit)}" for name, limit in memory_limits().items())

@@ -97,3 +97,11 @@ def test_a_record_that_says_it_already_warns_no_more(tmp_path, monkeypatch, capl
     keep_record(tmp_path, Record("b", "failed", "timeout"))
     keep_log(tmp_path, Record("b", "failed", "timeout"), ["somewhere"])
     assert caplog.messages == ["b: its record could not be written (disk_full)", "b: its log could not be written"]
+
+
+def test_memory_names_the_limit_of_the_shell(tmp_path, monkeypatch):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (2_000_000_000, resource.RLIM_INFINITY))
+    code, reason = explain(MemoryError(), tmp_path)
+    assert code == "out_of_memory"
+    assert "(ulimit -v allows 2.0 GB, ulimit -d allows 2.0 GB)" in reason

@@ -58,9 +58,9 @@ def test_what_ends_a_command_is_one_sentence(monkeypatch, capsys, name):
 
 
 def test_memory_under_a_limit_names_the_limit(monkeypatch):
-    monkeypatch.setattr(f"{HERE}.memory_limits", lambda: {"ulimit -v": 2_500_000_000})
+    monkeypatch.setattr("medseg.runtime.limits.memory_limits", lambda: {"ulimit -v": 2_500_000_000})
     assert shortage.told_of(MemoryError()) == (
-        "memory: it is used up, found a limit of 2.5 GB (ulimit -v); raise it, or take smaller or fewer scans, then "
+        "memory: it is used up, ulimit -v allows 2.5 GB; raise the limit, or take smaller or fewer scans, then "
         "give the same command again: what is whole stays"
     )
 

@@ -178,3 +178,15 @@ def test_real_vector_and_colour_files_are_refused():
     assert {name: verdict for name, verdict in verdicts.items() if verdict != "label_map"} == {
         "t2/warp_template2anat": "several_volumes"
     }
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(12, "Cannot allocate memory")])
+def test_a_lack_of_memory_is_no_damage(tmp_path, monkeypatch, error):
+    path = save(VOXELS, tmp_path / "a.nii.gz")
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("medseg.io.nifti_header.ArrayProxy", fail)
+    with pytest.raises(type(error)):
+        read_scan(path)

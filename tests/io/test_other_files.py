@@ -176,3 +176,15 @@ def test_images_that_a_bids_table_lists(tmp_path: Path) -> None:
     table = "filename\tacq_time\nanat/sub-1_T1w.nii.gz\tn/a\n../../x.nii\tn/a\nanat/sub-1_T1w.json\tn/a\n"
     (tmp_path / "sub-1/sub-1_scans.tsv").write_text(table)
     assert (only(tmp_path).id, only(tmp_path).verdict) == ("sub-1/anat/sub-1_T1w", "missing_content")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("Failed to allocate memory for image.")])
+def test_a_lack_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    path = write(tmp_path / "a.nrrd")
+
+    def fail(_name: str) -> None:
+        raise error
+
+    monkeypatch.setattr(sitk, "ReadImage", fail)
+    with pytest.raises(type(error)):
+        read_scan(path)

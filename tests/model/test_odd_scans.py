@@ -8,7 +8,8 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg import Model, load_config
 from medseg.errors import InputError
-from medseg.model.cohort import Watch
+from medseg.model.cohort import Reading, Source, Watch
+from medseg.model.fit import fit_model
 from sample_data.faults import person
 
 VOXELS = person(1).as_tensor()
@@ -52,5 +53,44 @@ def test_it_costs_that_scan(name, config):
 
 
 def test_odd_scans_alone_make_no_model():
-    with pytest.raises(InputError, match="none of the scans can be used for training"):
+    with pytest.raises(InputError, match=r"can be used for training: too_small \(2\); `medseg inspect` says"):
         Model.fit([ODD["tiny voxels"][0], ODD["one slice"][0]], load_config("smoke"), device="cpu")
+
+
+class Memory(Reading):
+    """Reading that finds no memory for one of the scans, from its second reading on when `late`."""
+
+    def __init__(self, hog: Source, *, late: bool) -> None:
+        super().__init__()
+        object.__setattr__(self, "hog", hog)
+        object.__setattr__(self, "left", [int(late)])
+
+    def __call__(self, scan: Source) -> tuple[MetaTensor, MetaTensor | None]:
+        if scan is vars(self)["hog"]:
+            if not vars(self)["left"][0]:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 5971968 bytes")
+            vars(self)["left"][0] -= 1
+        return super().__call__(scan)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_scan_too_large_for_the_memory_costs_itself(late):
+    hog, refused = person(4), list[tuple[object, InputError]]()
+    watch = Watch(on_refused=lambda source, error: refused.append((source, error)))
+    config = load_config("smoke", ["training.max_steps=1", "training.patch_size=16"])
+    scans = [person(2), hog, person(3)]
+    model = fit_model(scans, config, reading=Memory(hog, late=late), watch=watch, device="cpu")
+    assert len(model.fingerprints) == 2
+    ((source, error),) = refused
+    assert source is hog
+    assert error.code == "out_of_memory"
+    assert "not enough memory to read it" in str(error)
+
+
+def test_a_bug_in_reading_is_no_refusal():
+    class Broken(Reading):
+        def __call__(self, scan: Source) -> tuple[MetaTensor, MetaTensor | None]:
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        fit_model([person(2)], load_config("smoke"), reading=Broken(), device="cpu")

@@ -13,7 +13,7 @@ import SimpleITK as sitk  # noqa: N813
 from pydicom.data import get_testdata_file
 from pydicom.errors import InvalidDicomError
 
-from medseg.errors import InputError
+from medseg.errors import InputError, OutputError
 from medseg.io.dicom.pixels import decode
 from medseg.io.dicom.read_headers import read_header
 from medseg.io.dicom.rejections import check_pixels, refusal_of
@@ -84,3 +84,17 @@ def test_a_stack_of_compressed_slices_equals_another_decoder(tmp_path, name):
     assert scan.is_ok, scan.reason
     expected = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "0")))[0]
     np.testing.assert_array_equal(read(scan.paths)[0][:, :, 1].T, expected)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OutputError("full", code="disk_full", place=Path("/tmp"))])
+def test_what_is_the_machine_s_fault_is_no_damage(monkeypatch, error):
+    header = read_header(Path(str(get_testdata_file("CT_small.dcm"))))
+    assert header is not None
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pydicom, "dcmread", fail)
+    with pytest.raises(type(error)) as caught:
+        list(decode([header]))
+    assert caught.value is error
