@@ -28,9 +28,9 @@ from medseg.spatial.geometry import FloatArray, Geometry
 from medseg.spatial.resample import resample
 
 GLIOMA = ("pat0001", "pat0003", "pat0005")
-MOTIONS = (((0, 0, 0), (0, 0, 0)), ((3, 0, 0), (0, 2, 0)), ((12, 0, 0), (0, 0, 8)), ((-10, 12, 14), (-8, 10, 8)),
-           ((20, -20, 15), (20, 10, -10)))  # fmt: skip
-"""Millimetres along R, A, S and degrees about them, around the centre of the foreground."""
+MOTIONS = (((0, 0, 0), (0, 0, 0), "header"), ((12, 0, 0), (0, 0, 8), "header"), ((12, 0, 0), (0, 0, 8), "voxels"),
+           ((-10, 12, 14), (-8, 10, 8), "voxels"), ((20, -20, 15), (20, 10, -10), "voxels"))  # fmt: skip
+"""Millimetres along R, A, S and degrees about them, around the centre of the foreground, and what is changed."""
 
 
 def motion(shift_mm: tuple[float, ...], angles_deg: tuple[float, ...], centre: FloatArray) -> FloatArray:
@@ -75,11 +75,9 @@ def main() -> None:
     every = list(pairs(data))
     for name, first, other in every:
         points = foreground_points(first)
-        for shift, angles in MOTIONS:
-            for how in ("header", "voxels"):
-                if how == "header" or any(shift):
-                    matrix = motion(shift, angles, points.mean(axis=0))
-                    print(row(name, first, moved(other, matrix, how), matrix, points, (shift, angles), how), flush=True)
+        for shift, angles, how in MOTIONS:
+            matrix = motion(shift, angles, points.mean(axis=0))
+            print(row(name, first, moved(other, matrix, how), matrix, points, (shift, angles), how), flush=True)
     print("\n| wrong pair | outcome |\n|---|---|")
     glioma = every[:3]
     for a, b in ((0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2)):

@@ -101,8 +101,9 @@ def _model(args: argparse.Namespace, config: Config, scans: Sequence[Scan], job:
     folder = job.out / "model"
     check_writable(job.out)
     with locked(job.out, "fit"):
-        known = fitted_before(folder, config, args.device)
+        known = fitted_before(folder, None, args.device)
         if known is not None:
+            _check_settings(known, config)
             return known
         if args.participant_label or args.session_label:
             say(f"warning: found no model in OUT/model, so it is fitted to the {len(scans)} images named and serves "
@@ -129,10 +130,15 @@ def _config(args: argparse.Namespace, known: Model | None) -> Config:
         return known.config
     args.set += [f"training.seed={args.random_seed}"] if args.random_seed is not None else []
     config = config_of(args)
-    if known is not None and known.config != config:
+    if known is not None:
+        _check_settings(known, config)
+    return config
+
+
+def _check_settings(known: Model, config: Config) -> None:
+    if known.config != config:
         raise ConfigError("found a model in OUT/model that was fitted with other settings, expected these (--config, "
                           "--set); leave them out, give --model, or another OUT")  # fmt: skip
-    return config
 
 
 def _choice(args: argparse.Namespace, config: Config) -> BidsChoice:

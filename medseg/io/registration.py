@@ -63,7 +63,7 @@ def align(first: MetaTensor, other: MetaTensor, channel: int, *, is_one_frame: b
         disagreement_mm=float(np.linalg.norm(apart, axis=1).mean()),
     )
     coarser = max(*Geometry.of(first).spacing_mm, *Geometry.of(other).spacing_mm)
-    _check(found, best, MOST_DISAGREEMENT * coarser)
+    check_alignment(found, best, MOST_DISAGREEMENT * coarser)
     return found
 
 
@@ -78,8 +78,12 @@ def _best(pair: Pair) -> Moved:
     return pair.register(max(coarse, key=pair.information), seed=_SEED, levels=FINER)
 
 
-def _check(found: Alignment, best: Moved, most_disagreement_mm: float) -> None:
-    """Refuse what did not converge, or cannot be."""
+def check_alignment(found: Alignment, best: Moved, most_disagreement_mm: float) -> None:
+    """Refuse what did not converge, or cannot be.
+
+    Raises:
+        InputError: ``not_aligned``, with the numbers that say why.
+    """
     what = f"channel {found.channel} to the first one"
     if not best.is_converged:
         raise _refusal(f"registration of {what} still moving after {best.n_steps} steps", "one that comes to rest")

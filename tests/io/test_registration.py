@@ -21,7 +21,7 @@ from medseg.io import registration, rigid
 from medseg.io.alignment import Alignment
 from medseg.io.channels import group_channels
 from medseg.io.read import read_aligned
-from medseg.io.registration import align
+from medseg.io.registration import align, check_alignment
 from medseg.io.rigid import foreground_points
 from medseg.spatial.geometry import FloatArray, Geometry
 from sample_data.dicom_series import write_dicom_series
@@ -104,31 +104,38 @@ def test_a_large_shift_between_two_frames_of_reference_is_no_motion(channels):
         align(first, moved(second, matrix), 2)
 
 
-LIMITS = {
+GOOD = Alignment(channel=2, matrix=tuple(map(tuple, np.eye(4).tolist())), shift_mm=12.0, rotation_deg=8.0,
+                 information_before=0.36, information=0.78, information_apart=0.24, overlap=1.0,
+                 disagreement_mm=0.1)  # fmt: skip
+LIMITS: dict[str, tuple[dict[str, float], int, str]] = {
     "steps": (
-        rigid,
-        "STEPS",
-        1,
-        "channel 2 to the first one still moving after 1 steps, expected",
+        {},
+        rigid.STEPS,
+        "channel 2 to the first one still moving after 300 steps, expected one that comes to rest",
     ),
-    "starts": (registration, "MOST_DISAGREEMENT", 0.0, "ended .* mm apart from two starts, expected at most 0.0 mm"),
-    "information": (registration, "NOISE", -9.0, "mutual information of .* after the registration .* before, expected"),
-    "peak": (registration, "LEAST_PEAK", 9.0, r"and 0\.\d\d 15 mm beside it, expected a peak of at least 9"),
-    "overlap": (registration, "LEAST_OVERLAP", 1.1, "% of the first channel's foreground inside channel 2"),
-    "motion": (registration, "MOST_SHIFT_MM", 3.0, "found a motion of 1. mm and 8 degrees"),
-    "turn": (registration, "MOST_ROTATION_DEG", 3.0, "found a motion of 1. mm and 8 degrees"),
+    "starts": ({"disagreement_mm": 1.1}, 20, "ended 1.1 mm apart from two starts, expected at most 0.8 mm"),
+    "less": ({"information": 0.3}, 20, "information of 0.30 after the registration .* 0.36 before, expected more than"),
+    "peak": ({"information_apart": 0.76}, 20, "and 0.76 15 mm beside it, expected a peak of at least 0.03"),
+    "overlap": ({"overlap": 0.4}, 20, "found 40 % of the first channel's foreground inside channel 2 .* at least 50 %"),
+    "motion": ({"shift_mm": 77.0}, 20, "found a motion of 77 mm and 8 degrees of channel 2 .* at most 60 mm and 45"),
+    "turn": ({"rotation_deg": 50.0}, 20, "found a motion of 12 mm and 50 degrees of channel 2"),
 }
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_what_cannot_be_is_refused_with_its_numbers(name, channels, monkeypatch):
-    module, constant, value, message = LIMITS[name]
-    monkeypatch.setattr(module, constant, value)
-    first, second = channels
+def test_what_cannot_be_is_refused_with_its_numbers(name):
+    values, n_steps, message = LIMITS[name]
     with pytest.raises(InputError, match=message) as refusal:
-        align(first, moved(second, motion((12, 0, 0), (0, 0, 8))), 2)
+        check_alignment(replace(GOOD, **values), rigid.Moved(np.eye(4), n_steps), 0.75)  # type: ignore[arg-type]
     assert refusal.value.code == "not_aligned"
     assert "check that both are of one patient" in str(refusal.value)
+    check_alignment(GOOD, rigid.Moved(np.eye(4), 20), 0.75)
+
+
+def test_steps_that_are_used_up_are_noticed(channels, monkeypatch):
+    monkeypatch.setattr(rigid, "STEPS", 1)
+    with pytest.raises(InputError, match="still moving after 1 steps"):
+        align(channels[0], channels[1], 2)
 
 
 def test_channels_without_content_are_refused(channels):
