@@ -62,7 +62,8 @@ def explain(error: Exception, out: Path) -> tuple[str, str]:
     if is_out_of_memory(error):
         limits = f" ({limits_text()})" if memory_limits() else ""
         return "out_of_memory", (
-            f"not enough memory for this scan{limits}; use fewer workers, a higher limit or a larger machine and run again"
+            f"not enough memory for this scan{limits}; use fewer workers, a higher limit or a larger machine and run "
+            "again"
         )
     if isinstance(error, OSError):
         reason = error.strerror or type(error).__name__
