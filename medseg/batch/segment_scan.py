@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monai.data.meta_tensor import MetaTensor
 
 from medseg.batch.formats import Origin, check_outputs
 from medseg.batch.logs import describe, raised_in, remove_log, write_log
+from medseg.batch.masks import ScanMask, mask_of
 from medseg.batch.outdated import still_true
 from medseg.batch.outputs import (
     Job,
-    mask_path,
+    mask_picture_path,
     mosaic_path,
     remove_halves,
     sizes_of,
@@ -33,22 +35,23 @@ from medseg.batch.resume import content_of, known_to_be_done, model_key, proven_
 from medseg.batch.tables import locked, write_manifest, write_places, write_quality
 from medseg.errors import InputError
 from medseg.io.atomic import remove_leftovers, write_text_whole
+from medseg.io.bids import write_mask_sidecar
 from medseg.io.label_volumes import write_color_table
 from medseg.io.maps import write_map
-from medseg.io.read import read_mask, read_scan
+from medseg.io.read import read_scan
 from medseg.io.scan import Scan
 from medseg.labels.location import places_of
 from medseg.model.model import Model
 from medseg.model.outputs import Output
-from medseg.model.record import Record, read_record, read_records, record_path, write_record
+from medseg.model.record import MaskFacts, Record, read_record, read_records, record_path, write_record
 from medseg.model.segment import anomaly_of
 from medseg.model.segmentation import Segmentation
 from medseg.preprocessing.prepare import channels_of
 from medseg.quality.anomaly import unit_of
+from medseg.report.brain_masks import write_mask_picture
 from medseg.report.mosaic import write_pictures
 from medseg.report.niivue import viewer
 from medseg.report.viewer_volumes import write_viewer_volume
-from medseg.spatial.geometry import Geometry
 from medseg.version import __version__
 
 _LOG = logging.getLogger(__name__)
@@ -85,26 +88,25 @@ def _segment(model: Model, scan: Scan, job: Job, started: float) -> Record:
     remove_leftovers(record_path(job.out, scan.id).parent, record_path(job.out, scan.id).name, whoever=True)
     remove_halves(scan.id, job, numbers)
     earlier = still_true(job.out, read_record(job.out, scan.id), model_now, content)
-    result, places = segment_one(model, scan, job)
+    result, places, mask = segment_one(model, scan, job)
     seconds = time.monotonic() - started
     return Record(
         scan.id, "done", "", "", seconds, peak_memory_mb(), result.volumes_mm3(), result.quality, result.flags, places,
-        job.facts(model_now), content, stamp, {**earlier, **sizes_of(scan.id, job, numbers)},
+        job.facts(model_now), content, stamp, {**earlier, **sizes_of(scan.id, job, numbers)}, mask,
     )  # fmt: skip
 
 
-def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[int, dict[str, float]]]:
-    """Read, segment and write one scan; returns also where each label lies (`places_of`)."""
+def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[int, dict[str, float]], MaskFacts]:
+    """Read, segment and write one scan; returns also where each label lies (`places_of`), and in which mask."""
     check_outputs(scan, job.outputs)
-    image = read_scan(scan)
-    path = mask_path(job.masks, scan)
-    mask = read_mask(path, Geometry.of(image)) if path else None
-    result = model.segment(image, mask, outputs=job.outputs, min_confidence=job.min_confidence)
+    image, names = read_scan(scan), model.config.channels.names
+    mask = mask_of(scan, image, job, model.device, names)
+    options = {"outputs": job.outputs, "min_confidence": job.min_confidence}
+    result = model.segment(image, mask.inside, finds_brain=False, **options)
     first = channels_of(image)[0]
     if Output.ANOMALY in job.outputs:
-        write_map(
-            anomaly_of(model, image, mask), job.path(scan.id, Output.ANOMALY), unit=unit_of(model.config.channels.names)
-        )
+        found = anomaly_of(model, image, mask.inside, finds_brain=False)
+        write_map(found, job.path(scan.id, Output.ANOMALY), unit=unit_of(names))
     # Compressing and drawing leave most of a second core idle each.
     with ThreadPoolExecutor(max_workers=2) as pool:
         pictures = slices_path(job.out, scan.id), mosaic_path(job.out, scan.id)
@@ -113,10 +115,22 @@ def segment_one(model: Model, scan: Scan, job: Job) -> tuple[Segmentation, dict[
             page, sure = viewer_path(job.out, scan.id), result.coarse_confidence
             written.append(pool.submit(write_viewer_volume, first, result.labels, page, sure))
         written.append(pool.submit(write_outputs, result, scan.id, job, Origin(scan, first, model.fingerprint)))
+        written.append(pool.submit(_show_mask, first, mask, scan, job))
         places = pool.submit(places_of, result.labels, result.geometry)
     for output in written:
         output.result()
-    return result, places.result()
+    return result, places.result(), mask.facts
+
+
+def _show_mask(image: MetaTensor, mask: ScanMask, scan: Scan, job: Job) -> None:
+    """Draw the brain mask that was made of a (1, I, J, K) image, and say in a BIDS derivative how."""
+    if mask.inside is None or not mask.facts.digest:
+        return
+    picture = mask_picture_path(job.out, scan.id)
+    write_mask_picture(image, mask.inside, picture, title=f"{scan.id}: brain mask ({mask.facts.by})")
+    for path in job.brain_mask_files(scan.id):
+        if path.suffix == ".json":
+            write_mask_sidecar(f"{scan.id}{''.join(scan.path.suffixes[-2:])}", path, by=mask.facts.by)
 
 
 def _explain(error: Exception) -> tuple[str, str]:

@@ -11,10 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from medseg.cli.inspect_masks import Masks, mask_cell, mask_object, mask_reason
 from medseg.io.scan import Scan
 
 
-def as_objects(scans: Sequence[Scan]) -> list[dict[str, Any]]:
+def as_objects(scans: Sequence[Scan], masks: Masks | None = None) -> list[dict[str, Any]]:
     """The scans as plain values; ``spacing_mm`` and ``affine`` in RAS+ mm are None where there is no grid."""
     return [
         {
@@ -28,14 +29,15 @@ def as_objects(scans: Sequence[Scan]) -> list[dict[str, Any]]:
             "affine": scan.geometry.affine.tolist() if scan.geometry else None,
             "regrid": scan.regrid,
             "note": scan.note,
+            **({} if masks is None else mask_object(scan, masks)),
         }
         for scan in scans
     ]
 
 
-def as_json(scans: Sequence[Scan]) -> str:
+def as_json(scans: Sequence[Scan], masks: Masks | None = None) -> str:
     """`as_objects` as JSON text."""
-    return json.dumps(as_objects(scans), indent=1)
+    return json.dumps(as_objects(scans, masks), indent=1)
 
 
 def _channels(scans: Sequence[Scan]) -> dict[str, str]:
@@ -55,10 +57,11 @@ def _channels(scans: Sequence[Scan]) -> dict[str, str]:
     }
 
 
-def print_table(scans: Sequence[Scan], console: Console | None = None) -> None:
+def print_table(scans: Sequence[Scan], console: Console | None = None, masks: Masks | None = None) -> None:
     """A table for people, the refused ones with their reason."""
     table = Table(box=None, header_style="bold")
-    for column in ("scan", "verdict", "modality", "voxels", "spacing mm", "axes", "reason"):
+    columns = ("scan", "verdict", "modality", "voxels", "spacing mm", "axes", *(() if masks is None else ("mask",)))
+    for column in (*columns, "reason"):
         table.add_column(column, overflow="fold")
     channels = _channels(scans)
     for scan in scans:
@@ -70,7 +73,8 @@ def print_table(scans: Sequence[Scan], console: Console | None = None) -> None:
             "x".join(map(str, grid.shape)) if grid else "-",
             " ".join(f"{s:.3g}" for s in grid.spacing_mm) if grid else "-",
             grid.axcodes if grid else "-",
-            scan.reason or scan.regrid or scan.note or channels.get(scan.id, ""),
+            *(() if masks is None else (mask_cell(scan, masks),)),
+            scan.reason or mask_reason(scan, masks) or scan.regrid or scan.note or channels.get(scan.id, ""),
         )
     if console is None:
         console = Console() if sys.stdout.isatty() else Console(width=200)
@@ -83,4 +87,6 @@ def print_table(scans: Sequence[Scan], console: Console | None = None) -> None:
         text += f", {n_labels} label maps"
     if n_bystanders > n_labels:
         text += f", {n_bystanders - n_labels} never were volumes"
+    if masks is not None:
+        text += f"; {sum(bool(found.name) for found in masks.values())} of {n_ok} have a mask"
     console.print(text, highlight=False)

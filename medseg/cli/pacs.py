@@ -143,11 +143,11 @@ def _segment_and_store(pacs: Pacs, scan: Scan, model: Model, job: Job, folder: P
     started = time.monotonic()
     status = "failed"
     try:
-        result, places = segment_one(model, scan, job)
+        result, places, mask = segment_one(model, scan, job)
         store_segmentation(pacs, result, scan, model, folder)
         return Record(
             scan.id, "done", "", "", time.monotonic() - started, peak_memory_mb(), result.volumes_mm3(), result.quality,
-            result.flags, places, job.facts(model_key(model)),
+            result.flags, places, job.facts(model_key(model)), mask=mask,
         )  # fmt: skip
     except InputError as error:
         status, code, reason = "refused", error.code, str(error)

@@ -24,6 +24,7 @@ def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argp
     from medseg.batch.segment_scan import finish
     from medseg.batch.segment_scans import segment_scans
     from medseg.cli.habitats import write_habitats
+    from medseg.cli.masks import say_masks
     from medseg.cli.report import write_report
 
     model.check(job.outputs)
@@ -38,6 +39,7 @@ def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argp
         if not record.is_done:
             say(f"{record.scan}: {record.status}: {record.why}")
     say(f"{n_done} of {len(records)} scans segmented")
+    say_masks(records)
     say(f"label volumes: {job.out}")
     say(f"report: {page}")
     return 0 if n_done == len(records) else 1
@@ -67,8 +69,8 @@ def quotable(args: argparse.Namespace) -> list[str]:
     words = ["medseg", str(args.command)]
     if hasattr(args, "config"):
         words += ["--config", args.config if args.config in config_names() else "FILE"]
-    for name in ("write", "layout", "min_confidence", "device"):
-        if hasattr(args, name):
+    for name in ("write", "layout", "min_confidence", "brain_mask", "device"):
+        if getattr(args, name, None) is not None:
             words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     for name in ("include", "exclude"):
         words += [word for _ in getattr(args, name, None) or () for word in (f"--{name}", "GLOB")]

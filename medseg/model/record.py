@@ -26,6 +26,7 @@ class JobFacts:
         bids: ``desc`` of the names of a BIDS derivative; empty for the plain layout.
         min_confidence: least confidence of a label.
         is_masked: whether there were masks.
+        brain_mask: tool that made brain masks of scans without one; empty for none.
     """
 
     model: str
@@ -33,6 +34,21 @@ class JobFacts:
     bids: str = ""
     min_confidence: float = 0.0
     is_masked: bool = False
+    brain_mask: str = ""
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """Which mask a scan was worked on in.
+
+    Attributes:
+        by: ``given``, ``by hand`` (made by a tool and changed since), or the tool with its version; empty without.
+        digest: of the file that it is kept in; empty unless a tool made it.
+    """
+
+    by: str = ""
+    volume_ml: float = 0.0
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +67,7 @@ class Record:
         content: fingerprint of every byte of the scan's files and its mask.
         stamp: names, sizes and times of these files; while it is the same, their content is not read again.
         outputs: size in bytes of every file written for the scan, by its name relative to OUT.
+        mask: that the scan was worked on in.
     """
 
     scan: str
@@ -67,6 +84,7 @@ class Record:
     content: str = ""
     stamp: str = ""
     outputs: dict[str, int] = field(default_factory=dict)
+    mask: MaskFacts = field(default_factory=MaskFacts)
 
     @property
     def is_done(self) -> bool:

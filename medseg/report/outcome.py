@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from medseg.errors import ConfigError
 from medseg.labels.table import Label, default_color
-from medseg.model.record import RECORDS, Record, read_records
+from medseg.model.record import RECORDS, MaskFacts, Record, read_records
 from medseg.quality.measures import Flag
 
 _LABELS = TypeAdapter(tuple[Label, ...])
@@ -27,6 +27,7 @@ class ScanRow:
         code: reason code, such as ``gantry_tilt``; empty when the scan was segmented.
         volumes_ml: by label number; empty unless the scan was segmented.
         flags: what is unlike the training scans.
+        mask: that the scan was worked on in.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ScanRow:
     memory_mb: float | None
     volumes_ml: dict[int, float]
     flags: tuple[Flag, ...] = ()
+    mask: MaskFacts = field(default_factory=MaskFacts)
 
     @classmethod
     def of(cls, record: Record) -> ScanRow:
@@ -44,7 +46,7 @@ class ScanRow:
         volumes = {n: mm3 / 1000 for n, mm3 in record.volumes_mm3.items()} if record.is_done else {}
         return cls(
             record.scan, record.status, record.code, record.reason, record.seconds, record.peak_memory_mb, volumes,
-            record.flags,
+            record.flags, record.mask,
         )  # fmt: skip
 
     @property

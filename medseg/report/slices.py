@@ -18,7 +18,7 @@ import numpy.typing as npt
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.io.atomic import whole_file
-from medseg.model.segmentation import Segmentation
+from medseg.model.segmentation import LabelArray, Segmentation
 from medseg.report.display import confidence_at, known_confidence, labels_at, to_grey, window_of
 from medseg.report.render import Numbers, Pixels, upright
 from medseg.spatial.geometry import Geometry
@@ -72,9 +72,9 @@ class Slices:
 
 def cut_slices(image: MetaTensor, result: Segmentation) -> Slices:
     """The slices of a (1, I, J, K) image, evenly between the first and the last labelled one along each axis."""
-    grid, window, known = _display_grid(result), window_of(image, result.labels), known_confidence(result)
-    inside = labels_at(grid, result.labels, result.geometry) > 0
-    indices = np.array([_slice_indices(inside, axis) for axis in _AXES], dtype=np.int64)
+    grid, window = display_grid(result.labels, result.geometry), window_of(image, result.labels)
+    known, inside = known_confidence(result), labels_at(grid, result.labels, result.geometry) > 0
+    indices = slice_indices(inside)
     empty = np.zeros(_SHAPE, np.uint8)
     slices = with_labels_of(Slices(grid, indices, empty, empty, empty), result)
     slices = replace(slices, grey=slices.sampled(lambda plane: to_grey(resample(image, plane), window)))
@@ -121,23 +121,32 @@ def _is_sound(slices: Slices) -> bool:
     return all(part.shape == shape and part.dtype.name in kinds for part, shape, kinds in parts)
 
 
-def _display_grid(result: Segmentation) -> Geometry:
-    """An isotropic RAS grid around the labelled voxels, at most TILE voxels along an axis."""
-    axes = [np.flatnonzero(result.labels.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+def display_grid(labels: LabelArray, native: Geometry, margin_mm: float = 0.0) -> Geometry:
+    """An isotropic RAS grid around the labelled voxels, at most TILE voxels along an axis.
+
+    Args:
+        margin_mm: around the labels beside two voxels; it may reach beyond the field of view.
+    """
+    axes = [np.flatnonzero(labels.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     if not axes[0].size:
-        axes = [np.arange(n) for n in result.labels.shape]
+        axes = [np.arange(n) for n in labels.shape]
     low, high = (np.array([axis[end] for axis in axes]) + step for end, step in ((0, -2), (-1, 2)))
     corners = np.array([[a, b, c] for a in (low[0], high[0]) for b in (low[1], high[1]) for c in (low[2], high[2])])
-    world = result.geometry.to_world(corners)
-    start, extent = world.min(axis=0), np.maximum(np.ptp(world, axis=0), 1e-3)
-    step = max(float(extent.max()) / (TILE - 1), min(result.geometry.spacing_mm) * 0.5)
+    world = native.to_world(corners)
+    start, extent = world.min(axis=0) - margin_mm, np.maximum(np.ptp(world, axis=0) + 2 * margin_mm, 1e-3)
+    step = max(float(extent.max()) / (TILE - 1), min(native.spacing_mm) * 0.5)
     affine = np.diag([step, step, step, 1.0])
     affine[:3, 3] = start
     shape = np.floor(extent / step).astype(int) + 1
     return Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 
-def _slice_indices(inside: npt.NDArray[np.bool_], axis: int) -> list[int]:
+def slice_indices(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """(3, N_SLICES) places of slices, evenly between the first and the last voxel inside along each axis."""
+    return np.array([_indices_along(inside, axis) for axis in _AXES], dtype=np.int64)
+
+
+def _indices_along(inside: npt.NDArray[np.bool_], axis: int) -> list[int]:
     filled = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))
     first, last = (filled[0], filled[-1]) if filled.size else (0, inside.shape[axis] - 1)
     return [int(first + (last - first) * (n + 1) / (N_SLICES + 1)) for n in range(N_SLICES)]

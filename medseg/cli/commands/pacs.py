@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Segment series of a PACS and store the results there."""
     from medseg.batch.outputs import Job, parse_outputs
     from medseg.batch.segment_scan import finish
+    from medseg.brain.tools import chosen_tool
     from medseg.cli.pacs import connect, parse_query, say_summary, segment_pacs
     from medseg.cli.report import write_report
     from medseg.cli.segment_and_report import quotable
@@ -45,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("medseg pacs works on one series at a time, found a model of several channels; fetch the "
                           "studies and use medseg segment")  # fmt: skip
     model.check(outputs)
-    outcome = segment_pacs(server, query, model, Job(args.out, outputs, min_confidence=args.min_confidence))
+    tool = chosen_tool(model.config.preprocessing.brain_mask)
+    job = Job(args.out, outputs, min_confidence=args.min_confidence, brain_mask=tool)
+    outcome = segment_pacs(server, query, model, job)
     finish(args.out, model, quotable(args))
     write_report(args.out)
     say_summary(outcome)

@@ -26,13 +26,15 @@ def run(args: argparse.Namespace) -> int:
     from medseg.batch.outputs import Job, parse_outputs
     from medseg.cli.habitats import check_habitats
     from medseg.cli.layout import bids_desc
+    from medseg.cli.masks import brain_tool_for, masks_folder
     from medseg.cli.scans import scans_of
     from medseg.cli.segment_and_report import segment_and_report
     from medseg.model.model import Model
 
-    outputs = parse_outputs(args.write)
+    outputs, masks = parse_outputs(args.write), masks_folder(args)
     model = Model.load(args.model, device=args.device)
     scans = scans_of(args, model.config)
-    job = Job(args.out, outputs, args.masks, bids_desc(args, model.config), args.min_confidence)
+    tool, desc = brain_tool_for(model.config, model.plan.modality, args), bids_desc(args, model.config)
+    job = Job(args.out, outputs, masks, desc, args.min_confidence, tool)
     check_habitats(model.config, job)
     return segment_and_report(model, scans, job, args)
