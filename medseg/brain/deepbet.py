@@ -42,25 +42,27 @@ def deepbet_mask(image: MetaTensor, device: torch.device) -> MetaTensor:
     Raises:
         InputError: ``no_brain``.
     """
-    finder, drawer = (_network(name, str(device)) for name in (FINDER, DRAWER))
+    finder, drawer = (_network(_weights(name), str(device)) for name in (FINDER, DRAWER))
     geometry = Geometry.of(image).in_ras_order()
     whole = _grid(geometry, np.zeros(3), np.asarray(geometry.shape, dtype=np.float64), _FINDER_SIDE)
     sampled = resample(image, whole, "nearest")
-    low, high = np.percentile(sampled.as_tensor().cpu().numpy(), (0.5, 99.5))
-    seen = _probability(finder, sampled, (float(low), float(high)), device).as_tensor()[0].numpy() > 0.5
-    if high <= low or not seen.any():
+    low, high = (float(x) for x in np.percentile(sampled.as_tensor().cpu().numpy(), (0.5, 99.5)))
+    if not high > low:
+        raise _no_brain()
+    seen = _probability(finder, sampled, (low, high), device).as_tensor()[0].numpy() > 0.5
+    if not seen.any():
         raise _no_brain()
     start, stop = _box(_largest(seen), np.asarray(geometry.shape) / _FINDER_SIDE, geometry.shape)
     box = _grid(geometry, start, stop - start, _DRAWER_SIDE)
-    drawn = _probability(drawer, resample(image, box, "nearest"), (float(low), float(high)), device)
+    drawn = _probability(drawer, resample(image, box, "nearest"), (low, high), device)
     return _onto(image, drawn, geometry, start, stop)
 
 
 @lru_cache(maxsize=4)
-def _network(name: str, device: str) -> Any:
+def _network(path: Path, device: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch prefers a successor of TorchScript
-        return torch.jit.load(_weights(name), map_location=device).eval()
+        return torch.jit.load(str(path), map_location=device).eval()
 
 
 def _weights(name: str) -> Path:

@@ -32,7 +32,8 @@ def main(seconds: str, *command: str) -> int:
 
 
 def _end_with_the_caller(program: subprocess.Popen[bytes]) -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1024):
+        pass
     _end(program)
 
 

@@ -59,7 +59,7 @@ def make_brain_mask(source: MetaTensor, tool: str, device: torch.device, beside:
     beside = beside or Path(tempfile.gettempdir()) / "brain-mask"
     try:
         mask = deepbet_mask(source, device) if tool == DEEPBET else program_mask(tool, source, device, beside)
-    except RuntimeError as error:  # of PyTorch: its message may hold paths
+    except (RuntimeError, torch.jit.Error) as error:  # its message may hold paths
         if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
             raise
         raise InputError(f"{tool} cannot work on this scan; draw a mask and give it with --masks, or take another tool",

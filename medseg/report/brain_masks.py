@@ -13,7 +13,7 @@ from monai.data.meta_tensor import MetaTensor
 from PIL import Image, ImageDraw
 
 from medseg.io.atomic import whole_file
-from medseg.report.display import labels_at, to_grey, window_of
+from medseg.report.display import labels_at, outside_of, to_grey, window_of
 from medseg.report.folder import report_file
 from medseg.report.outcome import Outcome, ScanRow
 from medseg.report.render import Pixels, data_uri, encoded, render
@@ -52,25 +52,17 @@ def write_mask_picture(image: MetaTensor, mask: MetaTensor, path: Path, *, title
     native, inside = Geometry.of(image), (mask.as_tensor()[0] > 0).cpu().numpy().astype(np.uint8)
     grid = display_grid(inside, native, _MARGIN_MM)
     empty = np.zeros(0, dtype=np.uint8)
-    slices = Slices(grid, slice_indices(labels_at(grid, inside, native) > 0), empty, empty, empty)
-    window = window_of(image, inside)
-    grey = slices.sampled(lambda plane: to_grey(resample(image, plane), window) * _seen(plane, native))
-    drawn = slices.sampled(lambda plane: labels_at(plane, inside, native) * _seen(plane, native))
-    pixels = render(grey, _outlines(drawn > 0), np.array([(0, 0, 0), OUTLINE], dtype=np.uint8), 1.0)
+    where = (labels_at(grid, inside, native) > 0) & ~outside_of(grid, native)
+    slices, window = Slices(grid, slice_indices(where), empty, empty, empty), window_of(image, inside)
+    grey = slices.sampled(lambda plane: to_grey(resample(image, plane), window) * ~outside_of(plane, native))
+    drawn = slices.sampled(lambda plane: (labels_at(plane, inside, native) > 0) & ~outside_of(plane, native))
+    pixels = render(grey, _outlines(drawn), np.array([(0, 0, 0), OUTLINE], dtype=np.uint8), 1.0)
     rows = pixels.transpose(0, 2, 1, 3, 4).reshape(3 * TILE, N_SLICES * TILE, 3)
     page = Image.new("RGB", (rows.shape[1], rows.shape[0] + _HEADER), (0, 0, 0))
     page.paste(Image.fromarray(np.ascontiguousarray(rows)), (0, _HEADER))
     ImageDraw.Draw(page).text((4, 2), title, fill=(255, 255, 255))
     with whole_file(path) as temporary:
         page.save(temporary, format="PNG", compress_level=2)
-
-
-def _seen(plane: Geometry, native: Geometry) -> npt.NDArray[np.uint8]:
-    """(I, J, K) of 0 and 1: what of a plane lies in the field of view, beyond which a scan's border would go on."""
-    indices = np.stack(np.meshgrid(*map(np.arange, plane.shape), indexing="ij"), axis=-1).reshape(-1, 3)
-    places = native.to_index(plane.to_world(indices))
-    inside = ((places >= -0.5) & (places <= np.asarray(native.shape) - 0.5)).all(axis=1)
-    return inside.reshape(plane.shape).astype(np.uint8)
 
 
 def _outlines(inside: npt.NDArray[np.bool_]) -> Pixels:

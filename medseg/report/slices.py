@@ -19,7 +19,7 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg.io.atomic import whole_file
 from medseg.model.segmentation import LabelArray, Segmentation
-from medseg.report.display import confidence_at, known_confidence, labels_at, to_grey, window_of
+from medseg.report.display import confidence_at, known_confidence, labels_at, outside_of, to_grey, window_of
 from medseg.report.render import Numbers, Pixels, upright
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.resample import resample
@@ -73,21 +73,26 @@ class Slices:
 def cut_slices(image: MetaTensor, result: Segmentation) -> Slices:
     """The slices of a (1, I, J, K) image, evenly between the first and the last labelled one along each axis."""
     grid, window = display_grid(result.labels, result.geometry), window_of(image, result.labels)
-    known, inside = known_confidence(result), labels_at(grid, result.labels, result.geometry) > 0
-    indices = slice_indices(inside)
+    known, native, labels = known_confidence(result), result.geometry, result.labels
+    indices = slice_indices((labels_at(grid, labels, native) > 0) & ~outside_of(grid, native))
     empty = np.zeros(_SHAPE, np.uint8)
     slices = with_labels_of(Slices(grid, indices, empty, empty, empty), result)
-    slices = replace(slices, grey=slices.sampled(lambda plane: to_grey(resample(image, plane), window)))
+    grey = slices.sampled(lambda plane: to_grey(resample(image, plane), window) * ~outside_of(plane, native))
+    slices = replace(slices, grey=grey)
     if known is None:
         return slices
-    native, labels = result.geometry, result.labels
-    sure = slices.sampled(lambda plane: confidence_at(plane, known, labels_at(plane, labels, native) > 0))
+
+    def sample(plane: Geometry) -> Pixels:
+        return confidence_at(plane, known, (labels_at(plane, labels, native) > 0) & ~outside_of(plane, native))
+
+    sure = slices.sampled(sample)
     return replace(slices, confidence=sure)
 
 
 def with_labels_of(slices: Slices, result: Segmentation) -> Slices:
     """The same slices with the labels of `result`, of the same scan."""
-    labels = slices.sampled(lambda plane: labels_at(plane, result.labels, result.geometry))
+    native = result.geometry
+    labels = slices.sampled(lambda plane: labels_at(plane, result.labels, native) * ~outside_of(plane, native))
     return replace(slices, labels=labels if labels.max() > 255 else labels.astype(np.uint8))
 
 

@@ -12,10 +12,12 @@ from typing import cast
 
 import pydicom
 import pytest
+import torch
 
 from medseg.batch.outputs import Job
 from medseg.cli import pacs
 from medseg.cli.main import main
+from medseg.config import Config
 from medseg.io.dicom_seg.writer import LABELMAP_CLASS, seg_series_uid
 from medseg.io.pacs.base import Credentials, Query
 from medseg.labels.table import LabelTable
@@ -66,6 +68,8 @@ class FakeModel:
 
     fingerprint = "0123456789abcdef"
     table = LabelTable.default(3)
+    config = Config()
+    device = torch.device("cpu")
 
     def segment(self, image, mask=None, **_):
         geometry = Geometry.of(image)
