@@ -8,6 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Spacing = tuple[float, float, float]
+NO_BRAIN_MASK = "none"
+"""The name of no tool for brain extraction."""
 
 
 class _Section(BaseModel):
@@ -37,6 +39,10 @@ class PreprocessingConfig(_Section):
     """auto: the body is found; nonzero: voxels that are not 0; all: every voxel."""
     percentile_region: Literal["mask", "scan"] = "mask"
     """mask: percentiles inside the mask where there is one; scan: in the whole scan's foreground."""
+    skull_stripped: bool = False
+    """true: scans hold a brain alone or have a brain mask; a whole head without one is refused."""
+    brain_mask: Literal["none", "auto", "deepbet", "hd-bet", "mri_synthstrip"] = "none"
+    """Tool that makes the brain mask of a scan that is given none; auto: the first of them that is installed."""
 
     @model_validator(mode="before")
     @classmethod

@@ -9,12 +9,11 @@ from pathlib import Path
 from medseg.batch.formats import OUTPUTS_OF_LABELS, SUFFIXES, Origin, numbered, write_output
 from medseg.errors import ConfigError, InputError
 from medseg.io.atomic import remove_leftovers, scratch_folder
-from medseg.io.bids import derivative_stem, write_lookup, write_sidecar
-from medseg.io.scan import Scan
+from medseg.io.bids import brain_mask_stem, derivative_stem, write_lookup, write_sidecar
 from medseg.model.outputs import Output, requested
 from medseg.model.record import JobFacts
 from medseg.model.segmentation import Segmentation
-from medseg.report import slices, viewer_volumes
+from medseg.report import brain_masks, slices, viewer_volumes
 from medseg.runtime.disk import PROBE_BYTES, writing_to
 
 
@@ -25,6 +24,7 @@ class Job:
     Attributes:
         bids: ``desc`` of the names of a BIDS derivative, such as ``k6``; empty for the plain layout.
         min_confidence: least confidence of a label; 0: any.
+        brain_mask: tool that makes brain masks of scans that `masks` has none of; empty for none.
     """
 
     out: Path
@@ -32,17 +32,18 @@ class Job:
     masks: Path | None = None
     bids: str = ""
     min_confidence: float = 0.0
+    brain_mask: str = ""
 
     @classmethod
     def of(cls, out: Path, facts: JobFacts | None) -> Job:
         """The job that a record of the folder `out` keeps, its masks forgotten; without facts the plain layout."""
         facts = facts or JobFacts("")
-        return cls(out, frozenset(facts.outputs), None, facts.bids, facts.min_confidence)
+        return cls(out, frozenset(facts.outputs), None, facts.bids, facts.min_confidence, facts.brain_mask)
 
     def facts(self, model: str) -> JobFacts:
         """What a record keeps of the job; `model` is the `model_key`."""
         outputs = tuple(name for name in Output if name in self.outputs)
-        return JobFacts(model, outputs, self.bids, self.min_confidence, self.masks is not None)
+        return JobFacts(model, outputs, self.bids, self.min_confidence, self.masks is not None, self.brain_mask)
 
     def path(self, scan_id: str, name: Output) -> Path:
         """Where an output of a scan lies."""
@@ -55,6 +56,20 @@ class Job:
         """Where the files of an output lie: one, or one for each of the `labels`."""
         path = self.path(scan_id, name)
         return [numbered(path, number) for number in labels] if name is Output.FRACTIONS else [path]
+
+    def brain_mask_path(self, scan_id: str) -> Path:
+        """Where the brain mask of a scan lies that a tool made."""
+        if not self.bids:
+            return output_path(self.out, scan_id, "_brainmask.nii.gz")
+        return output_path(self.out, brain_mask_stem(scan_id), "_mask.nii.gz")
+
+    def brain_mask_files(self, scan_id: str) -> list[Path]:
+        """The mask, its picture, and what says of it in a BIDS derivative how it was made; none without a tool."""
+        if not self.brain_mask:
+            return []
+        path = self.brain_mask_path(scan_id)
+        facts = [path.with_name(path.name.replace(".nii.gz", ".json"))] if self.bids else []
+        return [path, mask_picture_path(self.out, scan_id), *facts]
 
     def sidecars(self, scan_id: str) -> tuple[Path, Path] | None:
         """Where the lookup table and the facts of a label map lie in a BIDS derivative."""
@@ -89,22 +104,6 @@ def check_writable(folder: Path) -> None:
         (temporary / "yes").write_bytes(b"\0" * PROBE_BYTES)
 
 
-def mask_path(masks: Path | None, scan: Scan) -> Path | None:
-    """The mask of a scan under the same relative name.
-
-    Raises:
-        InputError: ``no_mask`` when masks are given but not for this scan.
-    """
-    if masks is None:
-        return None
-    for stem in filter(None, (scan.id, scan.stem)):
-        for suffix in (".nii.gz", ".nii"):
-            path = masks / f"{stem}{suffix}"
-            if path.is_file():
-                return path
-    raise InputError(f"no mask {scan.id}.nii.gz below the mask folder; add it or leave the scan out", code="no_mask")
-
-
 def output_path(out: Path, scan_id: str, suffix: str) -> Path:
     """Where an output of a scan lies; ids, and links that lie in OUT, never lead out of it."""
     path = out / f"{scan_id}{suffix}"
@@ -116,6 +115,11 @@ def output_path(out: Path, scan_id: str, suffix: str) -> Path:
 def mosaic_path(out: Path, scan_id: str) -> Path:
     """Where the picture of a scan lies."""
     return output_path(out / "report", scan_id, ".png")
+
+
+def mask_picture_path(out: Path, scan_id: str) -> Path:
+    """Where the picture of a scan lies that shows its brain mask."""
+    return output_path(out / "report" / brain_masks.FOLDER, scan_id, ".png")
 
 
 def slices_path(out: Path, scan_id: str) -> Path:
@@ -145,7 +149,7 @@ def _paths_of(scan_id: str, job: Job, labels: Iterable[int]) -> list[Path]:
     numbers = list(labels)
     found = [path for name in sorted(job.outputs) for path in job.paths(scan_id, name, numbers)]
     pictures = [where(job.out, scan_id) for where in (slices_path, mosaic_path, viewer_path)]
-    return [*found, *(job.sidecars(scan_id) or ()), *pictures]
+    return [*found, *(job.sidecars(scan_id) or ()), *job.brain_mask_files(scan_id), *pictures]
 
 
 def sizes_of(scan_id: str, job: Job, labels: Iterable[int]) -> dict[str, int]:

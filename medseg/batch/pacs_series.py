@@ -81,13 +81,14 @@ def _segmented(model: Model, scan: Scan, job: Job, folder: Path) -> Segmented:
     try:
         if not scan.is_ok:
             raise InputError(scan.reason, code=scan.verdict)
-        result, places, statistics, _ = segment_one(model, scan, job)
+        found = segment_one(model, scan, job)
+        result = found.result
         path = folder / f"{scan.id}-labelmap.dcm"
         write_dicom_seg(result.labels, result.geometry, result.table, path, sources=scan.paths,
                         model=model.fingerprint, kind="labelmap")  # fmt: skip
         record = Record(
             scan.id, "done", "", "", time.monotonic() - started, peak_memory_mb(), result.volumes_mm3(), result.quality,
-            result.flags, places, job.facts(model_key(model)), statistics=statistics,
+            result.flags, found.places, job.facts(model_key(model)), statistics=found.statistics, mask=found.mask,
         )  # fmt: skip
         return Segmented(record, tuple(scan.paths), path)
     except Exception as error:  # whatever it is, it costs this volume only

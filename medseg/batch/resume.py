@@ -7,8 +7,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.batch.outputs import Job, mask_path
+from medseg.batch.outputs import Job
+from medseg.brain.keep import mask_digest
 from medseg.errors import InputError
+from medseg.io.mask_files import mask_candidates
 from medseg.io.scan import Scan
 from medseg.model.model import Model
 from medseg.model.record import Record, read_record, write_record
@@ -23,7 +25,7 @@ def model_key(model: Model) -> str:
 
 
 def stamp_of(scan: Scan, job: Job) -> str:
-    """Names, sizes and times of the scan's files and its mask: cheap, and it changes when they are written anew.
+    """Names, sizes and times of the scan's files and its given mask: cheap, and it changes when they are written anew.
 
     Raises:
         InputError: the files are gone or not readable.
@@ -44,7 +46,7 @@ def stamp_or_none(scan: Scan, job: Job) -> str:
 
 
 def content_of(scan: Scan, job: Job) -> str:
-    """Fingerprint of every byte of the scan's files and its mask.
+    """Fingerprint of every byte of the scan's files and its given mask.
 
     Raises:
         InputError: the files are gone or not readable.
@@ -82,6 +84,8 @@ def _written_as_asked(model: str, scan: Scan, job: Job) -> Record | None:
     known = read_record(job.out, scan.id)
     if known is None or not known.is_done or known.job != job.facts(model) or not known.outputs:
         return None
+    if known.mask.digest and known.mask.digest != mask_digest(job.brain_mask_path(scan.id)):
+        return None
     is_intact = all(_has_size(job.out / name, size) for name, size in known.outputs.items())
     return known if is_intact else None
 
@@ -94,8 +98,7 @@ def _has_size(path: Path, size: int) -> bool:
 
 
 def _files(scan: Scan, job: Job) -> list[Path]:
-    mask = mask_path(job.masks, scan)
-    return [*scan.all_paths, *([mask] if mask else [])]
+    return [*scan.all_paths, *(mask_candidates(job.masks, scan) if job.masks else ())]
 
 
 def _unreadable(scan: Scan, error: OSError) -> InputError:

@@ -17,10 +17,11 @@ from monai.data.meta_tensor import MetaTensor
 
 from medseg.batch.formats import Origin, check_outputs
 from medseg.batch.logs import describe, explain, remove_log, write_log
+from medseg.batch.masks import ScanMask, mask_of
 from medseg.batch.outdated import still_true
 from medseg.batch.outputs import (
     Job,
-    mask_path,
+    mask_picture_path,
     mosaic_path,
     remove_halves,
     sizes_of,
@@ -34,22 +35,23 @@ from medseg.batch.tables import locked, write_tables
 from medseg.errors import InputError, OutputError
 from medseg.io.alignment import Alignment
 from medseg.io.atomic import remove_leftovers, write_text_whole
+from medseg.io.bids import write_mask_sidecar
 from medseg.io.label_volumes import write_color_table
 from medseg.io.maps import write_map
-from medseg.io.read import read_aligned, read_mask
+from medseg.io.read import read_aligned
 from medseg.io.scan import Scan
 from medseg.labels.location import places_of
 from medseg.model.model import Model
 from medseg.model.outputs import Output
-from medseg.model.record import Record, read_record, read_records, record_path, write_record
+from medseg.model.record import MaskFacts, Record, read_record, read_records, record_path, write_record
 from medseg.model.segment import anomaly_of
 from medseg.model.segmentation import Segmentation
 from medseg.preprocessing.prepare import channels_of
 from medseg.quality.anomaly import unit_of as unit_of_anomaly
+from medseg.report.brain_masks import write_mask_picture
 from medseg.report.mosaic import write_pictures
 from medseg.report.niivue import viewer
 from medseg.report.viewer_volumes import write_viewer_volume
-from medseg.spatial.geometry import Geometry
 from medseg.statistics.intensity import IntensityStatistics, intensity_statistics, unit_of
 from medseg.version import __version__
 
@@ -94,6 +96,7 @@ def _segment(model: Model, scan: Scan, job: Job, started: float) -> Record:
         scan.id, "done", "", "", seconds, peak_memory_mb(), result.volumes_mm3(), result.quality, result.flags,
         found.places, job.facts(model_now), content, stamp, {**earlier, **sizes_of(scan.id, job, numbers)},
         subject=scan.subject, session=scan.session, statistics=found.statistics, alignments=found.alignments,
+        mask=found.mask,
     )  # fmt: skip
 
 
@@ -104,28 +107,27 @@ class Segmented(NamedTuple):
         places: where each label lies (`places_of`).
         statistics: how bright each label is in the scan as read.
         alignments: how further channels were brought onto the first one.
+        mask: that it was worked on in.
     """
 
     result: Segmentation
     places: dict[int, dict[str, float]]
     statistics: tuple[IntensityStatistics, ...]
     alignments: tuple[Alignment, ...] = ()
+    mask: MaskFacts = MaskFacts()
 
 
 def segment_one(model: Model, scan: Scan, job: Job) -> Segmented:
     """Read, segment and write one scan."""
     check_outputs(scan, job.outputs)
-    image, alignments = read_aligned(scan)
-    path = mask_path(job.masks, scan)
-    mask = read_mask(path, Geometry.of(image)) if path else None
-    result = model.segment(image, mask, outputs=job.outputs, min_confidence=job.min_confidence)
+    (image, alignments), names = read_aligned(scan), model.config.channels.names
+    mask = mask_of(scan, image, job, model.device, names)
+    options = {"outputs": job.outputs, "min_confidence": job.min_confidence}
+    result = model.segment(image, mask.inside, finds_brain=False, **options)
     first = channels_of(image)[0]
     if Output.ANOMALY in job.outputs:
-        write_map(
-            anomaly_of(model, image, mask),
-            job.path(scan.id, Output.ANOMALY),
-            unit=unit_of_anomaly(model.config.channels.names),
-        )
+        found = anomaly_of(model, image, mask.inside, finds_brain=False)
+        write_map(found, job.path(scan.id, Output.ANOMALY), unit=unit_of_anomaly(names))
     # Compressing and drawing leave most of a second core idle each.
     with ThreadPoolExecutor(max_workers=2) as pool:
         pictures = slices_path(job.out, scan.id), mosaic_path(job.out, scan.id)
@@ -134,11 +136,23 @@ def segment_one(model: Model, scan: Scan, job: Job) -> Segmented:
             page, sure = viewer_path(job.out, scan.id), result.coarse_confidence
             written.append(pool.submit(write_viewer_volume, first, result.labels, page, sure))
         written.append(pool.submit(write_outputs, result, scan.id, job, Origin(scan, first, model.fingerprint)))
+        written.append(pool.submit(_show_mask, first, mask, scan, job))
         places = pool.submit(places_of, result.labels, result.geometry)
         statistics = pool.submit(_statistics, model, image, result)
     for output in written:
         output.result()
-    return Segmented(result, places.result(), statistics.result(), alignments)
+    return Segmented(result, places.result(), statistics.result(), alignments, mask.facts)
+
+
+def _show_mask(image: MetaTensor, mask: ScanMask, scan: Scan, job: Job) -> None:
+    """Draw the brain mask that was made of a (1, I, J, K) image, and say in a BIDS derivative how."""
+    if mask.inside is None or not mask.facts.digest:
+        return
+    picture = mask_picture_path(job.out, scan.id)
+    write_mask_picture(image, mask.inside, picture, title=f"{scan.id}: brain mask ({mask.facts.by})")
+    for path in job.brain_mask_files(scan.id):
+        if path.suffix == ".json":
+            write_mask_sidecar(f"{scan.id}{''.join(scan.path.suffixes[-2:])}", path, by=mask.facts.by)
 
 
 def _statistics(model: Model, image: MetaTensor, result: Segmentation) -> tuple[IntensityStatistics, ...]:

@@ -19,6 +19,7 @@ from medseg.batch.segment_scan import keep_log, keep_record
 from medseg.batch.space import refuse_when_full
 from medseg.batch.stopping import stoppable
 from medseg.batch.worker import Order, inline
+from medseg.brain.tools import TOOLS
 from medseg.errors import ConfigError
 from medseg.io.atomic import remove_leftovers
 from medseg.io.scan import Scan
@@ -175,17 +176,22 @@ def obituary(out: Path, scan: str, death: Death) -> Record:
 
 def _order(scans: Sequence[Scan], folder: Path, job: Job, options: Options) -> tuple[Order, int]:
     """What the workers are told, and how many they are."""
-    n_workers = options.workers or planned_workers(scans, gpu=_is_gpu(options.device))
+    extra = TOOLS[job.brain_mask].memory if job.brain_mask else 0
+    n_workers = options.workers or planned_workers(scans, gpu=_is_gpu(options.device), extra_bytes=extra)
     n_threads = 1 if options.deterministic else max(1, n_cpus() // max(1, n_workers))
     absolute = replace(job, out=job.out.resolve(), masks=job.masks.resolve() if job.masks else None)
     return Order(folder.resolve(), absolute, options.device, n_threads, options.deterministic), n_workers
 
 
-def planned_workers(scans: Sequence[Scan], *, gpu: bool) -> int:
-    """As many as cores, memory and scans allow; two on a GPU, so that one reads and writes while the other computes."""
+def planned_workers(scans: Sequence[Scan], *, gpu: bool, extra_bytes: int = 0) -> int:
+    """As many as cores, memory and scans allow; two on a GPU, so that one reads and writes while the other computes.
+
+    Args:
+        extra_bytes: what each of them needs beside, such as for brain extraction.
+    """
     voxels = max((prod(s.geometry.shape) * (1 + len(s.more_channels)) for s in scans if s.geometry), default=0)
     memory = total_memory()
-    needed = _WORKER_BYTES + voxels * _VOXEL_BYTES + min(voxels, WINDOW_VOXELS) * _WINDOW_BYTES
+    needed = extra_bytes + _WORKER_BYTES + voxels * _VOXEL_BYTES + min(voxels, WINDOW_VOXELS) * _WINDOW_BYTES
     by_memory = int(memory * 0.9 / needed) if memory else 1
     most = 2 if gpu else min(n_cpus(), _MOST_WORKERS)
     return max(1, min(most, by_memory, len(scans)))

@@ -19,9 +19,11 @@ from medseg.batch.progress import say
 from medseg.batch.resources import limit_resources, n_cpus
 from medseg.batch.segment_scan import finish
 from medseg.batch.tables import locked
+from medseg.brain.tools import chosen_tool
 from medseg.cli.dry_run import fitted_before, plan_run, plan_segment, plan_train
 from medseg.cli.habitats import check_habitats, judge_habitats
 from medseg.cli.layout import bids_desc
+from medseg.cli.masks import brain_tool_for, masks_folder, with_brain_tool
 from medseg.cli.report import write_report
 from medseg.cli.scans import scans_of
 from medseg.cli.segment_and_report import config_of, options_of, quotable, segment_and_report
@@ -51,7 +53,13 @@ def run_levels(args: argparse.Namespace) -> int:
     if args.model is not None and known is None:
         raise ConfigError(f"--model {folder}: found no model.json, expected a model folder that `medseg train` wrote")
     config = _config(args, known)
-    job = Job(args.out, parse_outputs(args.write), args.masks, bids_desc(args, config), args.min_confidence)
+    if known is None:
+        config = with_brain_tool(config, args)
+        tool = chosen_tool(config.preprocessing.brain_mask)
+    else:
+        tool = brain_tool_for(config, known.plan.modality, args)
+    outputs, masks = parse_outputs(args.write), masks_folder(args)
+    job = Job(args.out, outputs, masks, bids_desc(args, config), args.min_confidence, tool)
     check_habitats(config, job)
     scans = scans_of(args, config, _telling(_choice(args, config)))
     work = {"participant": _participants, "group": _group}
@@ -108,8 +116,8 @@ def _model(args: argparse.Namespace, config: Config, scans: Sequence[Scan], job:
         if args.participant_label or args.session_label:
             say(f"warning: found no model in OUT/model, so it is fitted to the {len(scans)} images named and serves "
                 "all later participants; call the level group first for one of the whole dataset")  # fmt: skip
-        options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
-        model = train_model(scans, folder, config, out=job.out, **options)
+        options = {"device": args.device, "tensorboard": args.tensorboard}
+        model = train_model(scans, folder, config, job=job, out=job.out, **options)
         return judge_habitats(model, folder, scans, job)
 
 

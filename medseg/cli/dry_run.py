@@ -12,13 +12,14 @@ from medseg.batch.amounts import duration, size
 from medseg.batch.estimate import NOTHING, Estimate, estimate_segmenting, estimate_training
 from medseg.batch.formats import check_outputs
 from medseg.batch.outdated import check_same_model
-from medseg.batch.outputs import Job, mask_path
+from medseg.batch.outputs import Job
 from medseg.batch.progress import event, say
 from medseg.batch.resources import n_cpus
 from medseg.batch.resume import known_to_be_done, model_key
 from medseg.batch.segment_scans import Options, planned_workers
 from medseg.config import Config
 from medseg.errors import InputError
+from medseg.io.mask_files import given_mask
 from medseg.io.scan import Scan
 from medseg.model.model import Model
 from medseg.model.outputs import Output
@@ -139,7 +140,8 @@ def _judged(scan: Scan, masks: Path | None, outputs: Collection[Output] = ()) ->
     try:
         if not scan.is_ok:
             raise InputError(scan.reason, code=scan.verdict)
-        mask_path(masks, scan)
+        if masks is not None and scan.geometry is not None:
+            given_mask(masks, scan, scan.geometry)
         check_outputs(scan, outputs)
     except InputError as error:
         return Step(scan, "refuse", f"{error.code}: {error}")

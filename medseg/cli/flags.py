@@ -54,7 +54,11 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
 
 def add_masks(parser: argparse.ArgumentParser) -> None:
     """Where to work, in space and on which device."""
-    parser.add_argument("--masks", type=Path, metavar="DIR", help="work only inside DIR/<same name as the scan>.nii.gz")
+    parser.add_argument("--masks", type=Path, metavar="DIR", help="work only inside the masks below DIR that are named "
+                        "after their scans, as brain extraction tools and BIDS derivatives do")  # fmt: skip
+    parser.add_argument("--brain-mask", choices=["auto", "deepbet", "hd-bet", "mri_synthstrip", "none"],
+                        help="have the brain found in scans of whole heads that --masks has no mask of; auto: by the "
+                        "first of these that is installed (default: as the config or the model says)")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from monai.data.meta_tensor import MetaTensor
 
-from medseg.batch.outputs import Job, mask_path
+from medseg.batch.outputs import Job
 from medseg.batch.progress import bar, say
 from medseg.config import Config
 from medseg.errors import ConfigError, InputError
 from medseg.io.csv_table import write_csv
 from medseg.io.label_volumes import read_labels
-from medseg.io.read import read_mask, read_scan
+from medseg.io.mask_files import read_given_mask
+from medseg.io.read import read_scan
 from medseg.io.scan import Scan
 from medseg.model.habitats import Stability, habitat_stability, n_rounds_of
 from medseg.model.model import Model
@@ -23,7 +24,6 @@ from medseg.model.outputs import Output
 from medseg.model.record import Record
 from medseg.preprocessing.foreground import foreground_of
 from medseg.preprocessing.prepare import Prepared, channels_of
-from medseg.spatial.geometry import Geometry
 
 TABLE, STABILITY = "habitats.csv", "habitats_stability.csv"
 
@@ -77,8 +77,7 @@ def _prepared(model: Model, scan: Scan, job: Job) -> Prepared | None:
 
 
 def _region(image: MetaTensor, scan: Scan, job: Job) -> MetaTensor:
-    path = mask_path(job.masks, scan)
-    return foreground_of(image, read_mask(path, Geometry.of(image)) if path else None)
+    return foreground_of(image, read_given_mask(job.masks, scan, image).inside if job.masks else None)
 
 
 def write_stability(path: Path, found: Sequence[Stability]) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from medseg.cli.inspect_masks import Masks, mask_cell, mask_object, mask_reason
 from medseg.io.facts import NOTHING
 from medseg.io.pseudonyms import Pseudonym, pseudonyms
 from medseg.io.scan import Scan
@@ -21,10 +22,13 @@ NOBODY = Pseudonym(0, 0)
 """Of scans whose files name neither patient nor study."""
 
 
-def as_objects(scans: Sequence[Scan], *, show_descriptions: bool = False) -> list[dict[str, Any]]:
+def as_objects(
+    scans: Sequence[Scan], masks: Masks | None = None, *, show_descriptions: bool = False
+) -> list[dict[str, Any]]:
     """The scans as plain values; ``spacing_mm`` and ``affine`` in RAS+ mm are None where there is no grid.
 
     Args:
+        masks: what is known of the mask of each scan; None: not asked for.
         show_descriptions: with what people typed, which may name the patient; None else.
     """
     owners = pseudonyms(scans)
@@ -46,14 +50,15 @@ def as_objects(scans: Sequence[Scan], *, show_descriptions: bool = False) -> lis
             "affine": scan.geometry.affine.tolist() if scan.geometry else None,
             "regrid": scan.regrid,
             "note": scan.note,
+            **({} if masks is None else mask_object(scan, masks)),
         }
         for scan in scans
     ]
 
 
-def as_json(scans: Sequence[Scan], *, show_descriptions: bool = False) -> str:
+def as_json(scans: Sequence[Scan], masks: Masks | None = None, *, show_descriptions: bool = False) -> str:
     """`as_objects` as JSON text."""
-    return json.dumps(as_objects(scans, show_descriptions=show_descriptions), indent=1)
+    return json.dumps(as_objects(scans, masks, show_descriptions=show_descriptions), indent=1)
 
 
 def _channels(scans: Sequence[Scan]) -> dict[str, str]:
@@ -73,7 +78,7 @@ def _channels(scans: Sequence[Scan]) -> dict[str, str]:
     }
 
 
-def _cells(scan: Scan, channel: str, *, show_descriptions: bool) -> Iterator[Text]:
+def _cells(scan: Scan, channel: str, masks: Masks | None, *, show_descriptions: bool) -> Iterator[Text]:
     """One row: names and free text of strangers are no markup."""
     grid = scan.geometry
     said = (scan.free_text.description, scan.free_text.protocol)
@@ -86,18 +91,36 @@ def _cells(scan: Scan, channel: str, *, show_descriptions: bool) -> Iterator[Tex
     yield Text("x".join(map(str, grid.shape)) if grid else "-")
     yield Text(" ".join(f"{s:.3g}" for s in grid.spacing_mm) if grid else "-")
     yield Text(grid.axcodes if grid else "-")
-    yield Text(scan.reason or scan.regrid or scan.note or channel)
+    if masks is not None:
+        yield Text(mask_cell(scan, masks))
+    yield Text(scan.reason or mask_reason(scan, masks) or scan.regrid or scan.note or channel)
 
 
-def print_table(scans: Sequence[Scan], console: Console | None = None, *, show_descriptions: bool = False) -> None:
+def print_table(
+    scans: Sequence[Scan],
+    console: Console | None = None,
+    *,
+    masks: Masks | None = None,
+    show_descriptions: bool = False,
+) -> None:
     """A table for people, by patient and study, the refused ones with their reason.
 
     Args:
+        masks: what is known of the mask of each scan, for a column; None: no column.
         show_descriptions: with a column of what people typed, which may name the patient.
     """
+    table = _table(scans, masks, show_descriptions=show_descriptions)
+    if console is None:
+        console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(table)
+    console.print(_summary(scans, masks), highlight=False)
+
+
+def _table(scans: Sequence[Scan], masks: Masks | None, *, show_descriptions: bool) -> Table:
     table = Table(box=None, header_style="bold")
     free_text = ("description",) if show_descriptions else ()
-    for column in ("scan", "verdict", "series", "agent", *free_text, "voxels", "spacing mm", "axes", "reason"):
+    for column in ("scan", "verdict", "series", "agent", *free_text, "voxels", "spacing mm", "axes",
+                   *(() if masks is None else ("mask",)), "reason"):  # fmt: skip
         table.add_column(column, overflow="fold")
     owners, channels = pseudonyms(scans), _channels(scans)
     ordered = sorted(scans, key=lambda scan: (scan.id not in owners, owners.get(scan.id, NOBODY)))
@@ -105,10 +128,11 @@ def print_table(scans: Sequence[Scan], console: Console | None = None, *, show_d
         if owners:
             table.add_row(Text(str(owner) if owner != NOBODY else "files that name no patient", style="bold"))
         for scan in group:
-            table.add_row(*_cells(scan, channels.get(scan.id, ""), show_descriptions=show_descriptions))
-    if console is None:
-        console = Console() if sys.stdout.isatty() else Console(width=200)
-    console.print(table)
+            table.add_row(*_cells(scan, channels.get(scan.id, ""), masks, show_descriptions=show_descriptions))
+    return table
+
+
+def _summary(scans: Sequence[Scan], masks: Masks | None) -> str:
     n_ok = sum(scan.is_ok for scan in scans)
     n_labels = sum(scan.is_label_map for scan in scans)
     n_bystanders = sum(scan.is_bystander for scan in scans)
@@ -117,4 +141,6 @@ def print_table(scans: Sequence[Scan], console: Console | None = None, *, show_d
         text += f", {n_labels} label maps"
     if n_bystanders > n_labels:
         text += f", {n_bystanders - n_labels} never were volumes"
-    console.print(text, highlight=False)
+    if masks is not None:
+        text += f"; {sum(bool(found.name) for found in masks.values())} of {n_ok} have a mask"
+    return text

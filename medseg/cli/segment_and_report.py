@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from medseg.batch.outputs import Job
     from medseg.batch.segment_scans import Options
     from medseg.model.model import Model
+    from medseg.model.record import Record
 
 
 def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argparse.Namespace) -> int:
@@ -27,8 +28,9 @@ def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argp
     from medseg.batch.label_tables import STATISTICS, VOLUMES
     from medseg.batch.segment_scan import finish
     from medseg.batch.segment_scans import segment_scans
-    from medseg.batch.space import full_disk, warn_of_space
+    from medseg.batch.space import warn_of_space
     from medseg.cli.habitats import write_habitats
+    from medseg.cli.masks import say_masks
     from medseg.cli.report import write_report
 
     model.check(job.outputs)
@@ -42,18 +44,26 @@ def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argp
         write_habitats(model, scans, records, job)
         page = write_report(job.out)
     n_done = sum(record.is_done for record in records)
+    _say_failures(records, scans, job)
+    say(f"{n_done} of {len(records)} scans segmented")
+    say_masks(records)
+    say(f"label volumes: {job.out}")
+    say(f"tables: {job.out / VOLUMES}, {STATISTICS}; manifest.csv says what became of each scan")
+    say(f"report: {page}")
+    _say_how_to_name(model, folder, job.out)
+    return 0 if n_done == len(records) else 1
+
+
+def _say_failures(records: Sequence[Record], scans: Sequence[Scan], job: Job) -> None:
+    """Say why scans have no labels."""
+    from medseg.batch.space import full_disk
+
     for record in records:
         if not record.is_done:
             say(f"{record.scan}: {record.status}: {record.why}", is_error=True)
     full = {record.scan for record in records if record.code == "disk_full"}
     if full:
         say(str(full_disk(job, [scan for scan in scans if scan.id in full])))
-    say(f"{n_done} of {len(records)} scans segmented")
-    say(f"label volumes: {job.out}")
-    say(f"tables: {job.out / VOLUMES}, {STATISTICS}; manifest.csv says what became of each scan")
-    say(f"report: {page}")
-    _say_how_to_name(model, folder, job.out)
-    return 0 if n_done == len(records) else 1
 
 
 def _say_how_to_name(model: Model, folder: Path, out: Path) -> None:
@@ -99,8 +109,8 @@ def quotable(args: argparse.Namespace) -> list[str]:
     words = ["medseg", str(args.command)]
     if hasattr(args, "config"):
         words += ["--config", args.config if args.config in config_names() else "FILE"]
-    for name in ("write", "layout", "min_confidence", "device"):
-        if hasattr(args, name):
+    for name in ("write", "layout", "min_confidence", "brain_mask", "device"):
+        if getattr(args, name, None) is not None:
             words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     for name in ("include", "exclude"):
         words += [word for _ in getattr(args, name, None) or () for word in (f"--{name}", "GLOB")]

@@ -7,7 +7,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from medseg.batch.outputs import check_writable, mask_path
+from monai.data.meta_tensor import MetaTensor
+
+from medseg.batch.masks import mask_of
+from medseg.batch.outputs import Job, check_writable
 from medseg.batch.progress import Bar, be_silent, say
 from medseg.batch.resources import available_memory
 from medseg.cli.train_events import Events
@@ -80,7 +83,7 @@ def train_model(
     folder: Path,
     config: Config,
     *,
-    masks: Path | None = None,
+    job: Job,
     device: str = "auto",
     tensorboard: Path | None = None,
     out: Path | None = None,
@@ -88,6 +91,7 @@ def train_model(
     """Fit and write a model folder.
 
     Args:
+        job: which masks the scans have, and where those are kept that a tool makes.
         tensorboard: folder for event files.
         out: output folder of the run that this training is part of: the model that lies in `folder` already is taken
             when it was fitted with the same config, and examples of patches go to `out`, never to the model folder.
@@ -112,14 +116,14 @@ def train_model(
         if group.rank > 0:
             be_silent()
         events, pictures = (Events(tensorboard), out) if group.rank == 0 else (Events(None), None)
-        return _fit(scans, folder, config, masks, device, _Terminal(len(scans), events, pictures), group)
+        return _fit(scans, folder, config, job, device, _Terminal(len(scans), events, pictures), group)
 
 
 def _fit(
     scans: Sequence[Scan],
     folder: Path,
     config: Config,
-    masks: Path | None,
+    job: Job,
     device: str,
     terminal: _Terminal,
     group: Group,
@@ -128,10 +132,10 @@ def _fit(
     checkpoint = _checkpoint(folder)
     watch = Watch(terminal.on_scan, terminal.on_refused, terminal.on_step, terminal.on_stage, terminal.on_fitted)
 
-    def mask_of(scan: Source) -> Path | None:
-        return mask_path(masks, scan) if isinstance(scan, Scan) else None
+    def mask_for(scan: Source, image: MetaTensor) -> MetaTensor | None:
+        return mask_of(scan, image, job, computing, config.channels.names).inside if isinstance(scan, Scan) else None
 
-    reading = Reading(mask_of)
+    reading, computing = Reading(made=mask_for), choose_device(device)
     # Half of what is left, shared by the processes of torchrun; temporary files hold the rest.
     free = available_memory()
     cache = None if free is None else free // 2 // group.size
@@ -152,6 +156,11 @@ def _fit(
     if model.record.ended_early:
         say(f"training ended after {model.record.n_steps} steps: the loss no longer improved")
     return model
+
+
+def brain_masks_beside(folder: Path) -> Path:
+    """Where brain masks lie while the model `folder` is fitted without an output folder."""
+    return _checkpoint(folder) / "brain_masks"
 
 
 def _checkpoint(folder: Path) -> Path:

@@ -92,6 +92,28 @@ def entities_of(scan_id: str) -> dict[str, str]:
     return {**dict(part.split("-", 1) for part in found[3].split("_")), "suffix": found[4]}
 
 
+def brain_mask_stem(scan_id: str) -> str:
+    """``sub-01/anat/sub-01_T1w`` -> ``sub-01/anat/sub-01_desc-brain``, as fMRIPrep names it before ``_mask``.
+
+    Raises:
+        ValueError: the id is not one of BIDS.
+    """
+    return derivative_stem(scan_id, "brain").replace("_seg-medseg", "")
+
+
+def write_mask_sidecar(source: str, path: Path, *, by: str) -> None:
+    """Write the ``mask.json`` of a brain mask.
+
+    Args:
+        source: path of the scan relative to its dataset.
+        by: who made the mask.
+    """
+    raw = f"bids:raw:{source}"
+    facts = {"Type": "Brain", "Description": f"Brain mask: {by}", "Sources": [raw], "SpatialReference": raw,
+             "Manual": by == "by hand"}  # fmt: skip
+    write_text_whole(path, json.dumps(facts, indent=1) + "\n")
+
+
 def write_lookup(table: LabelTable, path: Path) -> None:
     """Write the ``dseg.tsv`` of a label map: index, name, abbreviation, mapping, color.
 

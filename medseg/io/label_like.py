@@ -19,7 +19,8 @@ from medseg.errors import InputError
 LABEL_MAP = "label_map"
 FOLDERS = re.compile(r"labels?(tr|ts|val)?|masks?|segs?|segmentations?|annotations?|ground_?truths?|gt", re.IGNORECASE)
 WORDS = {
-    "seg", "segs", "segmentation", "segmentations", "mask", "masks", "dseg", "label", "labels", "labelmap", "labelmaps",
+    "seg", "segs", "segmentation", "segmentations", "mask", "masks", "brainmask", "dseg", "label", "labels", "labelmap",
+    "labelmaps",
     "truth", "gt", "groundtruth", "roi", "rois", "aseg", "aparc", "wmparc", "parcellation", "annotation", "annotations",
     "contour", "contours", "lesions",
 }  # fmt: skip

@@ -28,6 +28,8 @@ _FOUND: dict[tuple[tuple[Path, int, int], ...], tuple[Alignment, ...]] = {}
 """A fit reads each scan twice; a few numbers for each are kept, by name, size and time of its files."""
 MASK_TOLERANCE_MM = 0.1
 """How far a mask may lie from its scan, as long as that is no more than a quarter of a voxel."""
+NOT_A_MASK = "not_a_mask"
+"""The verdict on what has a mask's name and is an image or a label map."""
 
 
 def read_scan(source: Scan | Path | str) -> MetaTensor:
@@ -87,12 +89,13 @@ def _aligned(scan: Scan, first: MetaTensor, others: Sequence[MetaTensor]) -> tup
 
 
 def read_mask(path: Path, geometry: Geometry) -> MetaTensor:
-    """Read a mask: (1, I, J, K) of 0 and 1 on `geometry`, anything above .5 counts as inside.
+    """Read a mask: (1, I, J, K) of 0 and 1 on `geometry`.
 
     A mask of the same places whose axes run in another order or direction is turned, not resampled.
 
     Raises:
-        InputError: ``mask_mismatch`` when it lies on another grid, ``empty_mask`` when nothing is inside.
+        InputError: ``not_a_mask`` when it holds more than 0 and one other number, ``empty_mask`` when nothing is
+            inside, ``mask_mismatch`` when it lies on another grid.
     """
     return mask_on(_loader()([path], reader=NiftiReader()), geometry, f"mask {path.name}")
 
@@ -101,17 +104,19 @@ def mask_on(image: MetaTensor, geometry: Geometry, name: str) -> MetaTensor:
     """The mask that a (1, I, J, K) image is: 0 and 1 on `geometry`, turned where its axes run otherwise.
 
     Raises:
-        InputError: ``mask_mismatch`` or ``empty_mask``.
+        InputError: ``not_a_mask``, ``empty_mask`` or ``mask_mismatch``.
     """
-    found = Geometry.of(image)
-    turned = turned_onto(image.as_tensor()[0], found, geometry)
+    found, inside = Geometry.of(image), image.as_tensor() > 0
+    if not bool((image.as_tensor() == inside * image.as_tensor().max()).all()):
+        raise InputError(f"{name}: found more values than two, as images and label maps have, expected 0 outside and "
+                         "one number inside; make a mask of it", code=NOT_A_MASK)  # fmt: skip
+    if not bool(inside.any()):
+        raise InputError(f"{name}: no voxel is inside; draw it again or leave it out", code="empty_mask")
+    turned = turned_onto(inside[0], found, geometry)
     if turned is None:
         raise InputError(f"{name}: found {found}, expected the scan's {geometry}; resample the mask",
                          code="mask_mismatch")  # fmt: skip
-    inside = (turned[None] > 0.5).float()
-    if not bool(inside.any()):
-        raise InputError(f"{name}: no voxel is inside; draw it again or leave it out", code="empty_mask")
-    return MetaTensor(inside, affine=torch.from_numpy(geometry.affine.copy()))
+    return MetaTensor(turned[None].float(), affine=torch.from_numpy(geometry.affine.copy()))
 
 
 def turned_onto(voxels: torch.Tensor, found: Geometry, wanted: Geometry) -> torch.Tensor | None:

@@ -1,7 +1,8 @@
 """Names that may be suggested because something is certain: Hounsfield units, or the order of tissues in T1.
 
 A suggestion is shown beside a label and never becomes its name by itself. In MR other than T1 brains intensity says
-nothing about tissue, so nothing is suggested there.
+nothing about tissue, so nothing is suggested there, nor where the volumes are not those of a human brain: of a whole
+head, the brightest label is fat.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ _HOUNSFIELD = (
 )
 # T1: fluid is dark, fat in the sheaths of axons makes white matter bright.
 _T1 = ("cerebrospinal fluid", "grey matter", "white matter")
+_BRAIN_ML = (250.0, 2500.0)
+"""Volume of all three together, from the brain of a newborn to more than any adult's."""
+_SHARES = ((0.0, 0.55), (0.2, 0.8), (0.1, 0.7))
+"""Of each in them, wide enough for atrophy and for masks that leave the fluid out; fluid of a whole head has more."""
 
 
 def suggest_names(labels: Sequence[Label], *, modality: str, method: str, n_clusters: int) -> dict[int, str]:
@@ -37,7 +42,15 @@ def suggest_names(labels: Sequence[Label], *, modality: str, method: str, n_clus
     means = [label.mean_intensity or 0.0 for label in known]
     if modality != "MR" or method != "per_scan" or n_clusters != len(_T1) or len(known) != len(_T1):
         return {}
-    return dict(zip([x.number for x in known], _T1, strict=True)) if means == sorted(means) else {}
+    is_brain = means == sorted(means) and _are_plausible([label.volume_ml or 0.0 for label in known])
+    return dict(zip([x.number for x in known], _T1, strict=True)) if is_brain else {}
+
+
+def _are_plausible(volumes_ml: Sequence[float]) -> bool:
+    """Whether fluid, grey and white matter may have these volumes."""
+    total = sum(volumes_ml)
+    shares = zip(volumes_ml, _SHARES, strict=True)
+    return _BRAIN_ML[0] <= total <= _BRAIN_ML[1] and all(low <= x / total <= high for x, (low, high) in shares)
 
 
 def _by_hounsfield(mean_hu: float) -> str:

@@ -16,6 +16,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.io.atomic import whole_folder
+from medseg.model.segment import with_foreground
 from medseg.model.state import ModelState
 from medseg.network.autoencoder import EncoderSize, save_encoder
 from medseg.version import __version__
@@ -59,8 +60,7 @@ def network_input(model: ModelState, image: MetaTensor, mask: MetaTensor | None 
     Raises:
         InputError: there is no foreground, or nothing but one intensity in it.
     """
-    image = model.own(image)
-    prepared = model.prepare(image, model.plan.foreground_of(image, mask))
+    prepared = model.prepare(*with_foreground(model, image, mask))
     both = torch.cat([prepared.network_image.as_tensor(), prepared.foreground.as_tensor()])
     return MetaTensor(both, affine=prepared.image.affine)
 

@@ -22,11 +22,14 @@ from medseg.preprocessing.foreground import foreground_of
 from medseg.preprocessing.plan import Plan, check_modality, commonest_modality, other_modality
 from medseg.preprocessing.pre_transforms import PreTransforms
 from medseg.preprocessing.prepare import Prepared, channels_of, check_image
+from medseg.preprocessing.whole_head import check_skull_stripped
 from medseg.runtime.cache import Store
 from medseg.runtime.limits import is_out_of_memory
 from medseg.spatial.geometry import Geometry
 
 Source = AnyImage
+MaskMaker = Callable[[Source, MetaTensor], MetaTensor | None]
+"""A scan and its (C, I, J, K) image -> its (1, I, J, K) mask, or None; may raise `InputError`."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +50,20 @@ class Reading:
     Attributes:
         masks: path of the mask of a scan, or None; may raise `InputError` for a scan that must have one.
         own: what is done to each image first.
+        made: the mask of a scan that `masks` has none of; None: as the config says.
     """
 
     masks: Callable[[Source], Path | None] = lambda _scan: None
     own: PreTransforms = field(default_factory=PreTransforms)
+    made: MaskMaker | None = None
 
     def __call__(self, scan: Source) -> tuple[MetaTensor, MetaTensor | None]:
         """The (C, I, J, K) image, and the mask when there is one."""
-        image = self.own(as_image(scan))
+        image = as_image(scan)
         path = self.masks(scan)
-        return image, None if path is None else read_mask(path, Geometry.of(image))
+        if path is not None:
+            return self.own(image), read_mask(path, Geometry.of(image))
+        return self.own(image), self.made(scan, image) if self.made else None
 
 
 @dataclass
@@ -86,6 +93,8 @@ class Cohort:
                 if config.preprocessing.modality == "CT":
                     check_modality(image, "CT", is_named=True)
                 foreground = foreground_of(image, mask, config.preprocessing.foreground)
+                if mask is None and config.preprocessing.skull_stripped:
+                    check_skull_stripped(channels_of(image)[0], foreground)
                 modality = scan.modality if isinstance(scan, Scan) else ""
                 cohort.fingerprints.append(ScanFingerprint.of(channels_of(image)[0], foreground, modality))
                 cohort.used.append(scan)

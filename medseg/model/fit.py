@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
+
+from medseg.brain.make import brain_mask
 from medseg.clustering.cohort import Clusters, fit_clusters
 from medseg.clustering.ensemble import Ensemble
 from medseg.config import Config
@@ -52,9 +56,9 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     Raises:
         InputError: not one scan could be used.
     """
-    watch, reading = watch or Watch(), reading or Reading()
+    watch, computing = watch or Watch(), choose_device(device)
+    reading = _with_brain_masks(reading or Reading(), config, computing)
     seed_everything(config.training)
-    computing = choose_device(device)
     watch.on_stage("reading")
     cohort = Cohort.read(scans, config, reading, watch)
     plan = Plan.fit(cohort.fingerprints, config, memory_gb(computing))
@@ -97,6 +101,13 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     )
     watch.on_fitted(model, prepared)
     return model
+
+
+def _with_brain_masks(reading: Reading, config: Config, device: torch.device) -> Reading:
+    """The same, with brain masks as the config says where nobody else makes them."""
+    if reading.made is not None:
+        return reading
+    return replace(reading, made=lambda _scan, image: brain_mask(image, config, device))
 
 
 def _trained(

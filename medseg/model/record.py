@@ -29,6 +29,7 @@ class JobFacts:
         bids: ``desc`` of the names of a BIDS derivative; empty for the plain layout.
         min_confidence: least confidence of a label.
         is_masked: whether there were masks.
+        brain_mask: tool that made brain masks of scans without one; empty for none.
     """
 
     model: str
@@ -36,6 +37,21 @@ class JobFacts:
     bids: str = ""
     min_confidence: float = 0.0
     is_masked: bool = False
+    brain_mask: str = ""
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """Which mask a scan was worked on in.
+
+    Attributes:
+        by: ``given``, ``by hand`` (made by a tool and changed since), or the tool with its version; empty without.
+        digest: of the file that it is kept in; empty unless a tool made it.
+    """
+
+    by: str = ""
+    volume_ml: float = 0.0
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +74,7 @@ class Record:
         statistics: intensities of each label in each channel, in the scan's own unit.
         radiomics: features of each label in each channel; empty unless asked for.
         alignments: how the further channels were brought onto the first one, where they were registered.
+        mask: that the scan was worked on in.
     """
 
     scan: str
@@ -79,6 +96,7 @@ class Record:
     statistics: tuple[IntensityStatistics, ...] = ()
     radiomics: tuple[LabelFeatures, ...] = ()
     alignments: tuple[Alignment, ...] = ()
+    mask: MaskFacts = field(default_factory=MaskFacts)
 
     @property
     def is_done(self) -> bool:

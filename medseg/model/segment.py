@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from monai.data.meta_tensor import MetaTensor
 
+from medseg.brain.make import brain_mask
 from medseg.clustering.ensemble import EnsemblePosteriors, disagreement_on
 from medseg.labels.cleanup import clean
 from medseg.labels.confidence import ONE, Fractions, coarse_confidence, confidence_on
@@ -18,7 +19,8 @@ from medseg.model.outputs import Output
 from medseg.model.segmentation import LabelArray, Segmentation
 from medseg.model.state import ModelState
 from medseg.preprocessing.plan import check_modality
-from medseg.preprocessing.prepare import check_image
+from medseg.preprocessing.prepare import channels_of, check_image
+from medseg.preprocessing.whole_head import check_skull_stripped
 from medseg.quality.anomaly import anomaly
 from medseg.quality.metrics import measure
 from medseg.spatial.chunks import filled_slabs
@@ -38,6 +40,7 @@ def segment(
     *,
     outputs: Iterable[str] = (),
     min_confidence: float = 0.0,
+    finds_brain: bool = True,
 ) -> Segmentation:
     """Label a native (C, I, J, K) image, only inside `mask` (1, I, J, K) when given, else inside the body.
 
@@ -49,16 +52,17 @@ def segment(
             hierarchy that each voxel belongs to), ``disagreement`` (how many members of an ensemble have another
             label); others are made of the result. The labels stay the same.
         min_confidence: voxels of less confidence lose their label, after cleanup; 0: none.
+        finds_brain: without a mask, have one made by the tool that the model was fitted with, if it was.
 
     Raises:
-        ConfigError: what is asked for does not exist in this model (`check`).
-        InputError: other channels than the model's, no foreground, or nothing but one intensity in it.
+        ConfigError: what is asked for does not exist in this model (`check`), or the tool is not installed.
+        InputError: other channels than the model's, no foreground, or nothing but one intensity in it; a whole head
+            for a model of brains.
     """
     wanted = model.check(outputs)
     _check_image(model, image)
     scheme, clustering = model.scheme, model.config.clustering
-    image = model.own(image)
-    foreground = model.plan.foreground_of(image, mask)
+    image, foreground = with_foreground(model, image, mask, finds_brain=finds_brain)
     prepared = model.prepare(image, foreground)
     inside = (foreground.as_tensor()[0] > 0).cpu().numpy()
     planes = middle_planes(prepared.image)
@@ -89,6 +93,24 @@ def segment(
         leaves if Output.FINEST in wanted else None, quality, model.quality.flags(quality, clustering.n_clusters),
         planes, coarse, disagreement=differ,
     )  # fmt: skip
+
+
+def with_foreground(
+    model: ModelState, image: MetaTensor, mask: MetaTensor | None, *, finds_brain: bool = True
+) -> tuple[MetaTensor, MetaTensor]:
+    """The (C, I, J, K) image after own transforms, and where it is worked on, (1, I, J, K) of 0 and 1.
+
+    Raises:
+        ConfigError: the tool for brain masks is not installed.
+        InputError: ``no_foreground``, ``not_skull_stripped``, or there is no brain mask of this scan.
+    """
+    if mask is None and finds_brain:
+        mask = brain_mask(image, model.config, model.device)
+    image = model.own(image)
+    foreground = model.plan.foreground_of(image, mask)
+    if mask is None and model.config.preprocessing.skull_stripped:
+        check_skull_stripped(channels_of(image)[0], foreground)
+    return image, foreground
 
 
 def _check_image(model: ModelState, image: MetaTensor) -> None:
@@ -127,15 +149,16 @@ def labels_on(geometry: Geometry, scores: MetaTensor, inside: npt.NDArray[np.boo
     return labels
 
 
-def anomaly_of(model: ModelState, image: MetaTensor, mask: MetaTensor | None = None) -> MetaTensor:
-    """(1, I, J, K) anomaly of a native image on its own grid, 0 outside the foreground.
+def anomaly_of(
+    model: ModelState, image: MetaTensor, mask: MetaTensor | None = None, *, finds_brain: bool = True
+) -> MetaTensor:
+    """(1, I, J, K) anomaly of a native image on its own grid, 0 outside the foreground; `finds_brain` as of `segment`.
 
     Raises:
         ConfigError: channels of which there is no map.
         InputError: there is no foreground, or nothing but one intensity in it; or one channel that is not symmetric.
     """
-    image = model.own(image)
-    foreground = model.plan.foreground_of(image, mask)
+    image, foreground = with_foreground(model, image, mask, finds_brain=finds_brain)
     prepared = model.prepare(image, foreground)
     # What shines beyond the range of intensities is cut off for labels; here it is just what is looked for.
     beyond = model.plan.to_working_grid(image, foreground, clip=False)[0].as_tensor().clamp_min(1)

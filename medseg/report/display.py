@@ -45,6 +45,20 @@ def labels_at(grid: Geometry, labels: LabelArray, native: Geometry) -> npt.NDArr
     return resample(voxels, grid, "nearest").as_tensor()[0].cpu().numpy().astype(np.uint16)
 
 
+def outside_of(grid: Geometry, native: Geometry) -> npt.NDArray[np.bool_]:
+    """(I, J, K) voxels of `grid` that lie beyond the native one, where `resample` only continues its border."""
+    step = np.linalg.inv(native.affine) @ grid.affine
+    i, j, k = np.ogrid[tuple(slice(n) for n in grid.shape)]
+    outside = np.zeros(grid.shape, dtype=bool)
+    for axis, size in enumerate(native.shape):
+        parts = step[axis, 0] * i + step[axis, 3], step[axis, 1] * j, step[axis, 2] * k
+        low, high = sum(part.min() for part in parts), sum(part.max() for part in parts)
+        if low < -0.501 or high > size - 0.499:
+            place = parts[0] + parts[1] + parts[2]
+            outside |= (place < -0.501) | (place > size - 0.499)
+    return outside
+
+
 def known_confidence(result: Segmentation) -> MetaTensor | None:
     """(2, i, j, k) confidence 0..255, and 1 where there is one; None when it is not known."""
     sure, affine = None, torch.tensor(result.geometry.affine)

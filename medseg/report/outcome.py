@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from medseg.errors import ConfigError
 from medseg.labels.table import Label, default_color
-from medseg.model.record import RECORDS, Record, read_records
+from medseg.model.record import RECORDS, MaskFacts, Record, read_records
 from medseg.quality.measures import Flag
 
 _LABELS = TypeAdapter(tuple[Label, ...])
@@ -28,6 +28,7 @@ class ScanRow:
         volumes_ml: by label number; empty unless the scan was segmented.
         flags: what is unlike the training scans.
         files: label maps and volumes of the scan, relative to the folder; pictures left out.
+        mask: that the scan was worked on in.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ScanRow:
     volumes_ml: dict[int, float]
     flags: tuple[Flag, ...] = ()
     files: tuple[str, ...] = ()
+    mask: MaskFacts = field(default_factory=MaskFacts)
 
     @classmethod
     def of(cls, record: Record) -> ScanRow:
@@ -47,6 +49,7 @@ class ScanRow:
         return cls(
             record.scan, record.status, record.code, record.reason, record.seconds, record.peak_memory_mb, volumes,
             record.flags, tuple(name for name in record.outputs if record.is_done and not name.startswith("report/")),
+            record.mask,
         )  # fmt: skip
 
     @property

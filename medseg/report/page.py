@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from medseg.model.stability import STABLE
+from medseg.report.brain_masks import mask_rows, tools_of
 from medseg.report.confidence import confidence_note
 from medseg.report.drawing import training_curve
 from medseg.report.facts import folded_facts, shown_facts
@@ -35,6 +36,7 @@ def render_page(out: Path, outcome: Outcome, *, single_file: bool = False) -> st
     odd, view = odd_shares(outcome), scan_view(out, outcome, single_file=single_file)
     style, script = (files("medseg.report").joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
     lines = scan_lines(out, outcome, view, is_alone=single_file)
+    masks = mask_rows(out, outcome, is_inline=single_file)
     shown = [line.knows_confidence for line in lines if line.knows_confidence is not None]
     return fill(
         "page.html.j2",
@@ -54,6 +56,8 @@ def render_page(out: Path, outcome: Outcome, *, single_file: bool = False) -> st
         confidence=confidence_note(outcome, shown),
         ramp=RAMP,
         view=view,
+        masks=masks,
+        mask_tools=tools_of(masks),
         curve=training_curve(outcome.losses, outcome.n_steps),
         examples=example_rows(out, outcome.created),
         facts=shown_facts(outcome.facts),

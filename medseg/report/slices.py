@@ -18,7 +18,7 @@ import numpy.typing as npt
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.io.atomic import whole_file
-from medseg.model.segmentation import Segmentation
+from medseg.model.segmentation import LabelArray, Segmentation
 from medseg.report.display import confidence_at, known_confidence, labels_at, to_grey, window_of
 from medseg.report.render import Numbers, Pixels, upright
 from medseg.spatial.geometry import Geometry
@@ -80,15 +80,25 @@ class Slices:
 
 def cut_slices(image: MetaTensor, result: Segmentation) -> Slices:
     """The slices of a (1, I, J, K) image, evenly between the first and the last labelled one along each axis."""
-    window, known, empty = window_of(image, result.labels), known_confidence(result), np.zeros(_SHAPE, np.uint8)
-    grid, axes, places = _display(result)
-    slices = with_labels_of(Slices(grid, axes, places, empty, empty, empty), result)
+    window, known = window_of(image, result.labels), known_confidence(result)
+    slices = with_labels_of(blank_slices(result.labels, result.geometry), result)
     slices = replace(slices, grey=slices.sampled(lambda plane: to_grey(resample(image, plane), window)))
     if known is None:
         return slices
+
     native, labels = result.geometry, result.labels
     sure = slices.sampled(lambda plane: confidence_at(plane, known, labels_at(plane, labels, native) > 0))
     return replace(slices, confidence=sure)
+
+
+def blank_slices(labels: LabelArray, geometry: Geometry, margin_mm: float = 0.0) -> Slices:
+    """Where the slices around the labelled voxels lie, with nothing on them yet.
+
+    Args:
+        margin_mm: around the labels beside two voxels, as far as the scan reaches.
+    """
+    empty = np.zeros(_SHAPE, np.uint8)
+    return Slices(*_display(labels, geometry, margin_mm), empty, empty, empty)
 
 
 def with_labels_of(slices: Slices, result: Segmentation) -> Slices:
@@ -130,12 +140,15 @@ def _is_sound(slices: Slices) -> bool:
     return sorted(slices.axes.tolist()) == sorted(_AXES) and bool(np.isfinite(slices.places).all())
 
 
-def _display(result: Segmentation) -> tuple[Geometry, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+def _display(
+    labels: LabelArray, geometry: Geometry, margin_mm: float
+) -> tuple[Geometry, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Grid, axes and places of `Slices`: at most TILE voxels along an axis, on no voxel that the scan has not."""
-    ras = result.geometry.in_ras_order()
+    ras = geometry.in_ras_order()
     spacing = np.asarray(ras.spacing_mm)
-    first, last = np.array([_filled(result, axis) for axis in range(3)]).T
-    low, high = np.maximum(first - 2, 0), np.minimum(last + 2, np.asarray(ras.shape) - 1)
+    first, last = np.array([_filled(labels, geometry, axis) for axis in range(3)]).T
+    margin = 2 + np.ceil(margin_mm / spacing).astype(int)
+    low, high = np.maximum(first - margin, 0), np.minimum(last + margin, np.asarray(ras.shape) - 1)
     extent = np.maximum((high - low) * spacing, 1e-3)
     step = max(float(extent.max()) / (TILE - 1), float(spacing.min()) * 0.5)
     affine = ras.affine @ np.diag([*(step / spacing), 1.0])
@@ -149,12 +162,12 @@ def _display(result: Segmentation) -> tuple[Geometry, npt.NDArray[np.int64], npt
     return Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine), np.array(axes), places.T[axes]
 
 
-def _filled(result: Segmentation, axis: int) -> tuple[int, int]:
+def _filled(labels: LabelArray, geometry: Geometry, axis: int) -> tuple[int, int]:
     """First and last labelled voxel along an axis of the grid in RAS order; all of it without labels."""
-    own, size = result.geometry.ras_axes.index(axis), result.geometry.in_ras_order().shape[axis]
-    filled = np.flatnonzero(result.labels.any(axis=tuple({0, 1, 2} - {own})))
+    own, size = geometry.ras_axes.index(axis), geometry.in_ras_order().shape[axis]
+    filled = np.flatnonzero(labels.any(axis=tuple({0, 1, 2} - {own})))
     first, last = (int(filled[0]), int(filled[-1])) if filled.size else (0, size - 1)
-    runs_down = result.geometry.affine[:3, own] @ result.geometry.in_ras_order().affine[:3, axis] < 0
+    runs_down = geometry.affine[:3, own] @ geometry.in_ras_order().affine[:3, axis] < 0
     return (size - 1 - last, size - 1 - first) if runs_down else (first, last)
 
 

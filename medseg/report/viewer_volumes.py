@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.io.atomic import write_text_whole
 from medseg.io.compact import SmallArray, nifti_bytes, nifti_from_bytes
 from medseg.model.segmentation import LabelArray
 from medseg.preprocessing.fingerprint import is_hounsfield
-from medseg.report.display import labels_at, window_of
+from medseg.report.display import labels_at, outside_of, window_of
 from medseg.report.folder import report_file
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.resample import resample
@@ -102,7 +101,7 @@ def _scan_on(grid: Geometry, image: MetaTensor, window: tuple[float, float], *, 
         step = max(high - low, 1e-6) / 255
     stored = (resample(image, grid).as_tensor()[0].cpu().numpy() - np.float32(low)) / np.float32(step)
     stored = np.rint(np.clip(stored, 0, (high - low) / step))
-    stored[_outside(grid, native=Geometry.of(image))] = 0
+    stored[outside_of(grid, native=Geometry.of(image))] = 0
     return nifti_bytes(stored.astype(np.uint16 if is_hu else np.uint8), grid, slope=step, intercept=low)
 
 
@@ -155,22 +154,8 @@ def as_json(path: Path) -> str:
 def _labels_on(grid: Geometry, labels: LabelArray, native: Geometry) -> SmallArray:
     """The label at each voxel centre of `grid`; 0 outside the native grid."""
     found = labels_at(grid, labels, native)
-    found[_outside(grid, native)] = 0
+    found[outside_of(grid, native)] = 0
     return found.astype(np.uint8) if found.max() < 256 else found.astype(np.uint16)
-
-
-def _outside(grid: Geometry, native: Geometry) -> npt.NDArray[np.bool_]:
-    """(I, J, K) voxels of `grid` that lie beyond the native one, where `resample` only continues its border."""
-    step = np.linalg.inv(native.affine) @ grid.affine
-    i, j, k = np.ogrid[tuple(slice(n) for n in grid.shape)]
-    outside = np.zeros(grid.shape, dtype=bool)
-    for axis, size in enumerate(native.shape):
-        parts = step[axis, 0] * i + step[axis, 3], step[axis, 1] * j, step[axis, 2] * k
-        low, high = sum(part.min() for part in parts), sum(part.max() for part in parts)
-        if low < -0.501 or high > size - 0.499:
-            place = parts[0] + parts[1] + parts[2]
-            outside |= (place < -0.501) | (place > size - 0.499)
-    return outside
 
 
 def _write(path: Path, parts: dict[str, bytes], facts: Facts) -> None:

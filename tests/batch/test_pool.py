@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,8 @@ def test_processes_that_cannot_be_made(monkeypatch, tmp_path, error):
     words = (
         rf"cannot start \(the last ended by {type(error).__name__} while it was made, or for lack of memory \(ulimit"
     )
-    with pytest.raises(ConfigError, match=words), Pool(Order(tmp_path, Job(tmp_path)), 1, Limits()) as processes:
+    processes_of: Pool[Any, Any] = Pool(Order(tmp_path, Job(tmp_path)), 1, Limits())
+    with pytest.raises(ConfigError, match=words), processes_of as processes:
         list(processes.results([SCAN]))
 
 
@@ -90,7 +92,8 @@ def test_a_crash_under_a_limit_may_be_for_lack_of_memory(monkeypatch, tmp_path, 
     monkeypatch.setattr(pool, "wait", lambda _ready, _seconds: None)
     monkeypatch.setattr(pool, "memory_limits", lambda: limits)
     monkeypatch.setattr(pool, "limits_text", lambda: "ulimit -v allows 2.0 GB")
-    with Pool(Order(tmp_path, Job(tmp_path)), 1, Limits()) as processes:
+    processes_of: Pool[Any, Any] = Pool(Order(tmp_path, Job(tmp_path)), 1, Limits())
+    with processes_of as processes:
         ((scan, death),) = list(processes.results([SCAN]))
     assert scan is SCAN
     assert isinstance(death, Death)

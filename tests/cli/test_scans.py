@@ -11,12 +11,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medseg.batch.outputs import mask_path
 from medseg.cli.main import build_parser, main
 from medseg.cli.scans import scans_of
 from medseg.config import Config
 from medseg.errors import ConfigError
 from medseg.io.discovery import find_scans
+from medseg.io.mask_files import mask_candidates
 from medseg.io.scan import Scan
 
 
@@ -80,4 +80,4 @@ def test_masks_are_found_by_the_name_on_the_disk(folder: Path, tmp_path: Path) -
     mask = tmp_path / "masks/M\udcfcller/t1.nii.gz"
     mask.parent.mkdir(parents=True)
     mask.touch()
-    assert mask_path(tmp_path / "masks", scan) == mask
+    assert mask_candidates(tmp_path / "masks", scan) == [mask]

@@ -48,9 +48,22 @@ def test_mr_is_not_suggested_unless_it_is_a_t1_brain(means, modality, method, n_
     assert suggest_names(labels_of(*means), modality=modality, method=method, n_clusters=n_clusters) == {}
 
 
-def test_t1_brains_are_suggested():
-    found = suggest_names(labels_of(0.2, 0.5, 0.8), modality="MR", method="per_scan", n_clusters=3)
+def t1_brain(*volumes_ml):
+    return [x.model_copy(update={"volume_ml": v}) for x, v in zip(labels_of(0.2, 0.5, 0.8), volumes_ml, strict=True)]
+
+
+@pytest.mark.parametrize("volumes_ml", [(350, 930, 670), (60, 230, 160), (700, 500, 400), (5, 650, 450)])
+def test_t1_brains_are_suggested(volumes_ml):
+    found = suggest_names(t1_brain(*volumes_ml), modality="MR", method="per_scan", n_clusters=3)
     assert found == {1: "cerebrospinal fluid", 2: "grey matter", 3: "white matter"}
+
+
+@pytest.mark.parametrize(
+    "volumes_ml", [(1900, 1700, 740), (1.2, 3.1, 2.2), (900, 350, 250), (200, 100, 900), (200, 1100, 40), (None,) * 3]
+)
+def test_volumes_of_no_brain_are_not_suggested(volumes_ml):
+    """A whole head, a mouse, three others whose parts are none of a brain's, and one of which nothing is known."""
+    assert suggest_names(t1_brain(*volumes_ml), modality="MR", method="per_scan", n_clusters=3) == {}
 
 
 @pytest.mark.parametrize(
@@ -92,11 +105,27 @@ def test_what_is_saved_changes_nothing_when_it_is_read_back(model, tmp_path):
     assert (fresh.table[1].name, fresh.table[1].color, fresh.scheme.merged) == ('a "b": é', (1, 2, 3), {3: 2})
 
 
+@pytest.fixture(scope="module")
+def brain_model(model):
+    """The model of the phantoms, its labels as large as those of a brain."""
+    table = model.table
+    for number, volume_ml in enumerate((350.0, 930.0, 670.0), start=1):
+        table = table.replace(number, volume_ml=volume_ml)
+    return model.relabelled(table, {})
+
+
+def test_the_phantoms_are_no_brains(model, tmp_path):
+    with (tmp_path / "text").open("w") as file:
+        console = Console(width=160, record=True, file=file)
+        print_labels(model, tmp_path / "model", console)
+        assert "matter?" not in console.export_text()
+
+
 @pytest.mark.parametrize("colors", [None, "truecolor"])
-def test_the_table_shows_labels_and_suggestions(model, tmp_path, colors):
+def test_the_table_shows_labels_and_suggestions(brain_model, tmp_path, colors):
     with (tmp_path / "text").open("w") as file:
         console = Console(width=160, record=True, force_terminal=colors is not None, color_system=colors, file=file)
-        print_labels(model, tmp_path / "model", console)
+        print_labels(brain_model, tmp_path / "model", console)
         text = console.export_text()
         assert "label 2" in text
         assert "white matter?" in text
@@ -105,8 +134,9 @@ def test_the_table_shows_labels_and_suggestions(model, tmp_path, colors):
     assert "report.html of a folder" in " ".join(text.split())
 
 
-def test_label_shows_saves_and_takes_a_file_without_segmenting(phantom_scans, model_folder, tmp_path, capsys):
-    folder, out = shutil.copytree(model_folder, tmp_path / "model"), tmp_path / "out"
+def test_label_shows_saves_and_takes_a_file_without_segmenting(phantom_scans, brain_model, tmp_path, capsys):
+    folder, out = tmp_path / "model", tmp_path / "out"
+    brain_model.save(folder)
     scan = phantom_scans / "scans" / "RAS.nii.gz"
     assert main(["segment", str(scan), "--model", str(folder), "--out", str(out), "--workers", "0"]) == 0
     picture, run = (out / "report" / "RAS.png").read_bytes(), (out / "run.json").read_bytes()

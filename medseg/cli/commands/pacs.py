@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from medseg.batch.pool import Limits
     from medseg.batch.segment_pacs import segment_pacs, workers
     from medseg.batch.segment_scan import finish
+    from medseg.brain.tools import chosen_tool
     from medseg.cli.pacs import address_of, parse_query, say_summary
     from medseg.cli.report import write_report
     from medseg.cli.segment_and_report import quotable
@@ -54,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
                           "studies and use medseg segment")  # fmt: skip
     model.check(outputs)
     check_writable(args.out)
-    job = Job(args.out.resolve(), outputs, min_confidence=args.min_confidence)
+    tool = chosen_tool(model.config.preprocessing.brain_mask)
+    job = Job(args.out.resolve(), outputs, min_confidence=args.min_confidence, brain_mask=tool)
     limits = Limits.of(args.timeout, args.max_memory)
     with writing(job.out):
         with courier as pacs, workers(args.model, job, args.device, limits) as work:

@@ -27,14 +27,16 @@ def run(args: argparse.Namespace) -> int:
     from medseg.cli.dry_run import plan_segment
     from medseg.cli.habitats import check_habitats
     from medseg.cli.layout import bids_desc
+    from medseg.cli.masks import brain_tool_for, masks_folder
     from medseg.cli.scans import scans_of
     from medseg.cli.segment_and_report import options_of, segment_and_report
     from medseg.model.model import Model
 
-    outputs = parse_outputs(args.write)
+    outputs, masks = parse_outputs(args.write), masks_folder(args)
     model = Model.load(args.model, device=args.device)
     scans = scans_of(args, model.config)
-    job = Job(args.out, outputs, args.masks, bids_desc(args, model.config), args.min_confidence)
+    tool, desc = brain_tool_for(model.config, model.plan.modality, args), bids_desc(args, model.config)
+    job = Job(args.out, outputs, masks, desc, args.min_confidence, tool)
     check_habitats(model.config, job)
     if args.dry_run:
         return plan_segment(model, scans, job, options_of(args))

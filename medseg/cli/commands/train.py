@@ -21,18 +21,22 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit a model folder."""
+    from medseg.batch.outputs import Job
     from medseg.batch.progress import say
+    from medseg.brain.tools import chosen_tool
     from medseg.cli.dry_run import plan_train
+    from medseg.cli.masks import masks_folder, with_brain_tool
     from medseg.cli.scans import scans_of
     from medseg.cli.segment_and_report import config_of
-    from medseg.cli.train import train_model
+    from medseg.cli.train import brain_masks_beside, train_model
 
-    config = config_of(args)
+    config = with_brain_tool(config_of(args), args)
+    job = Job(brain_masks_beside(args.model), masks=masks_folder(args),
+              brain_mask=chosen_tool(config.preprocessing.brain_mask))  # fmt: skip
     scans = scans_of(args, config)
     if args.dry_run:
-        return plan_train(scans, args.model, config, args.masks)
-    options = {"masks": args.masks, "device": args.device, "tensorboard": args.tensorboard}
-    model = train_model(scans, args.model, config, **options)
+        return plan_train(scans, args.model, config, job.masks)
+    model = train_model(scans, args.model, config, job=job, device=args.device, tensorboard=args.tensorboard)
     say(model.describe())
     say(f"model folder: {args.model}")
     return 0 if all(scan.is_ok for scan in scans) else 1
