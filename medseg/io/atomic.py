@@ -161,7 +161,7 @@ def _is_abandoned(path: Path, *, whoever: bool) -> bool:
     if machine != _machine() or not pid.isdigit():
         return whoever or time.time() - written > _STALE_S
     if int(pid) == os.getpid():
-        return written < _STARTED  # an earlier process had the same number
+        return written < _STARTED - 1  # an earlier process had the same number; file times are coarse
     return not _is_alive(int(pid))
 
 
