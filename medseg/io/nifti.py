@@ -16,6 +16,7 @@ from medseg.errors import InputError
 from medseg.io.label_like import is_label_map, refuse_label_map
 from medseg.io.nifti_header import READ_ERRORS, NiftiFile, open_nifti
 from medseg.io.nifti_place import place_of
+from medseg.io.precision import to_single
 from medseg.io.scan import MAX_VOXELS, Scan
 from medseg.io.sidecars import sidecar_of
 from medseg.runtime.limits import is_out_of_memory
@@ -128,9 +129,14 @@ def volume_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
 
 
 def voxels_of(file: NiftiFile) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """(I, J, K) float32 voxels with the header's slope and intercept applied."""
+    """(I, J, K) float32 voxels with the header's slope and intercept applied.
+
+    Raises:
+        InputError: ``corrupt_file``, ``lost_contrast``.
+    """
     try:
-        return np.asarray(file.voxels(np.float32), dtype=np.float32).reshape(file.shape[:3])
+        stored = file.unscaled().reshape(file.shape[:3])
+        return to_single(stored, file.name, file.slope, file.intercept)
     except READ_ERRORS as error:
         if is_out_of_memory(error):
             raise

@@ -63,13 +63,20 @@ class NiftiFile:
         """The uncompressed file."""
         return cast(IO[bytes], gzip.open(self.path)) if self.is_gzip else self.path.open("rb")
 
-    def voxels(self, dtype: type | None = None) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+    def voxels(self) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
         """Voxels of `shape`, slope and intercept applied; of the stored type where these change nothing."""
-        spec = (self.shape, self.header.get_data_dtype(), self.offset, self.slope, self.intercept)
+        return self._read(self.slope, self.intercept)
+
+    def unscaled(self) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+        """Voxels of `shape` as stored."""
+        return self._read(1.0, 0.0)
+
+    def _read(self, slope: float, intercept: float) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+        spec = (self.shape, self.header.get_data_dtype(), self.offset, slope, intercept)
         if self.is_gzip == self.name.lower().endswith(".gz"):
-            return np.asarray(ArrayProxy(str(self.path), spec), dtype=dtype)
+            return np.asarray(ArrayProxy(str(self.path), spec))
         with self.open() as file:
-            return np.array(ArrayProxy(file, spec, mmap=False), dtype=dtype)
+            return np.array(ArrayProxy(file, spec, mmap=False))
 
     def stored(self) -> Stored:
         """What tells label maps; the voxels are read in pieces."""

@@ -21,6 +21,7 @@ from medseg.io.label_like import Stored, is_label_map, refuse_label_map
 from medseg.io.mgh import MGH_SUFFIXES, damaged, load_mgh
 from medseg.io.nifti import check_size, checked_geometry, geometry_meta, volume_shape
 from medseg.io.nifti_header import READ_ERRORS, missing_content
+from medseg.io.precision import to_single
 from medseg.io.scan import Scan
 from medseg.io.text_headers import read_text_header
 from medseg.runtime.limits import is_out_of_memory
@@ -205,4 +206,4 @@ class VolumeReader(ImageReader):
 
     def get_data(self, img: VolumeFile) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
         """(I, J, K) float32 voxels and the metadata that `LoadImage` needs."""
-        return img.voxels().astype(np.float32), geometry_meta(img.geometry)
+        return to_single(img.voxels(), img.paths[0].name), geometry_meta(img.geometry)

@@ -108,7 +108,8 @@ def _profiles(image: MetaTensor, foreground: MetaTensor, box: tuple[slice, ...])
     middle, near = np.median(places, axis=0), layers[inside] < N_LAYERS
     sectors = ((places[near] - middle) @ _directions().T).argmax(axis=1)
     medians = _medians(voxels[inside][near], sectors * N_LAYERS + layers[inside][near], N_SECTORS * N_LAYERS)
-    return np.asarray(((medians - low) / max(float(high - low), 1e-12)).reshape(N_SECTORS, N_LAYERS))
+    shares = (medians - low) / max(float(high - low), 1e-12)
+    return np.asarray(shares.reshape(N_SECTORS, N_LAYERS), dtype=np.float64)
 
 
 def _directions() -> npt.NDArray[np.float32]:

@@ -69,7 +69,7 @@ def _outlines(inside: npt.NDArray[np.bool_]) -> Pixels:
     padded = np.pad(inside, [(0, 0)] * (inside.ndim - 2) + [(1, 1), (1, 1)])
     neighbours = [padded[..., 1 + a : padded.shape[-2] - 1 + a, 1 + b : padded.shape[-1] - 1 + b]
                   for a, b in ((-1, 0), (1, 0), (0, -1), (0, 1))]  # fmt: skip
-    return np.asarray((inside & ~np.logical_and.reduce(neighbours)).astype(np.uint8))
+    return np.asarray(inside & ~np.logical_and.reduce(neighbours), dtype=np.uint8)
 
 
 def mask_rows(out: Path, outcome: Outcome, *, is_inline: bool) -> list[MaskRow]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pydicom
 
 from medseg.errors import ConfigError
+from medseg.io.dicom.deflated import check_unpacked
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,9 @@ def files_of_dicomdir(path: Path) -> list[Path]:
         ConfigError: it cannot be read, or a name in it leads out of its folder.
     """
     try:
-        records = pydicom.dcmread(path).DirectoryRecordSequence
+        with path.open("rb") as stream:
+            check_unpacked(stream, path.stat().st_size)
+            records = pydicom.dcmread(stream).DirectoryRecordSequence
         names = [_components(record.ReferencedFileID) for record in records if record.get("ReferencedFileID")]
     # pydicom raises anything from KeyError to RecursionError on damaged files.
     except Exception as error:
@@ -38,6 +41,9 @@ def files_of_dicomdir(path: Path) -> list[Path]:
         if any(part in {".", ".."} or not COMPONENT.fullmatch(part) for part in name):
             raise ConfigError(f"{path} lists a file outside its folder, expected names inside; name its folder instead")
     found = [file for name in names if (file := _existing(path.parent, name)) is not None]
+    # A linked folder on the way leads out as well; linked files do not.
+    if not all(file.parent.resolve().is_relative_to(path.parent.resolve()) for file in found):
+        raise ConfigError(f"{path} lists a file behind a link that leads outside its folder; name its folder instead")
     if len(found) < len(names):
         log.warning("%d of the %d files that the DICOMDIR lists are missing", len(names) - len(found), len(names))
     return list(dict.fromkeys(found))

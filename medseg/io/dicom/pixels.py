@@ -29,7 +29,7 @@ from medseg.runtime.limits import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
-Pixels = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.float64]
 PIXEL_KEYWORDS = (
     *("SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated"),
     *("BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
@@ -97,7 +97,7 @@ def _decode_file(path: Path, headers: Sequence[Header]) -> Iterator[Pixels]:
 def _rescale(pixels: npt.NDArray[Any], header: Header, found: Dataset) -> Pixels:
     """Stored pixels -> values, by the look-up table of the file or the slope and intercept of file or frame."""
     if header.rescale.is_table:
-        return np.asarray(apply_modality_lut(pixels, found), dtype=np.float32)
+        return np.asarray(apply_modality_lut(pixels, found), dtype=np.float64)
     return header.rescale.apply(pixels)
 
 

@@ -19,6 +19,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirecto
 
 from medseg.errors import InputError
 from medseg.io.acquisition import KEYWORDS, facts_of
+from medseg.io.dicom.deflated import check_unpacked
 from medseg.io.dicom.elements import (
     CREATORS,
     PHASE_KEYWORDS,
@@ -63,8 +64,8 @@ def read_header(path: Path) -> Header | None:
     """Read one file's header without its pixels; None when the file is not DICOM or only a DICOMDIR.
 
     Raises:
-        InputError: ``corrupt_file`` when the file claims to be DICOM and cannot be read as such,
-            ``no_permission`` when it cannot be opened.
+        InputError: ``corrupt_file`` when the file claims to be DICOM and cannot be read as such, ``too_large`` when it
+            unpacks to far more than it has, ``no_permission`` when it cannot be opened.
     """
     try:
         with path.open("rb") as file:
@@ -74,6 +75,7 @@ def read_header(path: Path) -> Header | None:
                 log.debug("%s is not DICOM", path)
                 return None
             file.seek(0)
+            check_unpacked(file, path.stat().st_size)
             return _parse(path, file, is_marked)
     except PermissionError:
         message = "no permission to read the file, expected a readable one; ask its owner for it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median_low
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from medseg.io.dicom.read_headers import read_header
 from medseg.io.dicom.regrid import Regrid
 from medseg.io.dicom.series import judge_files
 from medseg.io.nifti import geometry_meta
+from medseg.io.precision import LARGEST_WHOLE, is_huge, value_range
 from medseg.spatial.geometry import Geometry
 
 
@@ -68,6 +70,10 @@ class DicomReader(ImageReader):
         voxels = np.empty((len(headers), headers[0].rows, headers[0].columns), dtype=np.float32)
         for k, pixels in enumerate(decode(headers)):
             voxels[k] = pixels
+        if _is_lost(voxels, is_hounsfield=headers[0].is_hounsfield):
+            offset = median_low(float(np.percentile(pixels, 0.1)) for pixels in decode(headers))
+            for k, pixels in enumerate(decode(headers)):
+                voxels[k] = pixels - offset
         stored = voxels.transpose(2, 1, 0)
         image = volume.regrid.apply(stored) if volume.regrid else stored
         return image, {**geometry_meta(volume.geometry), "modality": headers[0].modality}
@@ -75,6 +81,21 @@ class DicomReader(ImageReader):
 
 def _paths(names: Sequence[PathLike] | PathLike) -> tuple[Path, ...]:
     return (Path(names),) if isinstance(names, (str, os.PathLike)) else tuple(Path(name) for name in names)
+
+
+def _is_lost(voxels: npt.NDArray[np.float32], *, is_hounsfield: bool) -> bool:
+    """Whether values are so huge beside their range that single precision loses it.
+
+    Raises:
+        InputError: ``no_rescale`` for CT, whose values mean Hounsfield units.
+    """
+    low, high = value_range(voxels)
+    if not is_huge(low, high) and (high > low or abs(low) < LARGEST_WHOLE):
+        return False
+    if is_hounsfield:
+        message = f"the Hounsfield units lie around {low:g}, expected -1024 for air and 0 for water"
+        raise InputError(f"{message}; export the series again", code="no_rescale")
+    return True
 
 
 def _slices(paths: Sequence[Path], frames: Sequence[int]) -> list[Header]:

@@ -29,10 +29,10 @@ class Rescale(NamedTuple):
     unreadable: str = ""
     is_table: bool = False
 
-    def apply(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def apply(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Stored pixels -> values."""
         slope = 1.0 if self.slope is None else self.slope
-        return (stored * np.float64(slope) + np.float64(self.intercept or 0.0)).astype(np.float32)
+        return np.asarray(stored * np.float64(slope) + np.float64(self.intercept or 0.0))
 
 
 def rescale_of(found: Dataset) -> Rescale:

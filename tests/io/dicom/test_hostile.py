@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import shutil
+import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +15,8 @@ from pydicom import uid
 from pydicom.encaps import encapsulate
 
 from medseg.errors import ConfigError, InputError
+from medseg.io.dicom.deflated import check_unpacked
+from medseg.io.dicom.read_headers import read_header
 from medseg.io.dicom.rejections import check_size
 from medseg.io.discovery import find_scans
 from medseg.io.read import read_scan
@@ -57,6 +60,39 @@ def test_dicom_that_promises_too_much_is_refused(tmp_path, lie, code):
     assert (scan.verdict, scan.geometry) == (code, None)
     with pytest.raises(InputError):
         read_scan(scan)
+
+
+def deflated(path: Path, more: int = 0) -> Path:
+    """The file with its elements deflated, and so many bytes of padding after them."""
+    found = pydicom.dcmread(path)
+    if more:
+        found.DataSetTrailingPadding = bytes(more)
+    found.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
+    found.save_as(path)
+    return path
+
+
+def test_a_deflate_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    paths = write_axial(tmp_path)
+    for path in paths:
+        deflated(path)
+    (scan,) = find_scans(tmp_path)
+    assert scan.is_ok
+    assert read_scan(scan).shape[1:] == SHAPE
+    bomb = deflated(Path(shutil.copy(paths[3], tmp_path / "bomb")), 1 << 27)
+    assert bomb.stat().st_size < 200_000
+    unpacked: list[object] = []
+    monkeypatch.setattr(zlib, "decompress", unpacked.append)
+    with bomb.open("rb") as file, pytest.raises(InputError, match="unpacks to more than 67108864 bytes") as caught:
+        check_unpacked(file, bomb.stat().st_size)
+    assert caught.value.code == "too_large"
+    with pytest.raises(InputError, match="unpacks to more"):
+        read_header(bomb)
+    assert unpacked == []
+    monkeypatch.undo()
+    assert sorted(scan.verdict for scan in find_scans(tmp_path)) == ["ok", "too_large"]
+    bomb.write_bytes(bomb.read_bytes()[:700])
+    assert sorted(scan.verdict for scan in find_scans(tmp_path)) == ["corrupt_file", "ok"]
 
 
 def test_a_volume_larger_than_any_memory_is_refused():
@@ -135,6 +171,22 @@ def test_a_dicomdir_cannot_lead_outside(tmp_path, name):
     found.save_as(path)
     with pytest.raises(ConfigError, match=r"outside its folder|cannot be read as a DICOMDIR"):
         find_scans(path)
+
+
+def test_a_dicomdir_cannot_lead_outside_by_a_linked_folder(tmp_path):
+    (tmp_path / "cd").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    paths = write_axial(tmp_path / "elsewhere")
+    (tmp_path / "cd" / "IMG").symlink_to(tmp_path / "elsewhere")
+    path = dicomdir(tmp_path / "cd", [["IMG", p.name] for p in paths])
+    with pytest.raises(ConfigError, match="behind a link that leads outside its folder"):
+        find_scans(path)
+    (tmp_path / "cd" / "IMG").unlink()
+    (tmp_path / "cd" / "IMG").mkdir()
+    for p in paths:
+        (tmp_path / "cd" / "IMG" / p.name).symlink_to(p)
+    (scan,) = find_scans(path)
+    assert scan.is_ok
 
 
 def test_a_damaged_dicomdir_is_explained(tmp_path):
