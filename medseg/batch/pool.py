@@ -30,6 +30,8 @@ from medseg.model.record import RECORDS
 from medseg.runtime.limits import limits_text, memory_limits
 
 LOOK_S = 0.25
+ASLEEP_S = 30.0
+"""Time between two looks from which this process was stopped (Ctrl-Z, a debugger), and its workers with it."""
 START_S = 300.0
 """Longest time that a worker may take to import PyTorch and load the model."""
 _MAX_FAILED_STARTS = 3
@@ -136,6 +138,7 @@ class Pool(Generic[Task, Result]):
         self._workers: list[Worker[Task, Result]] = []
         self._n_started = 0
         self._failed_starts = 0
+        self._looked = time.monotonic()
 
     def __enter__(self) -> Pool[Task, Result]:
         self._open = ExitStack()
@@ -154,17 +157,26 @@ class Pool(Generic[Task, Result]):
             ConfigError: workers die before they are ready for their first task.
         """
         waiting = deque(tasks)
+        self._looked = time.monotonic()
         while waiting or any(worker.task is not None for worker in self._workers):
             self._hire(len(waiting))
             for worker in self._workers:
                 if worker.is_ready and worker.task is None and waiting:
                     worker.give(waiting.popleft())
             wait([w.pipe for w in self._workers] + [w.process.sentinel for w in self._workers], LOOK_S)
+            self._forgive_sleep()
             for worker in list(self._workers):
                 result = self._look_at(worker)
                 if result is not None and worker.task is not None:
                     task, worker.task = worker.task, None
                     yield task, result
+
+    def _forgive_sleep(self) -> None:
+        """Count no time against the workers in which nobody looked."""
+        gap, self._looked = time.monotonic() - self._looked, time.monotonic()
+        if gap > ASLEEP_S:
+            for worker in self._workers:
+                worker.since += gap
 
     def _hire(self, n_waiting: int) -> None:
         n_free = sum(worker.task is None for worker in self._workers)

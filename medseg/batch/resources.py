@@ -54,11 +54,13 @@ def available_memory() -> int | None:
     """Bytes that can still be taken before something is killed; None when the platform does not say."""
     found = [_meminfo("MemAvailable"), _Own.memory or 0]
     for group in own_groups():
-        limit, used = _number(group / "memory.max"), _number(group / "memory.current")
-        if 0 < limit < _UNLIMITED:
-            cache = [int(line.split()[1]) for line in _text(group / "memory.stat").splitlines()
-                     if line.startswith(("inactive_file ", "active_file "))]  # fmt: skip
-            found.append(limit - used + sum(cache))
+        for limit_name, used_name in (("memory.max", "memory.current"),
+                                      ("memory.limit_in_bytes", "memory.usage_in_bytes")):  # fmt: skip
+            limit, used = _number(group / limit_name), _number(group / used_name)
+            if 0 < limit < _UNLIMITED:
+                cache = [int(line.split()[1]) for line in _text(group / "memory.stat").splitlines()
+                         if line.startswith(("inactive_file ", "active_file "))]  # fmt: skip
+                found.append(limit - used + sum(cache))
     return min((value for value in found if value > 0), default=None)
 
 

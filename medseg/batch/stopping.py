@@ -8,19 +8,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Make SIGTERM, by which schedulers end a job, stop the work as Ctrl-C does: temporary files are removed."""
+    """Make SIGTERM, by which schedulers end a job, stop the work as Ctrl-C does: temporary files are removed.
+
+    A second signal ends the process at once; what it leaves is removed by the next run.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(_signal: int, _frame: Any) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from medseg.batch.fork_server import start_fork_server, use_temporary_folder
+from medseg.batch.stopping import stoppable
 from medseg.cli.commands import (
     bids,
     configs,
@@ -141,7 +142,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.command == "doctor":  # which may find that rich is missing
             return int(doctor.run(args))
-        return _run(args)
+        with stoppable():
+            return _run(args)
     except BrokenPipeError:  # who read the output has gone, as `head` does
         _drop_output()
         return 128 + signal.SIGPIPE
