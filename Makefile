@@ -6,11 +6,12 @@ PIP := $(BIN)/pip install --disable-pip-version-check --quiet --no-compile --con
 # The CPU build; on a machine with a GPU: make demo TORCH="torch==2.13.0 --index-url <the index for your CUDA>"
 TORCH ?= torch==2.13.0
 
-.PHONY: help env dev demo test test-slow lint wheel benchmark benchmark-confidence bench-speed bench-gpu clean
+.PHONY: help env dev demo test test-slow fuzz lint wheel benchmark benchmark-confidence bench-speed bench-gpu clean
 
 help:
 	@echo "make demo       install into $(VENV), segment the sample scans (at most 6 minutes on 2 cores)"
 	@echo "make test       install into $(VENV), run the tests (at most 10 minutes on 2 cores)"
+	@echo "make fuzz       damage 20,000 inputs of every kind (hours)"
 	@echo "make lint       ruff and mypy"
 	@echo "make wheel      build the wheel"
 	@echo "make benchmark-confidence  calibration, fractions, cuts, channels, ensembles, quality control, anomaly, habitats"
@@ -50,6 +51,11 @@ test: dev
 
 test-slow: dev
 	$(BIN)/python -m pytest -m slow
+
+# 20,000 damaged inputs of every kind, the same ones each time: hours.
+fuzz: dev
+	MEDSEG_TEST_FUZZ=20000 $(BIN)/python -m pytest --hypothesis-seed=1 tests/cli/test_fuzz.py tests/cli/test_fuzz_inputs.py \
+		tests/io/pacs/test_fuzz.py
 
 lint: dev
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
+import torch
 import pydicom
 
 from medseg.batch.outputs import Job
@@ -69,6 +70,7 @@ class FakeModel:
     table = LabelTable.default(3)
     config = Config()
     plan = SimpleNamespace(modality="MR")
+    device = torch.device("cpu")
 
     def segment(self, image, mask=None, **_):
         geometry = Geometry.of(image)
