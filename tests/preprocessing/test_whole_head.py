@@ -76,7 +76,7 @@ def z_scored(voxels):
 def fat_left(voxels):
     """Extraction that left a bit of scalp somewhere."""
     whole = HEAD.as_tensor()
-    return torch.where(torch.arange(voxels.shape[1])[:, None, None] < 8, whole, voxels)
+    return torch.where((torch.arange(voxels.shape[1])[:, None, None] < 8) & (whole > 60), whole, voxels)
 
 
 BRAINS = {

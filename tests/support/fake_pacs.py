@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
-import torch
 import pydicom
+import torch
 
 from medseg.batch.outputs import Job
 from medseg.batch.pacs_series import work_on_series

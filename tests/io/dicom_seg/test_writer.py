@@ -280,7 +280,9 @@ def test_the_command_writes_it_and_refuses_nifti(series, model_folder, tmp_path,
     written = (out / f"{name}_seg.dcm").stat().st_mtime_ns
     assert main(words) == 1
     assert (out / f"{name}_seg.dcm").stat().st_mtime_ns == written
-    assert main(["label", str(model_folder), "--out", str(out), "--name", "1=label 1"]) == 1
+    assert main(["label", str(model_folder), "--out", str(out), "--name", "1=label 1"]) == 0  # nothing changes
+    renamed = shutil.copytree(model_folder, tmp_path / "model")
+    assert main(["label", str(renamed), "--out", str(out), "--name", "1=fluid"]) == 1
     assert f"{Path(name).name}_seg.dcm, {Path(name).name}_seg_binary.dcm cannot follow" in capsys.readouterr().err
     assert main(words) == 1
     assert (out / f"{name}_seg.dcm").stat().st_mtime_ns > written
