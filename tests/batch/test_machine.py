@@ -189,7 +189,7 @@ def test_time_in_which_the_command_was_stopped_does_not_count(tmp_path, monkeypa
 
     monkeypatch.setattr(pools, "ASLEEP_S", 1.5)
     clock, shift = time.monotonic, [0.0]
-    monkeypatch.setattr(pools.time, "monotonic", lambda: clock() + shift[0])
+    monkeypatch.setattr("medseg.batch.pool.time.monotonic", lambda: clock() + shift[0])
     threading.Timer(0.1, lambda: shift.__setitem__(0, 3600.0)).start()
     pool: Pool[str, str] = Pool(Asleep(tmp_path), 1, Limits(seconds=60.0))
     with pool:
