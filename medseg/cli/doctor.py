@@ -39,7 +39,7 @@ EXTRAS = {
     "pynetdicom": ("pynetdicom", "DIMSE (medseg pacs)", 'pip install "medseg[pacs]"'),
     "tensorboard": ("tensorboard", "--tensorboard", 'pip install "medseg[tensorboard]"'),
     "nilearn": ("nilearn", "the brain of the demo", 'pip install "medseg[sample]"'),
-    "deepbet": ("deepbet", "brain masks", "pip install deepbet"),
+    "deepbet": ("deepbet", "brain masks", 'pip install "medseg[brain]"'),
 }
 """Packages that add something: their modules, what for, how to get them."""
 PROGRAMS = {
