@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -107,7 +107,9 @@ def _with_brain_masks(reading: Reading, config: Config, device: torch.device) ->
     """The same, with brain masks as the config says where nobody else makes them."""
     if reading.made is not None:
         return reading
-    return replace(reading, made=lambda _scan, image: brain_mask(image, config, device))
+    found = copy(reading)  # whatever kind of reading it is
+    object.__setattr__(found, "made", lambda _scan, image: brain_mask(image, config, device))
+    return found
 
 
 def _trained(

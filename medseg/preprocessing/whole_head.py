@@ -17,7 +17,7 @@ from monai.data.meta_tensor import MetaTensor
 from scipy import ndimage
 
 from medseg.errors import InputError
-from medseg.spatial.geometry import Geometry
+from medseg.spatial.geometry import Geometry, person_unit_mm
 
 MOST_BRAIN_ML = 2500.0
 """No human brain with the fluid around it is larger: the skull of adults has room for 1.5 l, and for 2.1 l at most."""
@@ -98,7 +98,8 @@ def _box(inside: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
 
 def _profiles(image: MetaTensor, foreground: MetaTensor, box: tuple[slice, ...]) -> npt.NDArray[np.float64]:
     """(N_SECTORS, N_LAYERS) median intensity by direction from the middle and by depth; NaN of few voxels."""
-    spacing_mm = np.asarray(Geometry.of(image).spacing_mm)
+    grid = Geometry.of(image)
+    spacing_mm = np.asarray(grid.spacing_mm) / person_unit_mm(grid.shape, grid.spacing_mm)
     steps = np.maximum(np.rint(LAYER_MM / spacing_mm), 1).astype(int)
     every = tuple(slice(s.start, s.stop, step) for s, step in zip(box, steps, strict=True))
     inside, voxels = foreground.as_tensor()[0].numpy()[every] > 0, image.as_tensor()[0].numpy()[every]

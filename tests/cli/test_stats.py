@@ -79,7 +79,7 @@ def test_segmenting_writes_the_numbers_and_stats_gives_them_again(phantom_scans,
         assert_as_numpy_has_it(out, scans, name)
     said = capsys.readouterr().err
     assert f"tables: {out}/volumes.csv, statistics.csv" in said
-    assert f"medseg label {model_folder} --accept --out {out}    takes what is suggested: 1 cerebrospinal" in said
+    assert "the labels have no names yet: look at them in the report, then" in said
     written = {name: (out / name).read_bytes() for name in ("volumes.csv", "statistics.csv", "manifest.csv")}
     for name in written:
         (out / name).unlink()

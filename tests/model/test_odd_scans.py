@@ -54,7 +54,7 @@ def test_it_costs_that_scan(name, config):
 
 def test_odd_scans_alone_make_no_model():
     with pytest.raises(InputError, match=r"can be used for training: too_small \(2\); `medseg inspect` says"):
-        Model.fit([ODD["tiny voxels"][0], ODD["one slice"][0]], load_config("smoke"), device="cpu")
+        Model.fit([ODD["one voxel"][0], ODD["one slice"][0]], load_config("smoke"), device="cpu")
 
 
 class Memory(Reading):
