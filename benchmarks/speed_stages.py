@@ -36,7 +36,7 @@ from medseg.runtime.memory import freed_memory_kept
 from sample_data.benchmark_phantoms import mni_phantom
 
 STAGES: tuple[tuple[Any, str, str], ...] = (
-    (segmenting, "read_scan", "read"),
+    (segmenting, "read_aligned", "read"),
     (Plan, "foreground_of", "foreground"),
     (Plan, "to_working_grid", "to the working grid"),
     (preparing, "network_image", "shading and contrast"),

@@ -49,8 +49,8 @@ def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argp
     say_masks(records)
     say(f"label volumes: {job.out}")
     say(f"tables: {job.out / VOLUMES}, {STATISTICS}; manifest.csv says what became of each scan")
-    say(f"report: {page}")
     _say_how_to_name(model, folder, job.out)
+    say(f"report: {page}")
     return 0 if n_done == len(records) else 1
 
 

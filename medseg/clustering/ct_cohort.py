@@ -49,6 +49,8 @@ LEAST_NOISE_HU = 8.0
 MOST_REGIONS = 4500
 """Of the whole cohort, equally many of each scan: Ward's tree needs memory for all pairs."""
 DIVISION_BINS_HU = np.arange(-1025.0, 3005.0, 5.0)
+_OPEN_HU = float(np.finfo(np.float32).max)
+"""The end of a leaf that has none: not infinite, because numbers that are not finite tell a damaged model."""
 
 
 @dataclass(frozen=True)
@@ -262,10 +264,10 @@ def _leaves(
         if part.groups:
             group_leaf[list(part.groups)] = number
         else:
-            low = max(low, -np.inf if part.low == 0 else float(DIVISION_BINS_HU[part.low]))
-            high = min(high, np.inf if part.high == len(cohort.values) else float(DIVISION_BINS_HU[part.high]))
+            low = max(low, -_OPEN_HU if part.low == 0 else float(DIVISION_BINS_HU[part.low]))
+            high = min(high, _OPEN_HU if part.high == len(cohort.values) else float(DIVISION_BINS_HU[part.high]))
             low = min(low, high)
-        leaves[number] = part.tissue, low, high
+        leaves[number] = part.tissue, max(low, -_OPEN_HU), min(high, _OPEN_HU)
     parents = np.asarray(divisions.parents, dtype=np.int64)
     equal = np.full(n_leaves, 1 / n_leaves)
     middle = np.clip(leaves[:, 1], -1000, 1000)

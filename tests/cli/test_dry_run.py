@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from monai.data.meta_tensor import MetaTensor
 
 from medseg.cli.main import main
 from medseg.model.model import Model
@@ -66,9 +69,14 @@ def test_a_run_is_planned_from_nothing(scans, tmp_path, capsys):
         ["segment", "a"], ["segment", "b"], ["refuse", "bad"], ["segment", "c"]]  # fmt: skip
     assert "a model would be fitted to 3 scans, 30 steps at most" in " ".join(said.err.split())
     assert list(tmp_path.iterdir()) == []
-    assert main([*words, "--masks", str(scans), "--include", "a.nii.gz"]) == 0
+    masks = tmp_path / "masks"
+    image, labels = phantom(small_grid())
+    write_nifti(
+        MetaTensor(torch.from_numpy((labels > 0).astype(np.uint8))[None], affine=image.affine), masks / "a.nii.gz"
+    )
+    assert main([*words, "--masks", str(masks), "--include", "a.nii.gz"]) == 0
     assert main([*words, "--masks", str(tmp_path), "--include", "a.nii.gz"]) == 1
-    assert "no_mask: no mask a.nii.gz" in capsys.readouterr().out
+    assert "a  no_mask: found no mask below the folder of masks" in capsys.readouterr().out
 
 
 def test_training_is_planned(scans, quick_model, tmp_path, capsys):

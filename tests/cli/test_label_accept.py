@@ -26,7 +26,11 @@ IN_DICOM = {
 
 @pytest.fixture
 def folder(model_folder, tmp_path):
-    return shutil.copytree(model_folder, tmp_path / "model")
+    """The model, its labels as large as the tissues of a brain."""
+    model = Model.load(shutil.copytree(model_folder, tmp_path / "model"), device="cpu")
+    labels = tuple(x.model_copy(update={"volume_ml": 400.0}) for x in model.table)
+    replace(model, scheme=replace(model.scheme, table=LabelTable(labels=labels))).save(tmp_path / "model")
+    return tmp_path / "model"
 
 
 def ct_model(model, means):
@@ -50,8 +54,8 @@ def test_everything_that_is_suggested_is_known():
     means = [-1000, -800, -90, 45, 700]
     labels = [Label(number=n, name="x", color=(0, 0, 0), mean_intensity=m) for n, m in enumerate(means, 1)]
     ct = suggest_names(labels, modality="CT", method="cohort", n_clusters=5)
-    t1 = suggest_names([x.model_copy(update={"mean_intensity": x.number / 4}) for x in labels[:3]], modality="MR",
-                       method="per_scan", n_clusters=3)  # fmt: skip
+    brain = [x.model_copy(update={"mean_intensity": x.number / 4, "volume_ml": 400.0}) for x in labels[:3]]
+    t1 = suggest_names(brain, modality="MR", method="per_scan", n_clusters=3)
     assert {*ct.values(), *t1.values()} == set(KNOWN)
 
 
@@ -103,8 +107,9 @@ def test_labels_of_one_suggestion_are_numbered_and_keep_their_colours(model, cap
 
 
 def test_names_after_a_merge_are_those_of_the_labels_that_are_left(model, folder, capsys):
+    table = Model.load(folder).table
     assert main(["label", str(folder), "--accept", "--merge", "1,2"]) == 2
     assert "--accept: found no suggestion for the labels 1, 3, expected a CT or T1 brains" in capsys.readouterr().err
-    assert Model.load(folder).table == model.table
+    assert Model.load(folder).table == table
     with pytest.raises(ConfigError, match="found no suggestion for the labels 1, 2, 3"):
         accepted(ct_model(model, [200, 210, 220]))

@@ -11,7 +11,7 @@ import numpy as np
 def test_contrast_is_aa_in_light_and_dark():
     style = files("medseg.report").joinpath("page.css").read_text("utf-8")
     schemes = re.findall(r":root \{(.*?)\}", style, flags=re.DOTALL)
-    assert len(schemes) == 2
+    assert len(schemes) == 3  # light, dark, print
     for scheme in schemes:
         colors = dict(re.findall(r"--(\w+(?:-\w+)?): (#\w{6})", scheme))
         pairs = [(x, y) for x in ("text", "muted", "link", "bad", "odd") for y in ("page", "card")]

@@ -77,11 +77,12 @@ class Holdings:
         return last if last in {"studies", "series", "instances"} else "fetch"
 
     def studies(self, *_: object) -> Reply:
-        return Reply(body=json.dumps([match(self.headers[0])]).encode())
+        return Reply(body=json.dumps([match(header) for header in self.headers[:1]]).encode())
 
     def series(self, *_: object) -> Reply:
-        found = match(self.headers[0], NumberOfSeriesRelatedInstances=len(self.contents))
-        return Reply(body=json.dumps([found]).encode())
+        n_instances = len(self.contents)
+        found = [match(header, NumberOfSeriesRelatedInstances=n_instances) for header in self.headers[:1]]
+        return Reply(body=json.dumps(found).encode())
 
     def instances(self, *_: object) -> Reply:
         return Reply(body=json.dumps([match(header) for header in self.headers]).encode())

@@ -131,8 +131,10 @@ def test_dimse_answers(segmentation):
         assert received[0].SOPClassUID == binary
         with pytest.raises(PacsError, match="takes no C-FIND from MEDSEG"):
             dimse(peer).find(Query(patient="P"))
-        with pytest.raises(PacsError, match="takes no C-GET"):
+        with pytest.raises(PacsError, match="takes no C-FIND"):
             dimse(peer).fetch(Series("1.2", "1.2.3", "MR"), Path())
+        with pytest.raises(PacsError, match="takes no C-GET"):
+            dimse(peer).fetch(Series("1.2", "1.2.3", "MR", n_instances=4), Path())
     for status, error in ((0x0122, StorageRefusedError), (0xC001, StorageRefusedError), (0xA700, PacsError)):
         with dimse_server([binary], status) as (peer, _), pytest.raises(error):
             dimse(peer).store(segmentation["binary"])
