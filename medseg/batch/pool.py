@@ -206,7 +206,8 @@ class Pool(Generic[Task, Result]):
         code = worker.process.exitcode
         worker.end()
         if not worker.is_ready:
-            self._count_failed_start(_how(code))
+            is_memory = code == _KILLED and not memory_limits()
+            self._count_failed_start(_how(code) + (", most likely for lack of memory" if is_memory else ""))
         seconds = time.monotonic() - worker.since
         if code == _KILLED:
             return Death("out_of_memory", "the process was killed from outside, most likely for lack of memory; "

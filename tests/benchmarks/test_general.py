@@ -26,11 +26,13 @@ from medseg.config_files import load_config
 from medseg.io.label_volumes import read_labels, write_labels
 from medseg.spatial.geometry import Geometry
 from sample_data.phantom import phantom
+from tests.support.cohorts import small_grid
 from tests.support.paths import SHARED
-from tests.support.scans import GRIDS, shared, write_nifti
+from tests.support.scans import shared, write_nifti
 
 QUICK = ("training.max_steps=2", "clustering.method=cohort", "clustering.bias_sigma_mm=null")
 GRID = Geometry((9, 8, 7), np.diag([1.5, 1.5, 2.0, 1.0]))
+SMALL = small_grid()
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +44,12 @@ def tool() -> Path:
 def data(tmp_path):
     """Two phantoms, each with a second channel, masks and truths."""
     for seed in (0, 1):
-        image, truth = phantom(GRIDS["RAS"], noise=8.0, seed=seed)
+        image, truth = phantom(SMALL, noise=8.0, seed=seed)
         other = MetaTensor(400 - image.as_tensor(), affine=image.affine)
         for name, voxels in (("A", image), ("B", other)):
             write_nifti(voxels, tmp_path / f"data/images/p{seed}_{name}.nii.gz")
-        write_labels(truth, GRIDS["RAS"], tmp_path / f"data/truth/p{seed}.nii.gz")
-        write_labels((truth > 0).astype(np.uint8), GRIDS["RAS"], tmp_path / f"data/masks/p{seed}.nii.gz")
+        write_labels(truth, SMALL, tmp_path / f"data/truth/p{seed}.nii.gz")
+        write_labels((truth > 0).astype(np.uint8), SMALL, tmp_path / f"data/masks/p{seed}.nii.gz")
     return tmp_path / "data"
 
 
@@ -194,7 +196,7 @@ def test_smoothing_leaves_out_what_lies_outside_the_mask():
 def test_intensity_takes_the_best_channel_and_width(data):
     cohort = cohort_of(data)
     for case in cohort.scored:  # the tumour is the brightest tissue of channel A
-        write_labels((case.read_truth() == 3).astype(np.uint8), GRIDS["RAS"], case.truth)
+        write_labels((case.read_truth() == 3).astype(np.uint8), SMALL, case.truth)
     ((name, value),) = intensity(cohort).items()
     assert name.startswith("A, ")
     assert value > 0.8
