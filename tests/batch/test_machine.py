@@ -114,7 +114,7 @@ def test_without_shared_memory(words, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limit_mb", [520, 740])
+@pytest.mark.parametrize("limit_mb", [520, 900])
 def test_in_a_memory_group_that_is_too_small(limit_mb, words, tmp_path):
     """It is told at once, or the kernel ends workers, which costs scans: the command itself lives and says why."""
     group = CGROUPS / f"medseg-test-{os.getpid()}"
