@@ -19,7 +19,7 @@ HAS_FORK_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 LONGEST_FOLDER = 70
 """Bytes of the path of a temporary folder, below which names of up to 36 bytes are made for sockets."""
 SHORT_FOLDERS = ("/tmp", "/var/tmp", "/run/shm", "/dev/shm")
-_PRELOADED = ["medseg.batch.worker"]
+_PRELOADED = ["medseg.batch.preload"]
 
 
 def worker_context() -> Any:

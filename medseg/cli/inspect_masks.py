@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medseg.errors import InputError
-from medseg.io.mask_files import given_mask
 from medseg.io.names import safe_text
 from medseg.io.scan import Scan
 from medseg.spatial.geometry import Geometry
@@ -48,6 +47,8 @@ def mask_reason(scan: Scan, masks: Masks | None) -> str:
 
 
 def _mask_for(scan: Scan, geometry: Geometry, folder: Path) -> MaskVerdict:
+    from medseg.io.mask_files import given_mask
+
     try:
         path = given_mask(folder, scan, geometry).path
     except InputError as error:

@@ -36,6 +36,7 @@ from medseg.cli.commands import (
 from medseg.cli.shortage import check_memory, told_of
 from medseg.cli.slicer import PrintDescription
 from medseg.errors import MedsegError, one_line
+from medseg.runtime.monai_parts import import_monai_late
 from medseg.version import __version__
 
 EXAMPLES = """examples:
@@ -117,6 +118,7 @@ def _run(args: argparse.Namespace) -> int:
         use_temporary_folder(args.work_dir)
     if _wants_workers(args):
         start_fork_server()
+    import_monai_late()
     from medseg.batch.progress import say_held, speak_at, speak_json
 
     speak_json(getattr(args, "log_json", False))

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from scipy.signal import find_peaks
 
 Array = npt.NDArray[np.float64]
 Volume = npt.NDArray[np.float32]
@@ -53,6 +52,8 @@ class HounsfieldTissues:
     @classmethod
     def fit(cls, histogram: Array) -> HounsfieldTissues:
         """From the shares of `BINS_HU` in the cohort (see `histogram_of`): (len(BINS_HU) - 1,)."""
+        from scipy.signal import find_peaks
+
         shares = ndimage.gaussian_filter1d(histogram, 2.0)
         centres = BINS_HU[:-1] + STEP_HU / 2
         peaks = find_peaks(shares, prominence=PROMINENCE * shares[centres > -200].max())[0]

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.cluster import AgglomerativeClustering, KMeans
 
 Array = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating[Any]]
@@ -36,6 +35,8 @@ class Mixture:
         Args:
             covariance_shrinkage: share of the covariance that all components have in common, 0 to 1.
         """
+        from sklearn.cluster import KMeans
+
         labels = KMeans(n_components, n_init=5, random_state=seed).fit_predict(rows)
         return cls._fit(rows, np.eye(n_components)[labels], covariance_shrinkage, N_ROUNDS)
 
@@ -44,6 +45,8 @@ class Mixture:
         cls, rows: Array, n_components: int, *, covariance_shrinkage: float, n_rounds: int = N_ROUNDS
     ) -> Mixture:
         """EM from Ward's tree of a regular sample: nothing is drawn, so the same rows give the same mixture."""
+        from sklearn.cluster import AgglomerativeClustering
+
         some = rows[:: max(1, len(rows) // _WARD_ROWS)][:_WARD_ROWS]
         parts = AgglomerativeClustering(n_components).fit_predict(some)
         centres = np.stack([some[parts == part].mean(axis=0) for part in range(n_components)])
@@ -93,6 +96,8 @@ class Mixture:
 
 def spread_centres(rows: torch.Tensor, n_centres: int) -> torch.Tensor:
     """(V, C) -> (n_centres, C) centres of k-means on a regular sample of the rows."""
+    from sklearn.cluster import KMeans
+
     sample = rows[:: -(-len(rows) // _START_ROWS)].double().numpy()
     found = KMeans(n_centres, n_init=3, random_state=0).fit(sample).cluster_centers_
     return torch.from_numpy(found).float()

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, sparse
-from skimage.segmentation import slic
 
 Array = npt.NDArray[np.float64]
 Volume = npt.NDArray[np.float32]
@@ -34,6 +33,8 @@ def supervoxels(image: Volume, mask: Mask, spacing_mm: Sequence[float], size_mm3
         image: (I, J, K) smooth intensities, in units of what counts as an edge.
         mask: (I, J, K); regions are found in the whole image and then cut by it, which is five times as fast.
     """
+    from skimage.segmentation import slic
+
     n_regions = max(2, round(image.size * float(np.prod(spacing_mm)) / size_mm3))
     found = slic(
         image,

@@ -15,7 +15,6 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from medseg.clustering.tree import MOST_LEAVES, LeafTree
@@ -61,6 +60,8 @@ class Hierarchy:
     @classmethod
     def fit(cls, samples: Sequence[Sample], n_labels: int, *, seed: int) -> Hierarchy:
         """Grow the tree on the sampled voxels of the cohort; intensities are those of the first feature."""
+        from sklearn.cluster import KMeans
+
         rows = np.concatenate([sample.rows for sample in samples])
         labels = np.concatenate([sample.labels for sample in samples])
         shift, scale = _comparable(rows, labels, samples[0].n_own)

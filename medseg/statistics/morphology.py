@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import ConvexHull
-from skimage.measure import marching_cubes
 
 NAMES = (
     "morph_vol", "morph_approx_vol", "morph_area", "morph_av", "morph_comp_1", "morph_comp_2", "morph_sph_dispr",
@@ -42,6 +41,8 @@ def morphology(inside: npt.NDArray[np.bool_], spacing_mm: Sequence[float]) -> di
     The surface is that of marching cubes at half height (Lewiner et al., J Graph Tools 8:1, 2003). What is a ratio to
     the axes of a region that has no extent along one is left out.
     """
+    from skimage.measure import marching_cubes
+
     spacing = np.asarray(spacing_mm, dtype=np.float64)
     points, faces, _, _ = marching_cubes(np.pad(inside, 1).astype(np.float32), 0.5, spacing=tuple(spacing))
     corners = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
