@@ -20,7 +20,7 @@ from medseg.io.dicom.read_headers import read_header
 from medseg.io.dicom.regrid import Regrid
 from medseg.io.dicom.series import judge_files
 from medseg.io.nifti import geometry_meta
-from medseg.io.precision import LARGEST_WHOLE, is_huge, value_range
+from medseg.io.precision import LARGEST_WHOLE, check_scale, is_huge, value_range
 from medseg.spatial.geometry import Geometry
 
 
@@ -87,9 +87,10 @@ def _is_lost(voxels: npt.NDArray[np.float32], *, is_hounsfield: bool) -> bool:
     """Whether values are so huge beside their range that single precision loses it.
 
     Raises:
-        InputError: ``no_rescale`` for CT, whose values mean Hounsfield units.
+        InputError: ``no_rescale`` for CT, whose values mean Hounsfield units; ``lost_contrast``.
     """
     low, high = value_range(voxels)
+    check_scale(low, high, "the series")
     if not is_huge(low, high) and (high > low or abs(low) < LARGEST_WHOLE):
         return False
     if is_hounsfield:
