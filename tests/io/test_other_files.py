@@ -198,6 +198,16 @@ def test_nifti_compressed_otherwise(tmp_path: Path, suffix: str) -> None:
     assert only(tmp_path).verdict == "corrupt_file"
 
 
+@pytest.mark.parametrize("suffix", [".dcm.gz", ".IMA.bz2"])
+def test_dicom_files_that_are_compressed_one_by_one(tmp_path: Path, suffix: str) -> None:
+    for name in ("a/1", "a/2", "b/1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}{suffix}").write_bytes(b"x")
+    first, second = sorted(find_scans(tmp_path), key=lambda scan: -len(scan.paths))
+    assert (first.verdict, len(first.paths), len(second.paths)) == ("archive", 2, 1)
+    assert first.reason.startswith("2 DICOM files of one folder are compressed one by one")
+
+
 def test_pairs_that_are_compressed(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Pair(VOXELS, np.eye(4)), tmp_path / "a.img")
     for suffix in (".hdr", ".img"):

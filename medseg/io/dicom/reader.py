@@ -15,6 +15,7 @@ from monai.data.image_reader import ImageReader
 
 from medseg.errors import InputError
 from medseg.io.dicom.header import Header
+from medseg.io.dicom.padding import darken_padding
 from medseg.io.dicom.pixels import decode
 from medseg.io.dicom.read_headers import read_header
 from medseg.io.dicom.regrid import Regrid
@@ -70,6 +71,7 @@ class DicomReader(ImageReader):
         voxels = np.empty((len(headers), headers[0].rows, headers[0].columns), dtype=np.float32)
         for k, pixels in enumerate(decode(headers)):
             voxels[k] = pixels
+        darken_padding(voxels, headers)
         if _is_lost(voxels, is_hounsfield=headers[0].is_hounsfield):
             offset = median_low(float(np.percentile(pixels, 0.1)) for pixels in decode(headers))
             for k, pixels in enumerate(decode(headers)):
