@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medseg.errors import ConfigError, InputError, one_line
-from medseg.io.absent import is_accident, is_missing, is_raw, missing_series
+from medseg.io.absent import is_accident, is_missing, is_packed, is_raw, missing_series, packed_series
 from medseg.io.dicom.dicomdir import is_dicomdir
 from medseg.io.dicom.grouping import patient_of, series_groups
 from medseg.io.dicom.header import Header
@@ -81,6 +81,8 @@ def _series_scans(walked: Sequence[Path], named: Sequence[Path], naming: _Naming
     headers, damaged = _read_headers(path for path in walked if path not in gone and not is_raw(path))
     more_headers, more_damaged = _series_of(named, dict.fromkeys(walked))
     missing = missing_series(gone, naming.root, keep_names=naming.keep_names)
+    packed = [path for path in walked if path not in gone and is_packed(path)]
+    missing += packed_series(packed, naming.root, keep_names=naming.keep_names)
     return missing + _dicom_scans(headers + more_headers, {**damaged, **more_damaged}, naming, regrid=regrid)
 
 

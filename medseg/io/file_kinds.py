@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +31,8 @@ _POINTER = Kind(MISSING, "a pointer to content that is not here (Git LFS, git-an
                 "fetch it with git lfs pull, git annex get or datalad get")  # fmt: skip
 _ARCHIVE = Kind("archive", "an archive", "unpack it")
 _WEB_PAGE = Kind("corrupt_file", "a web page, as a failed download leaves", "download the file again")
+NRRD = Kind(FORMAT, "an NRRD file", "rename it to .nrrd")
+META_IMAGE = Kind(FORMAT, "a MetaImage file", "rename it to .mha")
 _STARTS: dict[bytes, Kind] = {
     **dict.fromkeys(POINTERS, _POINTER),
     b"PK\x03\x04": _ARCHIVE._replace(name="a zip archive"),
@@ -37,16 +41,31 @@ _STARTS: dict[bytes, Kind] = {
     b"BZh": _ARCHIVE._replace(name="a file compressed by bzip2"),
     b"\xfd7zXZ": _ARCHIVE._replace(name="a file compressed by xz"),
     b"\x28\xb5\x2f\xfd": _ARCHIVE._replace(name="a file compressed by zstd"),
+    b"\x1f\x9d": _ARCHIVE._replace(name="a file compressed by compress (.Z)"),
     GZIP: _ARCHIVE._replace(name="a file compressed twice by gzip"),
-    b"NRRD": Kind(FORMAT, "an NRRD file", "rename it to .nrrd"),
-    b"ObjectType": Kind(FORMAT, "a MetaImage file", "rename it to .mha"),
+    b"NRRD": NRRD,
+    b"ObjectType": META_IMAGE,
+    b"# === DATA DESCRIPTION FILE": Kind(FORMAT, "a PAR/REC file of Philips", "convert it with dcm2niix"),
+    b"MATRIX7": Kind(FORMAT, "an ECAT 7 file", "convert it to NIfTI"),
     b"\x89HDF": Kind(FORMAT, "an HDF5 or MINC file", "convert it to NIfTI"),
     b"CDF\x01": Kind(FORMAT, "a MINC file", "convert it to NIfTI"),
     b"%PDF": Kind(FORMAT, "a PDF document", "leave it out"),
     b"\x89PNG": Kind(FORMAT, "a PNG picture", "leave it out"),
 }
 _ANALYZE = Kind(FORMAT, "Analyze 7.5, which does not say which side is left", "convert it to NIfTI from its source")
+NIFTI = Kind(FORMAT, "a NIfTI file", "rename it to .nii or .nii.gz")
+_AFNI = Kind(FORMAT, "an AFNI file (HEAD and BRIK)", "convert it with 3dAFNItoNIFTI")
 _PAIR = Kind(FORMAT, "NIfTI in two files (.hdr and .img)", "convert it to one .nii.gz file")
+
+
+_PATTERNS = {
+    rb"\s*<(!doctype html|html|\?xml)": _WEB_PAGE,
+    rb".{128}DICM": Kind(FORMAT, "a DICOM file", "rename it to .dcm"),
+    rb"\s*type\s*=\s*(string|integer|float)-attribute": _AFNI,
+    rb".{344}n\+1|.{4}n\+2": NIFTI,
+    rb".{344}ni1|.{4}ni2": _PAIR,
+    rb".{257}ustar": _ARCHIVE._replace(name="a tar archive"),
+}
 
 
 def kind_of(start: bytes) -> Kind | None:
@@ -54,15 +73,11 @@ def kind_of(start: bytes) -> Kind | None:
     for begin, kind in _STARTS.items():
         if start.startswith(begin):
             return kind
-    if re.match(rb"\s*<(!doctype html|html|\?xml)", start, re.IGNORECASE):
-        return _WEB_PAGE
-    if start[128:132] == b"DICM":
-        return Kind(FORMAT, "a DICOM file", "rename it to .dcm")
-    if start[344:347] == b"ni1" or start[4:7] == b"ni2":
-        return _PAIR
-    if start[257:262] == b"ustar":
-        return _ARCHIVE._replace(name="a tar archive")
-    return _ANALYZE if start[:4] in _ANALYZE_BYTES and len(start) >= 348 else None
+    if start[:4] in _ANALYZE_BYTES and len(start) >= 348 and start[344:347] not in (b"ni1", b"n+1"):
+        return _ANALYZE
+    return next(
+        (kind for pattern, kind in _PATTERNS.items() if re.match(pattern, start, re.IGNORECASE | re.DOTALL)), None
+    )
 
 
 def is_pointer(start: bytes) -> bool:
@@ -77,6 +92,18 @@ def start_of(path: Path) -> bytes:
             return file.read(START_BYTES)
     except OSError:
         return b""
+
+
+def unpacked_start(path: Path) -> bytes:
+    """The first bytes of a file, of one compressed by gzip of what it holds; nothing where it cannot be read."""
+    start = start_of(path)
+    if not start.startswith(GZIP):
+        return start
+    try:
+        with gzip.open(path) as file:
+            return file.read(START_BYTES)
+    except (OSError, EOFError, zlib.error):
+        return start
 
 
 def no_permission(path: Path) -> InputError:

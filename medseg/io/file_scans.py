@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.errors import InputError
+from medseg.io.archives import NAMED_SUFFIXES, named
 from medseg.io.dicom.naming import absolute, relative
-from medseg.io.file_kinds import FORMAT, MISSING, kind_of, start_of
+from medseg.io.file_kinds import MISSING
 from medseg.io.label_like import LABEL_MAP, refuse_label_map
 from medseg.io.names import safe_name
 from medseg.io.nifti import judge_nifti
@@ -21,15 +20,12 @@ log = logging.getLogger(__name__)
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 OTHER_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
-NAMED_SUFFIXES = (".hdr", ".zip")
-"""Of files that are refused by name where they hold images."""
 SEGMENTATION = ".seg"
 """How 3D Slicer and medseg end the stem of an NRRD file of labels."""
 FIRST_CHANNEL = "_0000"
 """How nnU-Net names the first channel of a scan."""
 LABEL_ENDING = "_seg"
 """How medseg names the label map that it writes next to a scan."""
-_IN_ARCHIVES = (*NIFTI_SUFFIXES, *OTHER_SUFFIXES, ".dcm", ".ima")
 
 
 def is_file_scan(path: Path) -> bool:
@@ -62,7 +58,7 @@ def _judged(path: Path, scan_id: str, place: str, *, is_scan: bool) -> Scan | No
     if _is_nifti(path):
         return judge_nifti(path, scan_id, place=place, is_scan=is_scan)
     if path.name.lower().endswith(NAMED_SUFFIXES):
-        error = _named(path)
+        error = named(path)
         return None if error is None else Scan(scan_id, (path,), "volume", verdict=error.code, reason=str(error))
     if not is_scan and path.stem.lower().endswith(SEGMENTATION):
         return Scan(scan_id, (path,), "volume", verdict=LABEL_MAP, reason=str(refuse_label_map(path.name)))
@@ -121,27 +117,6 @@ def _without_channel(stems: Mapping[Path, str]) -> dict[Path, str]:
         return stem if others or not case.rpartition("/")[2] else case
 
     return {path: short(stem) if stem.endswith(FIRST_CHANNEL) else stem for path, stem in stems.items()}
-
-
-def _named(path: Path) -> InputError | None:
-    """The refusal of an archive with images, or of an Analyze header; None for any other file of such a name."""
-    if path.suffix.lower() == ".zip":
-        n_images = _images_in(path)
-        return InputError(f"{path.name}: found a zip archive with {n_images} images, expected files; unpack it",
-                          code="archive") if n_images else None  # fmt: skip
-    kind = kind_of(start_of(path))
-    if kind is None or kind.code not in (FORMAT, MISSING):
-        return None
-    return InputError(f"{path.name}: found {kind.name}, expected one file of a known format; {kind.advice}",
-                      code=kind.code)  # fmt: skip
-
-
-def _images_in(path: Path) -> int:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return sum(name.lower().endswith(_IN_ARCHIVES) for name in archive.namelist())
-    except (OSError, ValueError, zipfile.BadZipFile):
-        return 0
 
 
 def _listed(table: Path) -> Iterator[Path]:

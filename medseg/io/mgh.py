@@ -9,10 +9,11 @@ from pathlib import Path
 import nibabel as nib
 
 from medseg.errors import InputError
-from medseg.io.file_kinds import GZIP, no_permission, start_of
+from medseg.io.file_kinds import GZIP, no_permission, start_of, unpacked_start
 from medseg.io.nifti_header import READ_ERRORS
 
 _LOG = logging.getLogger(__name__)
+_FLAG = slice(28, 30)
 MGH_SUFFIXES = (".mgz", ".mgh")
 
 
@@ -33,7 +34,8 @@ def load_mgh(path: Path) -> nib.MGHImage:
     except READ_ERRORS as error:
         _LOG.debug("%s", error)
         raise damaged(path) from None
-    if int(image.header["goodRASFlag"]) != 1:
+    # nibabel sets the flag of a header without it, and makes a place up.
+    if int.from_bytes(unpacked_start(path)[_FLAG], "big") != 1:
         raise InputError(f"{path.name}: the header does not say where the voxels lie, expected its RAS flag set; "
                          "convert it with mri_convert", code="no_geometry")  # fmt: skip
     return image

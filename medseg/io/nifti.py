@@ -23,6 +23,8 @@ from medseg.runtime.limits import is_out_of_memory
 from medseg.spatial.geometry import Geometry
 
 _LOG = logging.getLogger(__name__)
+LARGEST_MM = 1e6
+"""No scanner places a voxel further from the origin; headers in single precision would be off by 0.06 mm."""
 MAX_DEFLATE_RATIO = 1032
 """gzip cannot shrink anything by more."""
 
@@ -82,6 +84,10 @@ def checked_geometry(shape: tuple[int, int, int], affine: np.ndarray[Any, Any], 
         geometry = Geometry(shape, affine)
     except ValueError as error:
         raise InputError(f"{name}: {error}; repair the header", code="no_geometry") from None
+    furthest_mm = float(np.abs(geometry.affine[:3] @ [0, 0, 0, 1]).max())
+    if furthest_mm > LARGEST_MM:
+        raise InputError(f"{name}: the header places the first voxel {furthest_mm:.3g} mm from the origin, expected at "
+                         f"most {LARGEST_MM:.0e} mm; repair the header", code="no_geometry")  # fmt: skip
     if geometry.is_sheared:
         raise InputError(
             f"{name}: the affine is sheared (axes not at right angles, as after a tilted gantry), "

@@ -14,9 +14,12 @@ from typing import IO, Any, cast
 import nibabel as nib
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
+from nibabel.freesurfer.mghformat import MGHError
+from nibabel.volumeutils import apply_read_scaling
 
 from medseg.errors import InputError
-from medseg.io.file_kinds import GZIP, MISSING, START_BYTES, kind_of, no_permission
+from medseg.io.compressed import Packed, unpacked
+from medseg.io.file_kinds import GZIP, MISSING, NIFTI, START_BYTES, kind_of, no_permission
 from medseg.io.label_like import MOST_BYTES, Stored
 
 _LOG = logging.getLogger(__name__)
@@ -25,6 +28,7 @@ _PIECE = 2**20
 READ_ERRORS = (
     OSError, EOFError, ValueError, OverflowError, KeyError, zlib.error, nib.filebasedimages.ImageFileError,
     nib.spatialimages.HeaderDataError, nib.spatialimages.HeaderTypeError, nib.spatialimages.ImageDataError,
+    MGHError,
 )  # fmt: skip
 
 
@@ -33,7 +37,7 @@ class NiftiFile:
     """One NIfTI-1 or NIfTI-2 file whose voxels are not read yet.
 
     Attributes:
-        shape: sizes of all axes; those that the header calls 0 beyond the third are 1.
+        shape: sizes of all axes; those that the header calls 0 or less beyond the third are 1.
         slope: what stored values are multiplied by.
         intercept: what is added then.
         pixdim: the three voxel sizes as stored, which nibabel would repair.
@@ -73,10 +77,20 @@ class NiftiFile:
 
     def _read(self, slope: float, intercept: float) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
         spec = (self.shape, self.header.get_data_dtype(), self.offset, slope, intercept)
-        if self.is_gzip == self.name.lower().endswith(".gz"):
+        if self.is_gzip:
+            return self._unpack(slope, intercept)
+        if not self.name.lower().endswith(".gz"):
             return np.asarray(ArrayProxy(str(self.path), spec))
         with self.open() as file:
             return np.array(ArrayProxy(file, spec, mmap=False))
+
+    def _unpack(self, slope: float, intercept: float) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+        dtype = self.header.get_data_dtype()
+        content = unpacked(Packed(self.path), self.offset + math.prod(self.shape) * dtype.itemsize)
+        stored = np.ndarray(self.shape, dtype, content, self.offset, order="F")
+        if (slope, intercept) == (1.0, 0.0):
+            return stored
+        return np.asarray(apply_read_scaling(stored, np.float64(slope), np.float64(intercept)))
 
     def stored(self) -> Stored:
         """What tells label maps; the voxels are read in pieces."""
@@ -120,9 +134,10 @@ def open_nifti(path: Path) -> NiftiFile:
         _LOG.debug("%s", error)
         raise _not_nifti(path, b"") from None
     slope, intercept, notes = _scaling(header)
-    if any(n == 0 for n in shape[3:]):
-        notes = (*notes, f"the header gives the sizes {'x'.join(map(str, shape))}: 0 beyond the third is taken for 1")
-    sizes = (*shape[:3], *(n or 1 for n in shape[3:]))
+    if any(n <= 0 for n in shape[3:]):
+        notes = (*notes, f"the header gives the sizes {'x'.join(map(str, shape))}: less than 1 beyond the third is "
+                 "taken for 1")  # fmt: skip
+    sizes = (*shape[:3], *(max(n, 1) for n in shape[3:]))
     return NiftiFile(path, header, is_gzip, sizes, slope, intercept, pixdim, notes)
 
 
@@ -145,7 +160,7 @@ def _header_in(start: bytes) -> nib.Nifti1Header | None:
 
 def _not_nifti(path: Path, start: bytes) -> InputError:
     kind = kind_of(start)
-    if kind is None:
+    if kind is None or kind == NIFTI:
         if path.is_symlink() and not path.exists():
             return missing_content(path)
         return InputError(f"{path.name}: not a readable NIfTI file, though its name says so; export or copy it again",
@@ -181,7 +196,9 @@ def _scaling(header: nib.Nifti1Header) -> tuple[float, float, tuple[str, ...]]:
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if not np.isfinite(slope) or slope == 0:
         # nibabel and others write NaN for "none" on purpose.
-        return 1.0, 0.0, ()
+        is_odd = np.isinf(slope) or (np.isfinite(intercept) and intercept != 0)
+        said = f"slope {slope:g} and intercept {intercept:g} of the header mean no scaling, so voxels are as stored"
+        return 1.0, 0.0, (said,) if is_odd else ()
     if not np.isfinite(intercept):
         return slope, 0.0, (f"the intercept of the header is {intercept:g} and taken for 0",)
     return slope, intercept, ()

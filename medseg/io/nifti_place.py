@@ -18,7 +18,11 @@ _UNIT_NAMES = {1: "metres", 3: "microns"}
 LARGEST_VOXEL_MM = 100.0
 """A header in metres with larger voxels means millimetres: nobody can know."""
 FAR_VOXELS = 0.25
-"""Distance between sform and qform, in voxels, from which they are two places."""
+"""Distance between sform and qform, in voxels, from which they are two places.
+
+Also where the codes say that each is meant (2 and 1, as SPM writes after coregistration): ITK and nibabel
+would show the scan at different places, and labels, which have one, beside it in one of them.
+"""
 ODD_VOXELS = 0.1
 """Distance from which it is said; the rotation of a qform in single precision is off by less."""
 
@@ -31,7 +35,7 @@ class Placement(NamedTuple):
 
 
 def place_of(file: NiftiFile, *, or_centred: bool = False) -> Placement:
-    """Where the header says that the voxels lie; the affine of a header of zeros is not invertible.
+    """Where the header says that the voxels lie.
 
     Args:
         or_centred: place a file of which nothing is said at the centre of its own grid, as nibabel does.
@@ -56,7 +60,11 @@ def place_of(file: NiftiFile, *, or_centred: bool = False) -> Placement:
 
 
 def _chosen(file: NiftiFile, codes: tuple[int, int]) -> tuple[FloatArray, tuple[str, ...]]:
-    """The form that counts, in the unit of the header."""
+    """The form that counts, in the unit of the header.
+
+    Raises:
+        InputError: ``two_places``, or ``no_geometry`` where neither is sound.
+    """
     sform = np.asarray(file.header.get_sform(), dtype=np.float64)
     qform = _qform(file)
     is_sound = codes[0] > 0 and _is_sound(sform), codes[1] > 0 and _is_sound(qform)
@@ -68,7 +76,14 @@ def _chosen(file: NiftiFile, codes: tuple[int, int]) -> tuple[FloatArray, tuple[
     if is_sound[1]:
         odd = f"the sform (code {codes[0]}) places nothing, the qform is used" if codes[0] > 0 else ""
         return qform, (odd,) if odd else ()
-    return (sform if codes[0] > 0 else qform), ()
+    forms = " and ".join(
+        f"{name} (code {code})" for name, code in zip(("sform", "qform"), codes, strict=True) if code > 0
+    )
+    raise InputError(
+        f"{file.name}: the {forms} of the header places nothing (zeros, NaN or axes in one plane), expected an "
+        "invertible one; set the sform with the tool that made the file",
+        code="no_geometry",
+    )
 
 
 def _qform(file: NiftiFile) -> FloatArray:
@@ -103,9 +118,11 @@ def _compare(file: NiftiFile, sform: FloatArray, qform: FloatArray, codes: tuple
     is_mirrored = bool(np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0)
     if is_mirrored or apart > FAR_VOXELS * voxel:
         mirrored = ", mirrored to each other" if is_mirrored else ""
+        cause = " (as coregistration by SPM leaves them)" if codes == (2, 1) else ""
         raise InputError(
-            f"{file.name}: found {forms} up to {scale * apart:.4g} mm apart{mirrored}, expected one place, because "
-            "tools differ in which they follow; set the code of the wrong one to 0, or copy the right one over it",
+            f"{file.name}: found {forms} up to {scale * apart:.4g} mm apart{mirrored}{cause}, expected one place, "
+            "because tools differ in which they follow; set the code of the wrong one to 0, or copy the right one over "
+            "it",
             code="two_places",
         )
     if apart <= ODD_VOXELS * voxel:

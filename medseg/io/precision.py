@@ -19,6 +19,8 @@ LARGEST_RATIO = 2.0**11
 """How many times its own range a value may be and still keep 13 binary digits of that range."""
 LARGEST_WHOLE = 2.0**24
 """Beyond it single precision does not hold every whole number."""
+LARGEST, SMALLEST = 1e30, 1e-30
+"""Values beyond, or a range below, which sums and squares in single precision overflow or vanish."""
 LEAST_STEPS = 256
 """Grey values that a range must have in the stored type, as an image of 8 bits has."""
 _MOST_SAMPLED = 2**20
@@ -37,6 +39,7 @@ def to_single(stored: npt.NDArray[Any], name: str, slope: float = 1.0, intercept
         InputError: ``lost_contrast``, the stored type is too coarse for the range of its values.
     """
     low, high = value_range(stored, slope, intercept)
+    check_scale(low, high, name)
     offset = 0.0
     if is_huge(low, high):
         _check_steps(stored.dtype, (low - intercept) / slope, (high - intercept) / slope, name)
@@ -54,7 +57,8 @@ def value_range(stored: npt.NDArray[Any], slope: float = 1.0, intercept: float =
     """Where nearly all finite values lie, from a sample; the whole range where that is one value, 0 and 0 of none."""
     flat = stored.ravel(order="K")
     for sample, tails in ((flat[:: max(1, flat.size // _MOST_SAMPLED)], _TAILS), (flat, (0.0, 100.0))):
-        values = sample.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # of bit patterns that are no numbers
+            values = sample.astype(np.float64)
         values = values[np.isfinite(values)]
         low, high = np.percentile(values, tails) if values.size else (0.0, 0.0)
         if high > low:
@@ -66,6 +70,16 @@ def value_range(stored: npt.NDArray[Any], slope: float = 1.0, intercept: float =
 def is_huge(low: float, high: float) -> bool:
     """Whether values in this range are too large beside it for single precision."""
     return high > low and max(abs(low), abs(high)) > LARGEST_RATIO * (high - low)
+
+
+def check_scale(low: float, high: float, name: str) -> None:
+    """Refuse values that single precision does not hold, or of which it could compute nothing."""
+    if max(abs(low), abs(high)) > LARGEST or 0 < high - low < SMALLEST:
+        raise InputError(
+            f"{name}: found values from {low:g} to {high:g}, beyond what single precision computes with, expected at "
+            f"most {LARGEST:g} and a range of at least {SMALLEST:g}; multiply them by a power of ten",
+            code="lost_contrast",
+        )
 
 
 def _check_steps(dtype: np.dtype[Any], low: float, high: float, name: str) -> None:

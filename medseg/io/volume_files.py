@@ -16,11 +16,13 @@ import SimpleITK as sitk  # noqa: N813
 from monai.data.image_reader import ImageReader
 
 from medseg.errors import InputError
-from medseg.io.file_kinds import MISSING, kind_of, start_of
+from medseg.io.compressed import Packed, check_whole
+from medseg.io.file_kinds import GZIP, META_IMAGE, MISSING, NRRD, kind_of, start_of, unpacked_start
 from medseg.io.label_like import Stored, is_label_map, refuse_label_map
 from medseg.io.mgh import MGH_SUFFIXES, damaged, load_mgh
 from medseg.io.nifti import check_size, checked_geometry, geometry_meta, volume_shape
 from medseg.io.nifti_header import READ_ERRORS, missing_content
+from medseg.io.nifti_place import LARGEST_VOXEL_MM
 from medseg.io.precision import to_single
 from medseg.io.scan import Scan
 from medseg.io.text_headers import read_text_header
@@ -59,6 +61,7 @@ class VolumeFile(NamedTuple):
         paths: the file, and the one with the voxels where it is another.
         dtype: of the stored voxels.
         n_axes: of the file, those of length one included.
+        packed: the compressed stream of the voxels, of which libraries read damaged ones too.
     """
 
     paths: tuple[Path, ...]
@@ -66,6 +69,7 @@ class VolumeFile(NamedTuple):
     dtype: np.dtype[Any]
     n_axes: int = 3
     note: str = ""
+    packed: Packed | None = None
 
     @property
     def is_mgh(self) -> bool:
@@ -79,6 +83,8 @@ class VolumeFile(NamedTuple):
             InputError: ``corrupt_file``.
         """
         try:
+            if self.packed:
+                check_whole(self.packed, math.prod(self.geometry.shape) * self.dtype.itemsize)
             if self.is_mgh:
                 return np.asarray(load_mgh(self.paths[0]).dataobj).reshape(self.geometry.shape)
             with _reachable(self.paths) as path:
@@ -123,19 +129,22 @@ def open_volume(path: Path) -> VolumeFile:
     Raises:
         InputError: it is damaged, not one volume, or does not say where it lies.
     """
-    kind = kind_of(start_of(path))
-    if kind is not None and kind.code == MISSING:
-        raise InputError(f"{path.name}: found {kind.name}, expected an image; {kind.advice}", code=kind.code)
+    kind, suffix = kind_of(unpacked_start(path)), path.suffix.lower()
+    own = {".nrrd": NRRD, ".nhdr": NRRD, ".mha": META_IMAGE, ".mhd": META_IMAGE}.get(suffix)
+    if kind is not None and kind != own:
+        raise InputError(f"{path.name}: found {kind.name}, expected what its name says; {kind.advice}", code=kind.code)
     if path.is_symlink() and not path.exists():
         raise missing_content(path)
-    return _open_mgh(path) if path.suffix.lower() in MGH_SUFFIXES else _open_itk(path)
+    return _open_mgh(path) if suffix in MGH_SUFFIXES else _open_itk(path)
 
 
 def _open_mgh(path: Path) -> VolumeFile:
     image = load_mgh(path)
     shape = volume_shape(image.shape, path.name)
     check_size(math.prod(shape), path.name)
-    return VolumeFile((path,), checked_geometry(shape, image.affine, path.name), image.get_data_dtype())
+    packed = Packed(path) if start_of(path).startswith(GZIP) else None
+    geometry = checked_geometry(shape, image.affine, path.name)
+    return VolumeFile((path,), geometry, image.get_data_dtype(), packed=packed)
 
 
 def _open_itk(path: Path) -> VolumeFile:
@@ -145,6 +154,7 @@ def _open_itk(path: Path) -> VolumeFile:
     if data is not None and not data.is_file():
         raise InputError(f"{path.name}: the file with its voxels is not there, expected it beside the header; copy it "
                          "too", code=MISSING)  # fmt: skip
+    packed = header.packed()
     reader = sitk.ImageFileReader()
     try:
         with _reachable(paths) as reachable:
@@ -152,6 +162,7 @@ def _open_itk(path: Path) -> VolumeFile:
             reader.ReadImageInformation()
     except RuntimeError as error:
         _LOG.debug("%s", error)
+        header.check_place()
         raise damaged(path) from None
     if reader.GetNumberOfComponents() > 1 or "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
         raise InputError(f"{path.name}: found several values a voxel, expected one grey value each; convert it",
@@ -163,8 +174,17 @@ def _open_itk(path: Path) -> VolumeFile:
     affine = affine_of_itk(reader, len(reader.GetSize()))
     note = "" if mm == 1 else "the unit of the header is not mm; brought to mm"
     dtype = np.dtype(_DTYPES.get(reader.GetPixelID(), np.float64))
+    _check_unit(mm, affine, path.name)
     geometry = checked_geometry(shape, np.diag([mm, mm, mm, 1.0]) @ affine, path.name)
-    return VolumeFile(paths, geometry, dtype, len(reader.GetSize()), note)
+    return VolumeFile(paths, geometry, dtype, len(reader.GetSize()), note, packed)
+
+
+def _check_unit(mm: float, affine: npt.NDArray[np.float64], name: str) -> None:
+    """Refuse metres that cannot be, as of NIfTI files."""
+    voxel = mm * float(np.linalg.norm(affine[:3, :3], axis=0).max())
+    if mm > 1 and voxel >= LARGEST_VOXEL_MM:
+        raise InputError(f"{name}: the unit of the header makes a voxel {voxel:.4g} mm large, expected less than "
+                         f"{LARGEST_VOXEL_MM:g} mm; correct the unit", code="wrong_unit")  # fmt: skip
 
 
 def affine_of_itk(header: sitk.ImageFileReader | sitk.Image, n_axes: int) -> npt.NDArray[np.float64]:

@@ -124,10 +124,42 @@ def test_an_intercept_that_is_no_number(tmp_path: Path, value: float) -> None:
     assert np.array_equal(read_scan(path)[0].numpy(), 2 * VOXELS)
 
 
-@pytest.mark.parametrize("dim", [(4, 6, 5, 4, 0, 1, 1, 1), (5, 6, 5, 4, 1, 0, 1, 1)])
+@pytest.mark.parametrize(
+    ("slope", "intercept", "is_said"),
+    [(0.0, 0.0, False), (float("nan"), float("nan"), False), (0.0, -1024.0, True), (float("nan"), 5.0, True),
+     (float("inf"), 0.0, True)],
+)  # fmt: skip
+def test_a_slope_that_means_none(tmp_path: Path, slope: float, intercept: float, is_said: bool) -> None:
+    path = patch(save(tmp_path / "a.nii", voxels=VOXELS.astype(np.int16)), 112, "f", slope, intercept)
+    assert ("mean no scaling, so voxels are as stored" in judge_nifti(path, "a").note) == is_said
+    assert np.array_equal(read_scan(path)[0].numpy(), VOXELS)
+
+
+def test_forms_of_which_none_is_sound(tmp_path: Path) -> None:
+    path = patch(save(tmp_path / "a.nii"), 280, "f", float("inf"))
+    patch(path, 80, "f", 0.0)
+    reason = judge_nifti(path, "a").reason
+    assert "the sform (code 1) and qform (code 1) of the header places nothing" in reason
+
+
+def test_a_place_that_is_none(tmp_path: Path) -> None:
+    far = moved(1e7)
+    scan = judge_nifti(save(tmp_path / "a.nii", sform=far, qform=far), "a")
+    assert scan.verdict == "no_geometry"
+    assert "places the first voxel 1e+07 mm from the origin" in scan.reason
+
+
+def test_what_coregistration_by_spm_leaves_is_named(tmp_path: Path) -> None:
+    """The qform stays where the scanner put it, the sform is where SPM moved the image; viewers follow either."""
+    path = save(tmp_path / "a.nii", qform=moved(7.5), codes=(2, 1))
+    assert "as coregistration by SPM leaves them" in judge_nifti(path, "a").reason
+    assert "SPM" not in judge_nifti(save(tmp_path / "b.nii", qform=moved(7.5), codes=(1, 1)), "b").reason
+
+
+@pytest.mark.parametrize("dim", [(4, 6, 5, 4, 0, 1, 1, 1), (5, 6, 5, 4, 1, 0, 1, 1), (4, 6, 5, 4, -1, 1, 1, 1)])
 def test_a_size_of_0_beyond_the_third(tmp_path: Path, dim: tuple[int, ...]) -> None:
     path = patch(save(tmp_path / "a.nii"), 40, "h", *dim)
-    assert "0 beyond the third is taken for 1" in judge_nifti(path, "a").note
+    assert "less than 1 beyond the third is taken for 1" in judge_nifti(path, "a").note
     assert np.array_equal(read_scan(path)[0].numpy(), VOXELS)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -83,7 +88,14 @@ def test_units_of_nrrd(tmp_path: Path, unit: str, scale: float) -> None:
      ("a.mha", b"TransformMatrix", b"Nothing", "no_geometry"),
      ("a.mhd", b"ElementDataFile = a.raw", b"ElementDataFile = ../b.raw", "unsupported_format"),
      ("a.mhd", b"ElementDataFile = a.raw", b"ElementDataFile = b.raw", "missing_content"),
-     ("a.nrrd", b"NRRD", b"XXXX", "corrupt_file")],
+     ("a.nrrd", b"NRRD", b"XXXX", "corrupt_file"),
+     ("a.nrrd", b"space: left-posterior-superior\n", b"", "no_geometry"),
+     ("a.nrrd", b"(31,", b"(nan,", "no_geometry"),
+     ("a.nrrd", b"space directions: (", b"space directions: none (", "no_geometry"),
+     ("a.mha", b"Offset = 31", b"Offset = nan", "no_geometry"),
+     ("a.mha", b"ElementSpacing = 0", b"ElementSpacing = x", "no_geometry"),
+     ("z.nrrd", b"encoding: gzip", b"encoding: bzip2", "unsupported_format"),
+     ("a.nrrd", b"encoding:", b'space units: "m" "m" "m"\nencoding:', "wrong_unit")],
 )  # fmt: skip
 def test_refused(tmp_path: Path, name: str, old: bytes, new: bytes, verdict: str) -> None:
     path = write(tmp_path / name)
@@ -143,8 +155,110 @@ def test_archives(tmp_path: Path) -> None:
             archive.writestr(inner, "x")
     assert (only(tmp_path).id, only(tmp_path).verdict) == ("scans", "archive")
     (tmp_path / "x.7z").write_bytes(b"7z\xbc\xaf\x27\x1c")
-    with pytest.raises(ConfigError, match="a 7z archive; unpack it"):
-        find_scans(tmp_path / "x.7z")
+    (scan,) = find_scans(tmp_path / "x.7z")
+    assert scan.verdict == "archive"
+    assert "a 7z archive, whose content cannot be looked at, expected files; unpack it" in scan.reason
+    (tmp_path / "x.gho").write_bytes(b"Rar!")
+    with pytest.raises(ConfigError, match="a rar archive; unpack it"):
+        find_scans(tmp_path / "x.gho")
+
+
+TAR_MODES: dict[str, Literal["w:", "w:gz", "w:xz", "w:bz2"]] = {
+    "a.tar": "w:", "a.tar.gz": "w:gz", "a.tgz": "w:gz", "a.tar.xz": "w:xz", "a.tar.bz2": "w:bz2",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAR_MODES)
+@pytest.mark.parametrize(("inner", "is_told"), [("p/DICOMDIR", True), ("s/a.nii", True), ("code.py", False)])
+def test_tar_archives(tmp_path: Path, name: str, inner: str, is_told: bool) -> None:
+    with tarfile.open(tmp_path / name, TAR_MODES[name]) as archive:
+        archive.addfile(tarfile.TarInfo("README"))
+        archive.addfile(tarfile.TarInfo(inner))
+    assert [(scan.id, scan.verdict) for scan in find_scans(tmp_path)] == [("a", "archive")] * is_told
+
+
+def test_a_zip_archive_of_dicom_files_without_endings(tmp_path: Path) -> None:
+    for name, start in (("export.zip", b"DICM"), ("other.zip", b"none")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("P1/IM1", bytes(128) + start)
+    assert "found a zip archive with 1 image, expected files" in only(tmp_path).reason
+
+
+COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
+              ".bz2": bz2.compress, ".xz": lzma.compress, ".Z": lambda _: b"\x1f\x9d" + bytes(99),
+              ".zst": lambda _: b"\x28\xb5\x2f\xfd" + bytes(99)}  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", COMPRESSED)
+def test_nifti_compressed_otherwise(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"a.nii{suffix}").write_bytes(COMPRESSED[suffix](bytes(999)))
+    assert (only(tmp_path).id, only(tmp_path).verdict) == ("a", "archive")
+    assert "NIfTI that is not compressed, or by gzip; unpack it" in only(tmp_path).reason
+    (tmp_path / f"a.nii{suffix}").write_bytes(b"nothing")
+    assert only(tmp_path).verdict == "corrupt_file"
+
+
+@pytest.mark.parametrize("suffix", [".dcm.gz", ".IMA.bz2"])
+def test_dicom_files_that_are_compressed_one_by_one(tmp_path: Path, suffix: str) -> None:
+    for name in ("a/1", "a/2", "b/1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}{suffix}").write_bytes(b"x")
+    first, second = sorted(find_scans(tmp_path), key=lambda scan: -len(scan.paths))
+    assert (first.verdict, len(first.paths), len(second.paths)) == ("archive", 2, 1)
+    assert first.reason.startswith("2 DICOM files of one folder are compressed one by one")
+
+
+def test_pairs_that_are_compressed(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Pair(VOXELS, np.eye(4)), tmp_path / "a.img")
+    for suffix in (".hdr", ".img"):
+        path = tmp_path / f"a{suffix}"
+        path.with_name(f"a{suffix}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert (only(tmp_path).id, only(tmp_path).verdict) == ("a", "unsupported_format")
+    assert "in two files" in only(tmp_path).reason
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "told"),
+    [("a.PAR", b"# === DATA DESCRIPTION FILE ===\n", "PAR/REC"),
+     ("a+orig.HEAD", b"\ntype  = integer-attribute\n", "AFNI"),
+     ("a.mnc", b"\x89HDF\r\n", "MINC"), ("a.v", b"MATRIX72v", "ECAT")],
+)  # fmt: skip
+def test_formats_that_are_not_read_are_named(tmp_path: Path, name: str, start: bytes, told: str) -> None:
+    (tmp_path / name).write_bytes(start + bytes(600))
+    assert (only(tmp_path).verdict, told in only(tmp_path).reason) == ("unsupported_format", True)
+    (tmp_path / name).write_bytes(b"module something else")
+    assert find_scans(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "name", "told"),
+    [("a.nii.gz", "x.mgz", "a NIfTI file"), ("a.nii", "x.mgh", "a NIfTI file"), ("a.nii", "x.nrrd", "a NIfTI file"),
+     ("a.nrrd", "x.mha", "an NRRD file"), ("a.mha", "x.nrrd", "a MetaImage file"), ("a.nrrd", "x.mgz", "an NRRD file")],
+)  # fmt: skip
+def test_other_formats_that_lie_about_their_name(tmp_path: Path, made: str, name: str, told: str) -> None:
+    image = nib.Nifti1Image(VOXELS, AFFINE)
+    path = tmp_path / made
+    if ".nii" in made:
+        nib.save(image, path)
+    else:
+        write(path)
+    path.rename(tmp_path / name)
+    assert (only(tmp_path).verdict, told in only(tmp_path).reason) == ("unsupported_format", True)
+
+
+def test_an_mgh_file_without_its_flag(tmp_path: Path) -> None:
+    """nibabel sets the flag, and makes up voxels of 1 mm."""
+    path = write(tmp_path / "a.mgz")
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[28:30] = bytes(2)
+    path.write_bytes(gzip.compress(bytes(content)))
+    assert (only(tmp_path).verdict, "RAS flag" in only(tmp_path).reason) == ("no_geometry", True)
+
+
+def test_an_mgh_file_of_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.mgh").write_bytes((1).to_bytes(4, "big") + bytes(999))
+    assert only(tmp_path).verdict == "corrupt_file"
 
 
 @pytest.mark.parametrize("name", ["a.raw", "voxels", "a.bin", "a.img"])

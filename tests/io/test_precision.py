@@ -127,3 +127,49 @@ def test_labels_are_those_of_the_scan_without_the_offset(tmp_path, model: Model)
     moved.set_sform(moved.affine, 1)
     nib.save(moved, tmp_path / "moved.nii.gz")
     assert np.array_equal(model.segment(read_scan(tmp_path / "moved.nii.gz")).labels, plain)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-25, 1e25])
+def test_small_and_large_units_are_read(tmp_path, scale):
+    found = read_scan(save(tmp_path / "a.nii", RAMP * scale))[0].numpy()
+    np.testing.assert_allclose(found, RAMP * scale, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-43, 1e-38, 1e300])
+@pytest.mark.parametrize("suffix", ["nii", "nrrd"])
+def test_what_single_precision_cannot_hold_is_refused(tmp_path, scale, suffix):
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "nii":
+        save(path, RAMP * scale)
+    else:
+        sitk.WriteImage(sitk.GetImageFromArray((RAMP * scale).T), str(path))
+    with pytest.raises(InputError, match="multiply them by a power of ten") as caught:
+        read_scan(path)
+    assert caught.value.code == "lost_contrast"
+
+
+@pytest.mark.parametrize("suffix", ["nrrd", "mha", "mhd", "nhdr"])
+@pytest.mark.parametrize("dtype", [np.int32, np.float64])
+def test_itk_files_with_a_huge_offset(tmp_path, suffix, dtype):
+    path = tmp_path / f"a.{suffix}"
+    sitk.WriteImage(sitk.GetImageFromArray((RAMP + 100_000_000).astype(dtype).T), str(path))
+    found = read_scan(path)[0].numpy()
+    assert np.array_equal(found - found.min(), RAMP)
+
+
+def test_mgh_with_a_huge_offset(tmp_path):
+    nib.save(nib.MGHImage((RAMP + 100_000_000).astype(np.int32), np.eye(4)), tmp_path / "a.mgz")
+    found = read_scan(tmp_path / "a.mgz")[0].numpy()
+    assert np.array_equal(found - found.min(), RAMP)
+
+
+def test_dicom_in_tiny_units_keeps_its_steps_or_is_refused(tmp_path):
+    for scale, is_read in (("1e-9", True), ("1e-40", False)):
+        for path in write_axial(tmp_path):
+            edit(path, RescaleSlope=scale, RescaleIntercept="0")
+        if is_read:
+            found = read_scan(tmp_path)[0].numpy() * 1e9
+            np.testing.assert_allclose(found, np.rint(found), atol=1e-3)
+        else:
+            with pytest.raises(InputError, match="multiply them by a power of ten"):
+                read_scan(tmp_path)

@@ -14,6 +14,13 @@ from medseg.io.facts import NOTHING, Facts
 _NO_UID = UID("")
 _NO_RESCALE = Rescale()
 CT_CLASSES = (uid.CTImageStorage, uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage)
+MODALITIES = {
+    **dict.fromkeys(CT_CLASSES, "CT"),
+    **dict.fromkeys((uid.MRImageStorage, uid.EnhancedMRImageStorage, uid.LegacyConvertedEnhancedMRImageStorage), "MR"),
+    **dict.fromkeys((uid.PositronEmissionTomographyImageStorage, uid.EnhancedPETImageStorage,
+                     uid.LegacyConvertedEnhancedPETImageStorage), "PT"),
+}  # fmt: skip
+"""What the class of an image says where its Modality was removed."""
 SECONDARY_CAPTURES = (
     uid.SecondaryCaptureImageStorage,
     uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
@@ -36,6 +43,7 @@ class Header:
         protocol: what the scanner was told to do.
         facts: how the image was acquired; of a frame, as its functional groups say it.
         rescale: of a frame, those of its own where it has any, else those of the file.
+        padding: the least and the largest stored value that stand for no measurement.
         missing_bytes: how many bytes of uncompressed pixels the file lacks; everything when it has none.
         n_bytes: size of the file.
         frame: which frame of an enhanced file this is, counted from 0; -1 for a file as a whole.
@@ -69,6 +77,7 @@ class Header:
     phase: tuple[str, ...] = ()
     stack: str = ""
     rescale: Rescale = _NO_RESCALE
+    padding: tuple[int, ...] = ()
     missing_bytes: int = 0
     n_bytes: int = 0
     frame: int = -1

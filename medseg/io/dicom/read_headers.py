@@ -32,7 +32,8 @@ from medseg.io.dicom.elements import (
     texts_of,
 )
 from medseg.io.dicom.frames import frames_of
-from medseg.io.dicom.header import Header
+from medseg.io.dicom.header import MODALITIES, Header
+from medseg.io.dicom.padding import PADDING_KEYWORDS, padding_of
 from medseg.io.dicom.rescale import DEFAULTS, rescale_of
 
 log = logging.getLogger(__name__)
@@ -47,11 +48,11 @@ _TAGS: list[Any] = [
     Tag(tag)  # type: ignore[arg-type]
     for tag in (
         *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality", "SeriesNumber"),
-        *("StudyInstanceUID", "SeriesDescription", "ProtocolName", *PATIENT, *DEFAULTS, "ModalityLUTSequence"),
+        *("StudyInstanceUID", "SeriesDescription", "ProtocolName", *PATIENT, *DEFAULTS, "RescaleType"),
         *("InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"),
         *("SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "BitsAllocated", "BitsStored"),
         *(keyword for keywords in PHASE_KEYWORDS.values() for keyword in keywords if keyword in keyword_dict),
-        *KEYWORDS,
+        *("ModalityLUTSequence", *PADDING_KEYWORDS, *KEYWORDS),
         *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
         *PRIVATE,
         *CREATORS,
@@ -122,7 +123,7 @@ def _header(path: Path, found: FileDataset, sop_class: UID, file: BinaryIO) -> H
         protocol=text_of(texts, "ProtocolName"),
         facts=facts_of(texts),
         frame_of_reference=text_of(texts, "FrameOfReferenceUID"),
-        modality=text_of(texts, "Modality"),
+        modality=text_of(texts, "Modality") or MODALITIES.get(sop_class, ""),
         series_number=text_of(texts, "SeriesNumber"),
         instance_number=integer_of(texts, "InstanceNumber"),
         image_type=texts.get("ImageType", ()),
@@ -139,6 +140,7 @@ def _header(path: Path, found: FileDataset, sop_class: UID, file: BinaryIO) -> H
         transfer_syntax=transfer_syntax,
         phase=phase_of(texts),
         rescale=rescale_of(found),
+        padding=padding_of(texts),
         n_bytes=os.fstat(file.fileno()).st_size,
     )
     # Tag, (value representation and) length come before the value.

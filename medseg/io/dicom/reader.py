@@ -15,12 +15,13 @@ from monai.data.image_reader import ImageReader
 
 from medseg.errors import InputError
 from medseg.io.dicom.header import Header
+from medseg.io.dicom.padding import darken_padding
 from medseg.io.dicom.pixels import decode
 from medseg.io.dicom.read_headers import read_header
 from medseg.io.dicom.regrid import Regrid
 from medseg.io.dicom.series import judge_files
 from medseg.io.nifti import geometry_meta
-from medseg.io.precision import LARGEST_WHOLE, is_huge, value_range
+from medseg.io.precision import LARGEST_WHOLE, check_scale, is_huge, value_range
 from medseg.spatial.geometry import Geometry
 
 
@@ -70,6 +71,7 @@ class DicomReader(ImageReader):
         voxels = np.empty((len(headers), headers[0].rows, headers[0].columns), dtype=np.float32)
         for k, pixels in enumerate(decode(headers)):
             voxels[k] = pixels
+        darken_padding(voxels, headers)
         if _is_lost(voxels, is_hounsfield=headers[0].is_hounsfield):
             offset = median_low(float(np.percentile(pixels, 0.1)) for pixels in decode(headers))
             for k, pixels in enumerate(decode(headers)):
@@ -87,9 +89,10 @@ def _is_lost(voxels: npt.NDArray[np.float32], *, is_hounsfield: bool) -> bool:
     """Whether values are so huge beside their range that single precision loses it.
 
     Raises:
-        InputError: ``no_rescale`` for CT, whose values mean Hounsfield units.
+        InputError: ``no_rescale`` for CT, whose values mean Hounsfield units; ``lost_contrast``.
     """
     low, high = value_range(voxels)
+    check_scale(low, high, "the series")
     if not is_huge(low, high) and (high > low or abs(low) < LARGEST_WHOLE):
         return False
     if is_hounsfield:

@@ -14,6 +14,8 @@ from pydicom.dataset import Dataset
 from medseg.errors import InputError
 
 DEFAULTS = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}
+OTHER_UNITS = ("OD", "MGML", "Z_EFF", "ED", "EDW", "PCT")
+"""Defined terms of RescaleType for values that are no Hounsfield units; US says nothing."""
 
 
 class Rescale(NamedTuple):
@@ -22,12 +24,14 @@ class Rescale(NamedTuple):
     Attributes:
         unreadable: which element holds no number, and what it holds: ``RescaleSlope is empty``; else empty.
         is_table: a look-up table takes the place of slope and intercept.
+        unit: what RescaleType calls the values.
     """
 
     slope: float | None = None
     intercept: float | None = None
     unreadable: str = ""
     is_table: bool = False
+    unit: str = ""
 
     def apply(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Stored pixels -> values."""
@@ -37,8 +41,9 @@ class Rescale(NamedTuple):
 
 def rescale_of(found: Dataset) -> Rescale:
     """The rescale elements of a file or of the functional group of a frame."""
+    unit = str(found.get("RescaleType") or "").strip().upper()
     (slope, slope_text), (intercept, intercept_text) = (_number(found, keyword) for keyword in DEFAULTS)
-    return Rescale(slope, intercept, slope_text or intercept_text, bool(found.get("ModalityLUTSequence")))
+    return Rescale(slope, intercept, slope_text or intercept_text, bool(found.get("ModalityLUTSequence")), unit)
 
 
 def _number(found: Dataset, keyword: str) -> tuple[float | None, str]:
@@ -74,6 +79,7 @@ def check_rescale(slices: Sequence[Rescale], *, is_hounsfield: bool, is_enhanced
     problem = (
         next((f"{one.unreadable}, expected a decimal number" for one in slices if one.unreadable), "")
         or _mixed(slices, is_hounsfield=is_hounsfield)
+        or _other_unit(slices, is_hounsfield=is_hounsfield)
         or _incomplete(slices[0], is_hounsfield=is_hounsfield, is_enhanced=is_enhanced)
     )
     if problem:
@@ -90,6 +96,12 @@ def _mixed(slices: Sequence[Rescale], *, is_hounsfield: bool) -> str:
         if there and n_missing and (is_hounsfield or any(value != default for value in there)):
             return f"{n_missing} of {len(slices)} slices have no {keyword}, expected it in all slices or in none"
     return ""
+
+
+def _other_unit(slices: Sequence[Rescale], *, is_hounsfield: bool) -> str:
+    """What spectral CT measures instead of attenuation: densities, atomic numbers, shares of a material."""
+    unit = next((one.unit for one in slices if one.unit in OTHER_UNITS), "") if is_hounsfield else ""
+    return f"RescaleType is {unit}, so the values are no Hounsfield units, expected HU" if unit else ""
 
 
 def _incomplete(first: Rescale, *, is_hounsfield: bool, is_enhanced: bool) -> str:

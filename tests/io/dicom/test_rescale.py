@@ -61,6 +61,8 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "intercept with a comma": ("MR", {"RescaleIntercept": b"-1024,0 "}, "RescaleIntercept is written with a comma"),
     "no number": ("CT", {"RescaleSlope": b"one "}, "RescaleSlope is not one number"),
     "two numbers": ("CT", {"RescaleSlope": [1, 2]}, "RescaleSlope is not one number"),
+    "iodine": ("CT", {"RescaleType": "MGML"}, "RescaleType is MGML, so the values are no Hounsfield units"),
+    "atomic numbers": ("CT", {"RescaleType": "Z_EFF "}, "RescaleType is Z_EFF"),
     "infinite": ("MR", {"RescaleSlope": b"inf "}, "RescaleSlope is not finite"),
 }  # fmt: skip
 
