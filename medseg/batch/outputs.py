@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.batch.formats import OUTPUTS_OF_LABELS, SUFFIXES, Origin, numbered, write_output
-from medseg.errors import ConfigError, InputError
+from medseg.errors import InputError
 from medseg.io.atomic import remove_leftovers, scratch_folder
 from medseg.io.bids import brain_mask_stem, derivative_stem, write_lookup, write_sidecar
-from medseg.model.outputs import Output, requested
+from medseg.model.outputs import Output
 from medseg.model.record import JobFacts
 from medseg.model.segmentation import Segmentation
 from medseg.report import brain_masks, slices, viewer_volumes
@@ -77,21 +77,6 @@ class Job:
             return None
         stem = derivative_stem(scan_id, self.bids)
         return output_path(self.out, stem, "_dseg.tsv"), output_path(self.out, stem, "_dseg.json")
-
-
-def parse_outputs(text: str) -> frozenset[Output]:
-    """The outputs that ``nifti,seg.nrrd`` names.
-
-    Raises:
-        ConfigError: an unknown name, or none.
-    """
-    try:
-        outputs = requested(part.strip() for part in text.split(",") if part.strip())
-    except ConfigError as error:
-        raise ConfigError(f"--write {text}: {error}") from None
-    if not outputs:
-        raise ConfigError(f"--write {text}: found nothing, expected some of {', '.join(Output)}")
-    return outputs
 
 
 def check_writable(folder: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from medseg.batch.group_tables import NAME, write_group_volumes
-from medseg.batch.outputs import Job, check_writable, parse_outputs
+from medseg.batch.outputs import Job, check_writable
 from medseg.batch.progress import say
 from medseg.batch.resources import limit_resources, n_cpus
 from medseg.batch.segment_scan import finish
@@ -26,8 +26,9 @@ from medseg.cli.layout import bids_desc
 from medseg.cli.masks import brain_tool_for, masks_folder, with_brain_tool
 from medseg.cli.report import write_report
 from medseg.cli.scans import scans_of
-from medseg.cli.segment_and_report import config_of, options_of, quotable, segment_and_report
+from medseg.cli.segment_and_report import options_of, quotable, segment_and_report
 from medseg.cli.train import train_model
+from medseg.cli.words import config_of, parse_outputs
 from medseg.config import Config
 from medseg.errors import ConfigError
 from medseg.io.bids import is_raw_dataset, write_dataset

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from medseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from medseg.model.model import Model
 from medseg.labels.table import Code
-from medseg.model.model import Model
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections import Counter
 
 from medseg.batch.progress import say
 from medseg.cli.label import Changes
-from medseg.cli.label_list import suggested
 from medseg.errors import ConfigError
 from medseg.labels.known_tissues import KNOWN
 from medseg.model.model import Model
@@ -21,7 +20,7 @@ def accepted(model: Model) -> Changes:
         ConfigError: there are labels without a name and not one suggestion.
     """
     unnamed = [label.number for label in model.table if not label.is_named]
-    found = suggested(model)
+    found = model.suggestions
     if unnamed and not found:
         raise ConfigError(
             f"--accept: found no suggestion for the labels {', '.join(map(str, unnamed))}, expected a CT or T1 brains; "

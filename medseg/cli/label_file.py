@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,8 +14,10 @@ from medseg.cli.label import Changes
 from medseg.errors import ConfigError
 from medseg.io.atomic import write_text_whole
 from medseg.labels.table import Code
-from medseg.model.model import Model
 from medseg.plain_yaml import YamlError, parse_yaml, read_short, shown
+
+if TYPE_CHECKING:
+    from medseg.model.model import Model
 
 _Number = Annotated[int, Field(ge=1, le=65535)]
 _Byte = Annotated[int, Field(ge=0, le=255)]

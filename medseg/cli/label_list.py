@@ -9,21 +9,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from medseg.labels.suggestions import suggest_names
 from medseg.labels.table import Label
-from medseg.model.model import Model
+from medseg.model.marker import read_labels_of
 
 
-def print_labels(model: Model, folder: Path, console: Console | None = None) -> None:
+def print_labels(folder: Path, console: Console | None = None) -> None:
     """Number, colour, name, intensity, typical volume and suggestion of every label, and where the pictures are."""
     console = console or (Console() if sys.stdout.isatty() else Console(width=160))
-    suggestions = suggested(model)
+    model = read_labels_of(folder)
+    suggestions = model.suggestions
     unit = "HU" if model.plan.modality == "CT" else "0 to 1"
     table = Table(box=None, header_style="bold")
     sizes = (f"mean intensity, {unit}", "typical volume, ml", "found again")
     for title in ("label", "colour", "name", *sizes, "code", "suggestion"):
         table.add_column(title, overflow="fold", justify="right" if "," in title else "left")
-    for label in model.table:
+    for label in model.labels:
         table.add_row(
             str(label.number),
             _color(label, console),
@@ -41,14 +41,6 @@ def print_labels(model: Model, folder: Path, console: Console | None = None) -> 
     takes = "--accept takes the suggestions; " if suggestions else ""
     console.print(f'Name them: medseg label MODEL --name 3="white matter", or --from labels.yaml; {takes}'
                   "--code 3=VALUE:MEANING adds a code", highlight=False)  # fmt: skip
-
-
-def suggested(model: Model) -> dict[int, str]:
-    """Suggestions for the labels that have no name yet."""
-    clustering = model.config.clustering
-    found = suggest_names(list(model.table), modality=model.plan.modality, method=clustering.method,
-                          n_clusters=clustering.n_clusters)  # fmt: skip
-    return {n: name for n, name in found.items() if not model.table[n].is_named}
 
 
 def _color(label: Label, console: Console) -> Text:

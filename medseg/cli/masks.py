@@ -6,13 +6,15 @@ import argparse
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medseg.batch.progress import say
-from medseg.brain.keep import BY_HAND
 from medseg.brain.tools import TOOLS, chosen_tool
 from medseg.config import NO_BRAIN_MASK, Config
 from medseg.errors import ConfigError
-from medseg.model.record import Record
+
+if TYPE_CHECKING:
+    from medseg.model.record import Record
 
 
 def masks_folder(args: argparse.Namespace) -> Path | None:
@@ -63,6 +65,8 @@ def brain_tool_for(config: Config, modality: str, args: argparse.Namespace) -> s
 
 def say_masks(records: Sequence[Record]) -> None:
     """Say who made the brain masks of a run, where a tool did."""
+    from medseg.brain.keep import BY_HAND
+
     counts = Counter(record.mask.by for record in records if record.is_done and record.mask.digest)
     if counts:
         told = ", ".join(f"{n} {by if by == BY_HAND else f'by {by}'}" for by, n in counts.items())

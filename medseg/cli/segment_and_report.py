@@ -9,8 +9,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from medseg.batch.progress import say
-from medseg.config import Config
-from medseg.config_files import config_names, load_config
+from medseg.config_files import config_names
 from medseg.io.bids import write_dataset
 from medseg.io.scan import Scan
 from medseg.version import __version__
@@ -68,12 +67,10 @@ def _say_failures(records: Sequence[Record], scans: Sequence[Scan], job: Job) ->
 
 def _say_how_to_name(model: Model, folder: Path, out: Path) -> None:
     """Say that labels have no names yet and who gives them; nothing when each has one."""
-    from medseg.cli.label_list import suggested
-
     unnamed = [label.number for label in model.table if not label.is_named]
     if not unnamed:
         return
-    found = suggested(model)
+    found = model.suggestions
     words = f"medseg label {quote(str(folder))}"
     where = "" if folder.resolve().parent == out.resolve() else f" --out {quote(str(out))}"
     what = "the labels have" if len(unnamed) == len(model.table) else f"labels {', '.join(map(str, unnamed))} have"
@@ -82,11 +79,6 @@ def _say_how_to_name(model: Model, folder: Path, out: Path) -> None:
         told = ", ".join(f"{number} {name}" for number, name in sorted(found.items()))
         say(f"  {words} --accept{where}    takes what is suggested: {told}")
     say(f'  {words} --name {unnamed[-1]}="..."{where}    gives names of your own')
-
-
-def config_of(args: argparse.Namespace) -> Config:
-    """The configuration that the flags ask for."""
-    return load_config(args.config, [*args.set, *(["training.deterministic=true"] if args.deterministic else [])])
 
 
 def options_of(args: argparse.Namespace) -> Options:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.data.image_reader import ImageReader
-from monai.utils.enums import MetaKeys, SpaceKeys
 
 from medseg.errors import InputError
 from medseg.io.label_like import is_label_map, refuse_label_map
@@ -150,33 +147,3 @@ def voxels_of(file: NiftiFile) -> np.ndarray[Any, np.dtype[np.float32]]:
         raise InputError(
             f"{file.name}: the voxels end early or are damaged; export or copy the file again", code="corrupt_file"
         ) from None
-
-
-class NiftiReader(ImageReader):
-    """MONAI reader of one NIfTI volume: as stored, with the affine to RAS+ mm of its header."""
-
-    def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
-        """Whether the name ends in .nii or .nii.gz."""
-        names = [filename] if isinstance(filename, (str, Path)) else list(filename)
-        return all(str(n).lower().endswith((".nii", ".nii.gz")) for n in names)
-
-    def read(self, data: Sequence[Any] | Any, **_: Any) -> NiftiFile:
-        """Open the one file given."""
-        names = [data] if isinstance(data, (str, Path)) else list(data)
-        return open_nifti(Path(names[0]))
-
-    def get_data(self, img: NiftiFile) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
-        """(I, J, K) float32 voxels and the metadata that `LoadImage` needs."""
-        geometry, _ = header_geometry(img)
-        return voxels_of(img), geometry_meta(geometry)
-
-
-def geometry_meta(geometry: Geometry) -> dict[str, Any]:
-    """MONAI metadata that says nothing but where the voxels lie."""
-    return {
-        MetaKeys.AFFINE: geometry.affine.copy(),
-        MetaKeys.ORIGINAL_AFFINE: geometry.affine.copy(),
-        MetaKeys.SPATIAL_SHAPE: np.asarray(geometry.shape),
-        MetaKeys.ORIGINAL_CHANNEL_DIM: "no_channel",
-        MetaKeys.SPACE: SpaceKeys.RAS,
-    }

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from monai.data.image_reader import ImageReader
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.io.array import LoadImage
 
 from medseg.errors import ConfigError, InputError
 from medseg.io.alignment import Alignment
 from medseg.io.discovery import find_scans
-from medseg.io.nifti import NiftiReader
+from medseg.io.readers import NiftiReader, VolumeReader
 from medseg.io.scan import Scan
 from medseg.io.selection import Selection
 from medseg.spatial.geometry import Geometry
@@ -150,16 +151,14 @@ def _loader() -> LoadImage:
     return loader
 
 
-def _reader(scan: Scan) -> NiftiReader:
+def _reader(scan: Scan) -> ImageReader:
     if scan.format == "nifti":
         return NiftiReader()
     if scan.format == "volume":
-        from medseg.io.volume_files import VolumeReader  # SimpleITK takes a while to import
-
-        return VolumeReader()  # type: ignore[return-value]
+        return VolumeReader()
     from medseg.io.dicom.reader import DicomReader  # highdicom takes a second to import
 
-    return DicomReader(frames=scan.frames, regrid=bool(scan.regrid))  # type: ignore[return-value]
+    return DicomReader(frames=scan.frames, regrid=bool(scan.regrid))
 
 
 def _scan_named(source: Path) -> Scan:

@@ -13,17 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
-from monai.data.image_reader import ImageReader
 
 from medseg.errors import InputError
 from medseg.io.compressed import Packed, check_whole
 from medseg.io.file_kinds import GZIP, META_IMAGE, MISSING, NRRD, kind_of, start_of, unpacked_start
 from medseg.io.label_like import Stored, is_label_map, refuse_label_map
 from medseg.io.mgh import MGH_SUFFIXES, damaged, load_mgh
-from medseg.io.nifti import check_size, checked_geometry, geometry_meta, volume_shape
+from medseg.io.nifti import check_size, checked_geometry, volume_shape
 from medseg.io.nifti_header import READ_ERRORS, missing_content
 from medseg.io.nifti_place import LARGEST_VOXEL_MM
-from medseg.io.precision import to_single
 from medseg.io.scan import Scan
 from medseg.io.text_headers import read_text_header
 from medseg.runtime.limits import is_out_of_memory
@@ -209,21 +207,3 @@ def _reachable(paths: Sequence[Path]) -> Iterator[str]:
             yield str(links[0])
     else:
         yield str(paths[0])
-
-
-class VolumeReader(ImageReader):
-    """MONAI reader of one NRRD, MetaImage or MGH volume: as stored, with its affine to RAS+ mm."""
-
-    def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
-        """Whether the name is one of these formats."""
-        names = [filename] if isinstance(filename, (str, Path)) else list(filename)
-        return str(names[0]).lower().endswith(SUFFIXES)
-
-    def read(self, data: Sequence[Any] | Any, **_: Any) -> VolumeFile:
-        """Open the file."""
-        names = [data] if isinstance(data, (str, Path)) else list(data)
-        return open_volume(Path(names[0]))
-
-    def get_data(self, img: VolumeFile) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
-        """(I, J, K) float32 voxels and the metadata that `LoadImage` needs."""
-        return to_single(img.voxels(), img.paths[0].name), geometry_meta(img.geometry)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medseg.labels.table import Label
+from medseg.labels.table import Label, LabelTable
 
 # Mean of a label in HU, both ends included. Water is 0 and air -1000 by definition of the unit (Hounsfield, Br J Radiol
 # 46:1016, 1973); the ranges are those on which textbooks agree, with gaps where they do not.
@@ -44,6 +44,12 @@ def suggest_names(labels: Sequence[Label], *, modality: str, method: str, n_clus
         return {}
     is_brain = means == sorted(means) and _are_plausible([label.volume_ml or 0.0 for label in known])
     return dict(zip([x.number for x in known], _T1, strict=True)) if is_brain else {}
+
+
+def suggest_missing(table: LabelTable, *, modality: str, method: str, n_clusters: int) -> dict[int, str]:
+    """`suggest_names` for the labels of a table that have no name yet."""
+    found = suggest_names(list(table), modality=modality, method=method, n_clusters=n_clusters)
+    return {number: name for number, name in found.items() if not table[number].is_named}
 
 
 def _are_plausible(volumes_ml: Sequence[float]) -> bool:

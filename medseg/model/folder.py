@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from medseg.clustering.cohort import load_clusters
 from medseg.clustering.ensemble import Ensemble
 from medseg.config import Config
-from medseg.errors import ModelError
 from medseg.io.atomic import recover_folder, whole_folder
 from medseg.io.label_volumes import write_color_table
 from medseg.io.tensors import load_tensors, save_tensors
 from medseg.labels.hierarchy import Hierarchy
 from medseg.labels.scheme import LabelScheme
 from medseg.labels.table import LabelTable
+from medseg.model.marker import FORMAT, MARKER, check_digest, damaged, damaged_at, digest_of, read_marker, unreadable
 from medseg.model.networks import blank_network
 from medseg.model.state import ModelState
 from medseg.network.training import TrainingRecord
@@ -30,11 +29,7 @@ from medseg.quality.reference import QualityReference
 from medseg.runtime.device import choose_device
 from medseg.version import __version__
 
-FORMAT = 1
-MARKER = "model.json"
 NETWORK, CLUSTERS, HIERARCHY = "autoencoder.safetensors", "clusters.safetensors", "hierarchy.safetensors"
-MOST_BYTES = 1 << 26
-"""Of ``model.json``: a model of 500 scans has 200 KB."""
 
 
 class _Facts(BaseModel):
@@ -62,12 +57,6 @@ class _Facts(BaseModel):
     pre_transforms: tuple[str, ...] = ()
     tensors: dict[str, str]
     digest: str = ""
-
-
-def digest_of(values: Mapping[str, Any]) -> str:
-    """SHA-256 of what ``model.json`` holds, whatever its layout, but for ``digest`` itself."""
-    rest = {name: value for name, value in values.items() if name != "digest"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def save_model(model: ModelState, folder: Path) -> None:
@@ -126,7 +115,7 @@ def load_model(folder: Path, *, device: str = "auto", pre_transforms: Sequence[A
         scheme = LabelScheme(facts.labels, Hierarchy.from_tensors(tree), facts.merged, facts.cut)
         scheme.check()
     except (RuntimeError, LookupError, ValueError, TypeError):
-        raise _damaged(folder, "the weights belong to another model.json") from None
+        raise damaged(folder, "the weights belong to another model.json") from None
     return ModelState(
         config=facts.config,
         plan=facts.plan,
@@ -145,51 +134,18 @@ def _read_tensors(folder: Path, name: str, facts: _Facts) -> dict[str, Any]:
     try:
         return load_tensors(folder / name, facts.tensors.get(name, ""))
     except PermissionError:
-        raise _unreadable(folder, name) from None
+        raise unreadable(folder, name) from None
     except OSError:
-        raise _damaged(folder, f"{name} is missing") from None
+        raise damaged(folder, f"{name} is missing") from None
     except ValueError as error:
-        raise _damaged(folder, f"{name} is damaged, or belongs to another model.json ({error})") from None
+        raise damaged(folder, f"{name} is damaged, or belongs to another model.json ({error})") from None
 
 
 def _read_facts(folder: Path) -> _Facts:
-    values = _read_json(folder)
-    found = values.get("format")
-    if isinstance(found, int) and found > FORMAT:
-        raise ModelError(
-            f"{folder}: found model format {found} (medseg {values.get('version')}), this medseg {__version__} reads "
-            f"up to {FORMAT}; install a newer medseg"
-        )
+    values = read_marker(folder)
     try:
         facts = _Facts.model_validate(values)
     except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise _damaged(folder, f"{MARKER} is damaged ({where}: {error.errors()[0]['msg']})") from None
-    if facts.digest != digest_of(values):
-        raise _damaged(folder, f"{MARKER} was changed after it was written; names and merges change by medseg label")
+        raise damaged_at(folder, error) from None
+    check_digest(folder, values)
     return facts
-
-
-def _read_json(folder: Path) -> dict[str, Any]:
-    path = folder / MARKER
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise _damaged(folder, f"{MARKER} is larger than {MOST_BYTES} bytes")
-        values: Any = json.loads(path.read_text("utf-8"))
-    except PermissionError:
-        raise _unreadable(folder, MARKER) from None
-    except OSError:
-        raise ModelError(f"{folder}: found no {MARKER}, expected a model folder that `medseg train` wrote") from None
-    except (ValueError, RecursionError):
-        raise _damaged(folder, f"{MARKER} is damaged") from None
-    if not isinstance(values, dict):
-        raise _damaged(folder, f"{MARKER} is damaged")
-    return values
-
-
-def _damaged(folder: Path, what: str) -> ModelError:
-    return ModelError(f"{folder}: {what}; copy the folder again")
-
-
-def _unreadable(folder: Path, name: str) -> ModelError:
-    return ModelError(f"{folder}: no permission to read {name}; ask its owner for it (chmod -R a+rX)")

@@ -15,6 +15,7 @@ from medseg.clustering.cohort import Clusters
 from medseg.config import Config
 from medseg.errors import ConfigError
 from medseg.labels.scheme import LabelScheme
+from medseg.labels.suggestions import suggest_missing
 from medseg.labels.table import LabelTable
 from medseg.model.outputs import Output, requested
 from medseg.model.prepare import prepare
@@ -55,6 +56,13 @@ class ModelState:
     def table(self) -> LabelTable:
         """Names, colours and codes of the labels."""
         return self.scheme.table
+
+    @property
+    def suggestions(self) -> dict[int, str]:
+        """Suggestions for the labels that have no name yet, by number."""
+        chosen = self.config.clustering
+        return suggest_missing(self.table, modality=self.plan.modality, method=chosen.method,
+                               n_clusters=chosen.n_clusters)  # fmt: skip
 
     @property
     def device(self) -> torch.device:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from medseg.model.record import MaskFacts
 
 REFERENCES = {
     "Cardoso 2022": "Cardoso MJ et al. MONAI: an open-source framework for deep learning in healthcare. "
@@ -21,8 +24,14 @@ REFERENCES = {
     "arXiv:1807.03748, 2018.",
     "Otsu 1979": "Otsu N. A threshold selection method from gray-level histograms. "
     "IEEE Trans Syst Man Cybern 9:62-66, 1979.",
+    "Fisch 2024": "Fisch L et al. deepbet: fast brain extraction of T1-weighted MRI using convolutional neural "
+    "networks. Comput Biol Med 179:108845, 2024.",
+    "Isensee 2019": "Isensee F et al. Automated brain extraction of multisequence MRI using artificial neural "
+    "networks. Hum Brain Mapp 40:4952-4964, 2019.",
+    "Hoopes 2022": "Hoopes A et al. SynthStrip: skull-stripping for any brain image. NeuroImage 260:119474, 2022.",
 }  # fmt: skip
 """What a paragraph may cite, by the name that stands in it."""
+_BRAIN_TOOLS = {"deepbet": "Fisch 2024", "hd-bet": "Isensee 2019", "mri_synthstrip": "Hoopes 2022"}
 
 
 @dataclass(frozen=True)
@@ -33,13 +42,20 @@ class Methods:
     references: tuple[str, ...]
 
 
-def methods_of(facts: Mapping[str, Any], n_done: int) -> Methods | None:
-    """The paragraph of the run whose ``run.json`` holds `facts`, and of which `n_done` scans have labels.
+def methods_of(facts: Mapping[str, Any], masks: Sequence[MaskFacts]) -> Methods | None:
+    """The paragraph of the run whose ``run.json`` holds `facts`; None where they are not those of a run.
 
-    None where the facts are not those of a run.
+    Args:
+        masks: of each scan that has labels.
     """
     try:
-        sentences = [_tool(facts, n_done), _preparation(facts), _training(facts), _labels(facts), _return(facts)]
+        sentences = [
+            _tool(facts, len(masks)),
+            _preparation(facts, masks),
+            _training(facts),
+            _labels(facts),
+            _return(facts),
+        ]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         return None
     text = " ".join(sentences)
@@ -57,7 +73,7 @@ def _tool(facts: Mapping[str, Any], n_done: int) -> str:
     )
 
 
-def _preparation(facts: Mapping[str, Any]) -> str:
+def _preparation(facts: Mapping[str, Any], masks: Sequence[MaskFacts]) -> str:
     plan = facts["plan"]
     spacing = " x ".join(f"{mm:.3g}" for mm in plan["spacing_mm"])
     if plan["window_hu"] is not None:
@@ -73,7 +89,21 @@ def _preparation(facts: Mapping[str, Any]) -> str:
         "nonzero": "voxels other than 0 were used",
         "all": "all voxels were used",
     }[plan["foreground"]]
-    return f"The scans were brought to voxels of {spacing} mm; {body}; {scale}."
+    return f"The scans were brought to voxels of {spacing} mm; {_inside(masks, body)}; {scale}."
+
+
+def _inside(masks: Sequence[MaskFacts], body: str) -> str:
+    """What part of a scan was used: inside masks, and where there was none, what `body` says."""
+    if not any(mask.by for mask in masks):
+        return body
+    told = []
+    for by, n in Counter(mask.by for mask in masks).most_common():
+        tool = by.partition(" ")[0]
+        cited = f" ({_BRAIN_TOOLS[tool]})" if tool in _BRAIN_TOOLS else ""
+        kind = {"given": "a given mask", "by hand": "a brain mask corrected by hand", "": "no mask"}
+        told.append(f"{kind.get(by, f'a brain mask by {by}{cited}')} ({n} of {len(masks)} scans)")
+    text = f"each scan was used inside its mask: {', '.join(told)}"
+    return text if all(mask.by for mask in masks) else f"{text}; without a mask, {body}"
 
 
 def _training(facts: Mapping[str, Any]) -> str:

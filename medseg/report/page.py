@@ -63,7 +63,7 @@ def render_page(out: Path, outcome: Outcome, *, single_file: bool = False) -> st
         facts=shown_facts(outcome.facts),
         folded=folded_facts(outcome.facts),
         tables=() if single_file else tuple(name for name in TABLES if (out / name).is_file()),
-        methods=methods_of(outcome.facts, sum(scan.is_done for scan in outcome.scans)),
+        methods=methods_of(outcome.facts, [scan.mask for scan in outcome.scans if scan.is_done]),
     )
 
 

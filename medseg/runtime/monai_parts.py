@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -24,9 +25,10 @@ _running = RLock()
 class _LatePackage(ModuleType):
     """A package whose own code runs when a name is asked for that it does not have yet."""
 
-    def __init__(self, spec: ModuleSpec) -> None:
+    def __init__(self, spec: ModuleSpec, loader: Loader) -> None:
         super().__init__(spec.name)
-        self.__spec__, self.__loader__, self.__file__ = spec, spec.loader, spec.origin
+        self.__spec__, self.__loader__, self.__file__ = spec, loader, spec.origin
+        self._loader = loader
         self.__path__ = list(spec.submodule_search_locations or ())
         self.__package__ = spec.name
         self._has_run = False
@@ -38,8 +40,7 @@ class _LatePackage(ModuleType):
             if find_spec(f"{self.__name__}.{name}") is not None:
                 return import_module(f"{self.__name__}.{name}")
             self._has_run = True
-            assert self.__loader__ is not None  # noqa: S101 - checked in import_monai_late
-            self.__loader__.exec_module(self)
+            self._loader.exec_module(self)
         return getattr(self, name)
 
 
@@ -52,7 +53,7 @@ def import_monai_late() -> None:
         spec = PathFinder.find_spec(name, found[0].__path__ if found else None)
         if spec is None or spec.loader is None:
             return
-        found.append(_LatePackage(spec))
+        found.append(_LatePackage(spec, spec.loader))
     found[0].__dict__["__version__"] = version("monai")
     for package in found:
         sys.modules[package.__name__] = package

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from medseg.io.tensors import load_tensors, save_tensors
-from medseg.model.folder import digest_of
+from medseg.model.marker import digest_of
 
 
 def change_facts(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:

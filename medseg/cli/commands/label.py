@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medseg.cli.flags import Commands, command, count
+
+if TYPE_CHECKING:
+    from medseg.cli.label import Changes
 
 
 def add(commands: Commands) -> None:
@@ -29,21 +33,27 @@ def run(args: argparse.Namespace) -> int:
     """Name, colour and merge labels; without a change, show them."""
     from medseg.batch.progress import say
     from medseg.cli.label import Changes
-    from medseg.cli.label_accept import accepted
     from medseg.cli.label_file import read_label_file, write_label_file
     from medseg.cli.label_list import print_labels
-    from medseg.cli.label_rewrite import relabel
-    from medseg.model.model import Model
 
     changes = Changes.parse(names=args.name, colors=args.color, codes=args.code, merges=args.merge, cut=args.cut)
     if args.source is not None:
         changes = read_label_file(args.source).followed_by(changes)
-    if args.accept:
-        changes = accepted(changes.apply(Model.load(args.model, device="cpu"))).followed_by(changes)
-    code = 0 if changes.is_empty else int(relabel(args.model, changes, outputs=args.out))
-    model = Model.load(args.model, device="cpu")
-    print_labels(model, args.model)
+    code = _change(args, changes) if args.accept or not changes.is_empty else 0
+    print_labels(args.model)
     if args.save is not None:
-        write_label_file(model, args.save)
+        from medseg.model.model import Model
+
+        write_label_file(Model.load(args.model, device="cpu"), args.save)
         say(f"labels: {args.save}")
     return code
+
+
+def _change(args: argparse.Namespace, changes: Changes) -> int:
+    from medseg.cli.label_accept import accepted
+    from medseg.cli.label_rewrite import relabel
+    from medseg.model.model import Model
+
+    if args.accept:
+        changes = accepted(changes.apply(Model.load(args.model, device="cpu"))).followed_by(changes)
+    return 0 if changes.is_empty else int(relabel(args.model, changes, outputs=args.out))

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Segment series of a PACS and store the results there."""
     from medseg.batch.busy import writing
     from medseg.batch.courier import Courier
-    from medseg.batch.outputs import Job, check_writable, parse_outputs
+    from medseg.batch.outputs import Job, check_writable
     from medseg.batch.pool import Limits
     from medseg.batch.segment_pacs import segment_pacs, workers
     from medseg.batch.segment_scan import finish
@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from medseg.cli.pacs import address_of, parse_query, say_summary
     from medseg.cli.report import write_report
     from medseg.cli.segment_and_report import quotable
+    from medseg.cli.words import parse_outputs
     from medseg.model.model import Model
 
     query, address, outputs = parse_query(args), address_of(args), parse_outputs(args.write)

@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, segment, report."""
-    from medseg.batch.outputs import Job, parse_outputs
+    from medseg.batch.outputs import Job
     from medseg.batch.space import warn_of_space
     from medseg.brain.tools import chosen_tool
     from medseg.cli.dry_run import plan_run
@@ -30,8 +30,9 @@ def run(args: argparse.Namespace) -> int:
     from medseg.cli.layout import bids_desc
     from medseg.cli.masks import masks_folder, with_brain_tool
     from medseg.cli.scans import scans_of
-    from medseg.cli.segment_and_report import config_of, options_of, segment_and_report
+    from medseg.cli.segment_and_report import options_of, segment_and_report
     from medseg.cli.train import train_model
+    from medseg.cli.words import config_of, parse_outputs
 
     outputs = parse_outputs(args.write)
     config = with_brain_tool(config_of(args), args)

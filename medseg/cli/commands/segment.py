@@ -23,13 +23,14 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment with a fitted model."""
-    from medseg.batch.outputs import Job, parse_outputs
+    from medseg.batch.outputs import Job
     from medseg.cli.dry_run import plan_segment
     from medseg.cli.habitats import check_habitats
     from medseg.cli.layout import bids_desc
     from medseg.cli.masks import brain_tool_for, masks_folder
     from medseg.cli.scans import scans_of
     from medseg.cli.segment_and_report import options_of, segment_and_report
+    from medseg.cli.words import parse_outputs
     from medseg.model.model import Model
 
     outputs, masks = parse_outputs(args.write), masks_folder(args)

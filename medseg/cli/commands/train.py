@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
     from medseg.cli.dry_run import plan_train
     from medseg.cli.masks import masks_folder, with_brain_tool
     from medseg.cli.scans import scans_of
-    from medseg.cli.segment_and_report import config_of
     from medseg.cli.train import brain_masks_beside, train_model
+    from medseg.cli.words import config_of
 
     config = with_brain_tool(config_of(args), args)
     job = Job(brain_masks_beside(args.model), masks=masks_folder(args),

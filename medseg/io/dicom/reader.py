@@ -20,8 +20,8 @@ from medseg.io.dicom.pixels import decode
 from medseg.io.dicom.read_headers import read_header
 from medseg.io.dicom.regrid import Regrid
 from medseg.io.dicom.series import judge_files
-from medseg.io.nifti import geometry_meta
 from medseg.io.precision import LARGEST_WHOLE, check_scale, is_huge, value_range
+from medseg.io.readers import geometry_meta
 from medseg.spatial.geometry import Geometry
 
 

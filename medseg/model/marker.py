@@ -1,0 +1,126 @@
+"""``model.json`` of a model folder, read and known by its digest; nothing here needs PyTorch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from medseg.config import Config
+from medseg.errors import ModelError
+from medseg.io.atomic import recover_folder
+from medseg.labels.suggestions import suggest_missing
+from medseg.labels.table import LabelTable
+from medseg.version import __version__
+
+FORMAT = 1
+MARKER = "model.json"
+MOST_BYTES = 1 << 26
+"""Of ``model.json``: a model of 500 scans has 200 KB."""
+
+
+class _Modality(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    modality: str
+
+
+class NamedLabels(BaseModel):
+    """What ``model.json`` says of the labels.
+
+    Attributes:
+        plan: of it the modality alone.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    labels: LabelTable
+    config: Config
+    plan: _Modality
+
+    @property
+    def suggestions(self) -> dict[int, str]:
+        """Suggestions for the labels that have no name yet, by number."""
+        chosen = self.config.clustering
+        return suggest_missing(self.labels, modality=self.plan.modality, method=chosen.method,
+                               n_clusters=chosen.n_clusters)  # fmt: skip
+
+
+def read_labels_of(folder: Path) -> NamedLabels:
+    """The labels of a model folder, its networks left alone.
+
+    Raises:
+        ModelError: no model there, damaged, or of a newer format.
+    """
+    recover_folder(folder)
+    values = read_marker(folder)
+    try:
+        found = NamedLabels.model_validate(values)
+    except ValidationError as error:
+        raise damaged_at(folder, error) from None
+    check_digest(folder, values)
+    return found
+
+
+def digest_of(values: Mapping[str, Any]) -> str:
+    """SHA-256 of what ``model.json`` holds, whatever its layout, but for ``digest`` itself."""
+    rest = {name: value for name, value in values.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def read_marker(folder: Path) -> dict[str, Any]:
+    """The values of ``model.json`` as they are.
+
+    Raises:
+        ModelError: it is not there, no JSON object, or of a newer format.
+    """
+    path = folder / MARKER
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise damaged(folder, f"{MARKER} is larger than {MOST_BYTES} bytes")
+        values: Any = json.loads(path.read_text("utf-8"))
+    except PermissionError:
+        raise unreadable(folder, MARKER) from None
+    except OSError:
+        raise ModelError(f"{folder}: found no {MARKER}, expected a model folder that `medseg train` wrote") from None
+    except (ValueError, RecursionError):
+        raise damaged(folder, f"{MARKER} is damaged") from None
+    if not isinstance(values, dict):
+        raise damaged(folder, f"{MARKER} is damaged")
+    found = values.get("format")
+    if isinstance(found, int) and found > FORMAT:
+        raise ModelError(
+            f"{folder}: found model format {found} (medseg {values.get('version')}), this medseg {__version__} reads "
+            f"up to {FORMAT}; install a newer medseg"
+        )
+    return values
+
+
+def check_digest(folder: Path, values: Mapping[str, Any]) -> None:
+    """Refuse values that others than medseg have changed.
+
+    Raises:
+        ModelError: the digest is another.
+    """
+    if values.get("digest") != digest_of(values):
+        raise damaged(folder, f"{MARKER} was changed after it was written; names and merges change by medseg label")
+
+
+def damaged_at(folder: Path, error: ValidationError) -> ModelError:
+    """The error for a value that cannot be."""
+    where = ".".join(map(str, error.errors()[0]["loc"]))
+    return damaged(folder, f"{MARKER} is damaged ({where}: {error.errors()[0]['msg']})")
+
+
+def damaged(folder: Path, what: str) -> ModelError:
+    """The error for a folder that is not as it was written."""
+    return ModelError(f"{folder}: {what}; copy the folder again")
+
+
+def unreadable(folder: Path, name: str) -> ModelError:
+    """The error for a file that belongs to somebody else."""
+    return ModelError(f"{folder}: no permission to read {name}; ask its owner for it (chmod -R a+rX)")
