@@ -54,8 +54,8 @@ DOORS = {
     "matplotlib": ("report.figure",),
     "vtkmodules": ("report.surface",),
     "yaml": ("plain_yaml", "config_files", "cli.label_file"),
-    "pydantic": ("config", "config_files", "labels.table", "preprocessing", "model.folder", "model.marker", "model.record",
-                 "quality.reference",
+    "pydantic": ("config", "config_files", "labels.table", "preprocessing", "model.folder", "model.marker",
+                 "model.record", "quality.reference",
                  "network.training", "report.outcome", "cli.label_file"),
     "argparse": ("cli",),
 }  # fmt: skip
