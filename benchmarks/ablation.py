@@ -20,6 +20,7 @@ from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.tiled_inference import embed
 from medseg.preprocessing.prepare import Prepared
+from medseg.runtime.cache import Store
 
 Denoise = Callable[[Autoencoder, Prepared], MetaTensor]
 
@@ -35,7 +36,12 @@ class Tissues:
     def tree(self) -> None:
         """As `ScanTissues`."""
 
-    def posteriors(self, network: Autoencoder, prepared: Prepared) -> IntervalPosteriors:
+    def posteriors(
+        self,
+        network: Autoencoder,
+        prepared: Prepared,
+        store: Store | None = None,  # noqa: ARG002
+    ) -> IntervalPosteriors:
         """The intervals, of an intensity taken to be free of noise."""
         mean = self.denoise(network, prepared)
         noise_free = MetaTensor(torch.zeros_like(mean.as_tensor()), affine=mean.affine)

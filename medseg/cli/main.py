@@ -35,7 +35,6 @@ from medseg.cli.commands import (
 )
 from medseg.cli.shortage import check_memory, told_of
 from medseg.cli.slicer import PrintDescription
-from medseg.cli.words import check_words
 from medseg.errors import MedsegError, one_line
 from medseg.runtime.monai_parts import import_monai_late
 from medseg.version import __version__
@@ -117,6 +116,8 @@ def _run(args: argparse.Namespace) -> int:
         check_memory()
     if getattr(args, "work_dir", None) is not None and not args.dry_run:
         use_temporary_folder(args.work_dir)
+    from medseg.cli.words import check_words
+
     check_words(args)
     if _wants_workers(args):
         start_fork_server()

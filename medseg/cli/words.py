@@ -16,7 +16,7 @@ def check_words(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: what is wrong with them.
     """
-    if hasattr(args, "set"):
+    if hasattr(args, "set") and args.config is not None:
         config_of(args)
     if hasattr(args, "write"):
         parse_outputs(args.write)

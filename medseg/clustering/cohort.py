@@ -27,7 +27,7 @@ class Clusters(Protocol):
     def tree(self) -> LeafTree | None:
         """The tree that the labels are a cut of; None for tissues of each scan, over which one is grown later."""
 
-    def posteriors(self, network: Autoencoder, prepared: Prepared) -> Posteriors:
+    def posteriors(self, network: Autoencoder, prepared: Prepared, store: Store | None = None) -> Posteriors:
         """Scores on the working grid, and what they say of probabilities and fractions."""
 
     def tensors(self) -> dict[str, Tensor]:

@@ -82,7 +82,7 @@ class CtCohort:
         store: Store,
     ) -> CtCohort:
         """Tissues from the cohort's histogram, a tree over its regions, divisions in the order that scans agree on."""
-        scans = [_Scan.of(network, item, config, window_hu).kept(store) for item in prepared]
+        scans = [_Scan.once(network, item, config, window_hu, store) for item in prepared]
         tissues = HounsfieldTissues.fit(np.mean([scan.histogram(BINS_HU) for scan in scans], axis=0))
         regions = [
             scan.soft_regions(network, item, tissues).kept(store) for item, scan in zip(prepared, scans, strict=True)
@@ -102,9 +102,9 @@ class CtCohort:
         found = cls(config, window_hu, tissues, leaf_tree, leaves, group_leaf, features)
         return found._measured(prepared, scans, regions)
 
-    def posteriors(self, network: Autoencoder, prepared: Prepared) -> ClusterPosteriors:
+    def posteriors(self, network: Autoencoder, prepared: Prepared, store: Store | None = None) -> ClusterPosteriors:
         """The posteriors of the leaves, and their sums over the labels of the fit."""
-        scan = _Scan.of(network, prepared, self.config, self.window_hu)
+        scan = _Scan.once(network, prepared, self.config, self.window_hu, store or Store())
         leaves = self._leaf_posteriors(scan, scan.soft_regions(network, prepared, self.tissues))
         rows = scan.hu[scan.inside][:, None].astype(np.float32)
         return ClusterPosteriors.of_leaves(leaves, prepared, self.tree.owners(self.config.n_clusters), lambda: rows)
@@ -194,6 +194,14 @@ class _Scan:
         hu = np.where(inside, smooth, low).astype(np.float32)
         noise = 0.5 * denoised.noise[0] * (high - low)  # half: denoised and smoothed
         return cls(hu, sharpened(hu, inside), evenness(hu, spacing), inside, noise)
+
+    @classmethod
+    def once(
+        cls, network: Autoencoder, prepared: Prepared, config: ClusteringConfig, window_hu: Window, store: Store
+    ) -> _Scan:
+        """The scan, made the first time only."""
+        what = network, config.intensity_sigma_mm, window_hu
+        return store.once(prepared.image, what, lambda: cls.of(network, prepared, config, window_hu).kept(store))
 
     def kept(self, store: Store) -> _Scan:
         """The same, kept where there is room."""

@@ -27,6 +27,7 @@ from medseg.clustering.tree import LeafTree
 from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
 from medseg.preprocessing.prepare import Prepared
+from medseg.runtime.cache import Store
 from medseg.spatial.chunks import filled_slabs
 from medseg.spatial.extrapolate import continued
 from medseg.spatial.geometry import Geometry
@@ -92,7 +93,7 @@ class Ensemble:
 
     @classmethod
     def fit(
-        cls, parts: Sequence[tuple[Autoencoder, Clusters]], prepared: Sequence[Prepared], n_labels: int
+        cls, parts: Sequence[tuple[Autoencoder, Clusters]], prepared: Sequence[Prepared], n_labels: int, store: Store
     ) -> Ensemble:
         """Match the labels of the members on the training scans."""
         overlaps = np.zeros((len(parts), n_labels, n_labels))
@@ -100,19 +101,26 @@ class Ensemble:
         is_ordered = isinstance(parts[0][1], ScanTissues)
         for item in prepared if not is_ordered else ():
             inside = item.foreground.as_tensor()[0] > 0
-            labels = [_best(clusters.posteriors(network, item).scores)[inside].long() for network, clusters in parts]
+            labels = [
+                _best(clusters.posteriors(network, item, store).scores)[inside].long() for network, clusters in parts
+            ]
             pairs = [torch.bincount(labels[0] * n_labels + label, minlength=n_labels**2) for label in labels]
             overlaps += torch.stack(pairs).view(overlaps.shape).cpu().numpy()
         orders = [range(n_labels) if is_ordered else linear_sum_assignment(-table)[1] for table in overlaps]
         return cls(tuple(Member(*part, tuple(map(int, order))) for part, order in zip(parts, orders, strict=True)))
 
-    def posteriors(self, network: Autoencoder, prepared: Prepared) -> EnsemblePosteriors:  # noqa: ARG002
+    def posteriors(
+        self,
+        network: Autoencoder,  # noqa: ARG002 - each member has its own
+        prepared: Prepared,
+        store: Store | None = None,
+    ) -> EnsemblePosteriors:
         """The mean of the members' posteriors, and where their labels differ from its labels."""
         votes: list[Tensor] = []
 
         def found() -> Iterator[Posteriors]:
             for member in self.members:
-                posteriors = member.clusters.posteriors(member.network, prepared)
+                posteriors = member.clusters.posteriors(member.network, prepared, store)
                 votes.append(_best(_reordered(posteriors, member.order).scores))
                 yield _reordered(posteriors, member.order)
 

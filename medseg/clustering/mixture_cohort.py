@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -52,15 +53,15 @@ class MixtureCohort:
         store: Store,
     ) -> MixtureCohort:
         """Fit the mixture to a sample with the same number of voxels of every scan."""
-        rows = [store.array(_features(network, item, config)) for item in prepared]
+        rows = [_features(network, item, config, store) for item in prepared]
         randomness, each = np.random.default_rng(seed), max(1, config.max_samples // len(rows))
         drawn = np.concatenate([part[randomness.permutation(len(part))[:each]] for part in rows]).astype(np.float64)
         shrinkage = config.covariance_shrinkage
         return cls(config, Mixture.fit(drawn, config.n_clusters, covariance_shrinkage=shrinkage, seed=seed))
 
-    def posteriors(self, network: Autoencoder, prepared: Prepared) -> ClusterPosteriors:
+    def posteriors(self, network: Autoencoder, prepared: Prepared, store: Store | None = None) -> ClusterPosteriors:
         """The posteriors and the features that they come from."""
-        rows = _features(network, prepared, self.config)
+        rows = _features(network, prepared, self.config, store or Store())
         return ClusterPosteriors(self._scores_of(rows, prepared), lambda: rows)
 
     def _scores_of(self, rows: Features, prepared: Prepared) -> MetaTensor:
@@ -91,8 +92,14 @@ class MixtureCohort:
         return cls(config, Mixture(*(tensors[f"mixture.{n}"].numpy() for n in ("shares", "means", "covariances"))))
 
 
-def _features(network: Autoencoder, prepared: Prepared, config: ClusteringConfig) -> Features:
+def _features(network: Autoencoder, prepared: Prepared, config: ClusteringConfig, store: Store) -> Features:
     """(V, F) float32 of the foreground voxels: denoised intensity of each channel first, then the texture latent."""
+    made = partial(_features_of, network, prepared, config)
+    what = network, config.intensity_sigma_mm, config.texture
+    return store.once(prepared.image, what, lambda: store.array(made()))
+
+
+def _features_of(network: Autoencoder, prepared: Prepared, config: ClusteringConfig) -> Features:
     inside = arrays(prepared)[1]
     means = embed(network, prepared.image, prepared.foreground).mean.as_tensor().numpy()
     spacing = Geometry.of(prepared.image).spacing_in_person_mm

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import NamedTuple
 
@@ -20,8 +21,8 @@ import torch
 from torch import Tensor
 
 from medseg.clustering.mixture import Features, Mixture
-from medseg.clustering.neighbourhood import shares_around
 from medseg.clustering.posteriors import ClusterPosteriors
+from medseg.clustering.surroundings import shares_around
 from medseg.clustering.tree import MOST_LEAVES, LeafTree, parents_of_merges
 from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
@@ -42,6 +43,8 @@ a mean is scaled by the squared share of variance that is real (by the share its
 `benchmarks.channels` still divided noise)."""
 LANDMARKS = (0.5, 50.0, 99.5)
 """Percentiles of a channel inside the foreground that become 0, 1/2 and 1."""
+_ROWS = 1 << 16
+"""Voxels that are worked on at a time."""
 AROUND_MM = 6.0
 """Standard deviation of the window in which surroundings are looked at."""
 N_BASE = 6
@@ -68,7 +71,7 @@ class MrCohort:
         cls, network: Autoencoder, prepared: Sequence[Prepared], config: ClusteringConfig, store: Store
     ) -> MrCohort:
         """The mixture on the same number of voxels of every scan, then the tree on all of them."""
-        rows = [store.array(features_of(network, item, config)) for item in prepared]
+        rows = [features_of(network, item, config, store) for item in prepared]
         each = max(1, config.max_samples // len(rows))
         drawn = np.concatenate([part[:: max(1, len(part) // each)][:each] for part in rows]).astype(np.float64)
         mixture = Mixture.fit_from_ward(
@@ -78,8 +81,10 @@ class MrCohort:
         for part, item in zip(rows, prepared, strict=True):
             posteriors = mixture.responsibilities(part)
             around = shares_around(posteriors, item, AROUND_MM)
-            shares += posteriors.mean(axis=0) / len(rows)
-            contexts += posteriors.T.astype(np.float64) @ around / len(part) / len(rows)
+            for start in range(0, len(part), _ROWS):
+                found = posteriors[start : start + _ROWS]
+                shares += found.sum(axis=0, dtype=np.float64) / len(part) / len(rows)
+                contexts += found.T @ around[start : start + _ROWS] / len(part) / len(rows)
         contexts /= np.maximum(shares[:, None], 1e-12)
         merges = joins_by_context(contexts, shares, mixture.means / drawn.std(axis=0) * reliability_of(network) ** 2)
         leaf_at, parents = parents_of_merges(merges, shares)
@@ -90,14 +95,18 @@ class MrCohort:
         tree = LeafTree(parents[:MOST_LEAVES], whole.label_means(MOST_LEAVES), masses)
         return cls(config, mixture, leaf_of, tree)
 
-    def posteriors(self, network: Autoencoder, prepared: Prepared) -> ClusterPosteriors:
+    def posteriors(self, network: Autoencoder, prepared: Prepared, store: Store | None = None) -> ClusterPosteriors:
         """The posteriors of the leaves, and their sums over the labels of the fit."""
-        rows = features_of(network, prepared, self.config)
+        rows = features_of(network, prepared, self.config, store or Store())
         inside = arrays(prepared)[1]
         leaves = np.zeros((len(self.tree), *inside.shape), dtype=np.float16)
         order, n_labels = self.tree.order(self.config.n_clusters), self.config.n_clusters
-        for number, column in enumerate(self._leaf_posteriors(rows, prepared)[:, order].T):
-            leaves[number][inside] = column
+        found, places = self._leaf_posteriors(rows, prepared), np.flatnonzero(inside)
+        for start in range(0, len(found), _ROWS):  # a row lies together, and so does a leaf
+            here = places[start : start + _ROWS]
+            columns = np.ascontiguousarray(found[start : start + _ROWS].T, dtype=np.float16)
+            for leaf, number in zip(leaves.reshape(len(leaves), -1), order, strict=True):
+                leaf[here] = columns[number]
         return ClusterPosteriors.of_leaves(leaves, prepared, self.tree.owners(n_labels), lambda: rows)
 
     def _leaf_posteriors(self, rows: Features, prepared: Prepared) -> Features:
@@ -129,8 +138,13 @@ class MrCohort:
         return cls(config, mixture, found["mr.leaf_of"], tree)
 
 
-def features_of(network: Autoencoder, prepared: Prepared, config: ClusteringConfig) -> Features:
+def features_of(network: Autoencoder, prepared: Prepared, config: ClusteringConfig, store: Store) -> Features:
     """(V, C) float32 of the foreground: denoised intensity of each channel, landmarks brought together, smoothed."""
+    made = partial(_features_of, network, prepared, config)
+    return store.once(prepared.image, (network, config.intensity_sigma_mm), lambda: store.array(made()))
+
+
+def _features_of(network: Autoencoder, prepared: Prepared, config: ClusteringConfig) -> Features:
     inside = arrays(prepared)[1]
     spacing = Geometry.of(prepared.image).spacing_in_person_mm
     columns = []

@@ -13,6 +13,7 @@ from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
 from medseg.network.tiled_inference import embed
 from medseg.preprocessing.prepare import Prepared, channels_of
+from medseg.runtime.cache import Store
 from medseg.spatial.extrapolate import continue_beyond
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.smoothing import kept_variance, pool
@@ -51,7 +52,12 @@ class ScanTissues:
     def tree(self) -> None:
         """Grown later, over the labels."""
 
-    def posteriors(self, network: Autoencoder, prepared: Prepared) -> IntervalPosteriors:
+    def posteriors(
+        self,
+        network: Autoencoder,
+        prepared: Prepared,
+        store: Store | None = None,  # noqa: ARG002 - nothing of a scan is found twice
+    ) -> IntervalPosteriors:
         """The intervals, with the noise that the network's posterior leaves in the intensities."""
         found = embed(network, prepared.network_image, prepared.foreground)
         mean, sd = channels_of(found.mean)[0], channels_of(found.sd)[0]

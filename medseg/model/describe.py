@@ -17,6 +17,7 @@ from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.prepare import Prepared
 from medseg.quality.metrics import measure
 from medseg.quality.reference import QualityReference
+from medseg.runtime.cache import Store
 from medseg.spatial.geometry import Geometry
 
 
@@ -27,17 +28,19 @@ def describe_labels(
     clusters: Clusters,
     prepared: Sequence[Prepared],
     stability: Sequence[float | None],
+    store: Store,
 ) -> tuple[LabelScheme, QualityReference]:
     """Each label's mean intensity and median volume, the tree over the labels, and what is usual in these scans.
 
     Args:
         stability: (K,) of the labels, `stability_over_halves`.
+        store: keeps what the fit has found of the scans already.
     """
     seed, n_labels = config.training.seed, config.clustering.n_clusters
     volumes, totals, counts = [], torch.zeros(n_labels), torch.zeros(n_labels)
     samples, measures = [], []
     for item in prepared:
-        posteriors = clusters.posteriors(network, item)
+        posteriors = clusters.posteriors(network, item, store)
         scores = posteriors.scores
         measures.append(measure(network, item, posteriors))
         best = scores.as_tensor().argmax(dim=0)

@@ -83,10 +83,10 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     network, clusters, record = members[0]
     if len(members) > 1:
         parts = [member[:2] for member in members]
-        clusters = Ensemble.fit(parts, prepared, config.clustering.n_clusters)
+        clusters = Ensemble.fit(parts, prepared, config.clustering.n_clusters, store)
     watch.on_stage("describing")
-    stability = stability_over_halves(network, clusters, prepared, config, plan)
-    scheme, usual = describe_labels(config, plan, network, clusters, prepared, stability)
+    stability = stability_over_halves(network, clusters, prepared, config, plan, store)
+    scheme, usual = describe_labels(config, plan, network, clusters, prepared, stability, store)
     model = ModelState(
         config=config,
         plan=plan,

@@ -21,6 +21,7 @@ from medseg.evaluation.overlap import confusion
 from medseg.network.autoencoder import Autoencoder
 from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.prepare import Prepared
+from medseg.runtime.cache import Store
 
 STABLE = 0.75
 """Least mean Jaccard index of a stable cluster (Hennig 2007; the manual of ``clusterboot``)."""
@@ -32,7 +33,7 @@ Labels = npt.NDArray[np.uint8]
 
 
 def stability_over_halves(
-    network: Autoencoder, clusters: Clusters, prepared: Sequence[Prepared], config: Config, plan: Plan
+    network: Autoencoder, clusters: Clusters, prepared: Sequence[Prepared], config: Config, plan: Plan, store: Store
 ) -> list[float | None]:
     """Mean Jaccard index of each label with its match, 0 to 1; None for all where there is nothing to halve.
 
@@ -46,21 +47,23 @@ def stability_over_halves(
     if any(sum(int(item.foreground.as_tensor().sum()) for item in half) < FEWEST_VOXELS for half in halves):
         return [None] * n_labels
     looked_at = [half[0] for half in halves]
-    first, found = labels_of(network, clusters, looked_at), []
+    first, found = labels_of(network, clusters, looked_at, store), []
     for half in halves:
         try:
-            again = fit_clusters(network, half, config.clustering, plan, seed=config.training.seed)
+            again = fit_clusters(network, half, config.clustering, plan, seed=config.training.seed, store=store)
         except InputError:  # the half has nothing that this kind of labels is made of, such as soft tissue
             return [None] * n_labels
-        found.append(matched_jaccard(first, labels_of(network, again, looked_at), n_labels))
+        found.append(matched_jaccard(first, labels_of(network, again, looked_at, store), n_labels))
     return [round(float(value), 3) for value in np.mean(found, axis=0)]
 
 
-def labels_of(network: Autoencoder, clusters: Clusters, prepared: Sequence[Prepared]) -> list[Labels]:
+def labels_of(
+    network: Autoencoder, clusters: Clusters, prepared: Sequence[Prepared], store: Store | None = None
+) -> list[Labels]:
     """(V,) labels of each scan's foreground voxels on the working grid."""
     found = []
     for item in prepared:
-        best = clusters.posteriors(network, item).scores.as_tensor().argmax(dim=0) + 1
+        best = clusters.posteriors(network, item, store).scores.as_tensor().argmax(dim=0) + 1
         found.append(best[item.foreground.as_tensor()[0] > 0].cpu().numpy().astype(np.uint8))
     return found
 

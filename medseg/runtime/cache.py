@@ -7,6 +7,7 @@ process; the kernel keeps in memory what is used and there is room for.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from medseg.runtime.disk import reserve, writing_to
 
 Anything = TypeVar("Anything", bound=np.generic)
+Made = TypeVar("Made")
 
 
 class Store:
@@ -31,6 +33,7 @@ class Store:
     def __init__(self, max_bytes: int | None = None) -> None:
         self.max_bytes = max_bytes
         self.n_bytes = 0
+        self._made: dict[tuple[int, Hashable], tuple[Tensor, Any]] = {}
 
     def array(self, values: npt.NDArray[Anything]) -> npt.NDArray[Anything]:
         """The same values, to be used instead of `values`.
@@ -48,6 +51,14 @@ class Store:
             kept: npt.NDArray[Any] = np.memmap(file, dtype=values.dtype, mode="w+", shape=values.shape)
         kept[...] = values
         return kept
+
+    def once(self, image: Tensor, what: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` gives, for each image and `what` made the first time only; `make` keeps its arrays here."""
+        key = (id(image), what)
+        if key not in self._made:
+            self._made[key] = image, make()  # with the image, so that no other one gets its id
+        made: Made = self._made[key][1]
+        return made
 
     def tensor(self, values: Tensor) -> Tensor:
         """The same values on the CPU, to be used instead of `values`."""

@@ -23,6 +23,7 @@ from medseg.model.cohort import Watch
 from medseg.network.autoencoder import Autoencoder
 from medseg.preprocessing.histogram import Histogram
 from medseg.preprocessing.prepare import Prepared
+from medseg.runtime.cache import Store
 from medseg.spatial.geometry import Geometry
 from sample_data.two_channels import centred_grid, two_channels
 from tests.support.cohorts import leftovers
@@ -53,7 +54,7 @@ class Saying:
     says: Callable[[Autoencoder, Prepared], Posteriors]
     tree: None = None
 
-    def posteriors(self, network: Autoencoder, prepared: Prepared) -> Posteriors:
+    def posteriors(self, network: Autoencoder, prepared: Prepared, store: Store | None = None) -> Posteriors:
         return self.says(network, prepared)
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -79,7 +80,7 @@ def test_labels_of_the_members_are_matched(model, scans):
     first = model.clusters.members[0]
     parts = [(first.network, first.clusters), turned(first, (2, 0, 1))]
     prepared = [prepared_of(model, scan) for scan in scans]
-    matched = Ensemble.fit(parts, prepared, 3)
+    matched = Ensemble.fit(parts, prepared, 3, Store())
     assert matched.members[0].order == (0, 1, 2)
     assert matched.members[1].order == (1, 2, 0)
     known = matched.posteriors(first.network, prepared[0])
