@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 Modules = Mapping[str, ast.Module]
 
 ROOMS = (
-    *("errors", "version", "types", "plain_yaml", "config", "config_files", "labels.table"),
+    *("errors", "wording", "version", "types", "plain_yaml", "config", "config_files", "labels.table"),
     *("spatial", "runtime", "io"),
     *("preprocessing", "brain", "network", "tissues", "clustering", "labels", "quality", "statistics", "evaluation"),
     *("model", "report"),

@@ -24,6 +24,7 @@ from medseg.io.scan import Scan
 from medseg.model.model import Model
 from medseg.model.outputs import Output
 from medseg.model.record import read_records
+from medseg.wording import count_of
 
 _WORDS = {"fit": "to fit a model to", "segment": "to segment", "skip": "done already", "refuse": "refused"}
 
@@ -119,12 +120,16 @@ def tell(steps: Sequence[Step], estimates: Sequence[Estimate], out: Path) -> int
         print(f"{step.action:8}  {step.scan.id}" + (f"  {step.why}" if step.why else ""))  # noqa: T201
     counts = Counter(step.action for step in steps)
     sums = [f"{counts[name]} {words}" for name, words in _WORDS.items() if counts[name]]
-    say(f"{len(steps)} scans: {', '.join(sums)}")
+    say(f"{count_of(len(steps), 'scan')}: {', '.join(sums)}")
     seconds = sum((one.seconds for one in estimates), NOTHING)
     n_bytes = sum((one.n_bytes for one in estimates), NOTHING)
     n_measured = max((one.n_measured for one in estimates), default=0)
     if seconds.high:
-        known = f"from {n_measured} scans of this folder" if n_measured else "a rough guess, for none was measured here"
+        known = (
+            f"from {count_of(n_measured, 'scan')} of this folder"
+            if n_measured
+            else "a rough guess, for none was measured here"
+        )
         say(f"time: {duration(seconds.low)} to {duration(seconds.high)} ({known})")
     free = shutil.disk_usage(_existing(out)).free
     warning = "; that may be too little" if n_bytes.high > free else ""

@@ -17,6 +17,7 @@ from medseg.cli.inspect_masks import Masks, mask_cell, mask_object, mask_reason
 from medseg.io.facts import NOTHING
 from medseg.io.pseudonyms import Pseudonym, pseudonyms
 from medseg.io.scan import Scan
+from medseg.wording import count_of
 
 NOBODY = Pseudonym(0, 0)
 """Of scans whose files name neither patient nor study."""
@@ -136,11 +137,13 @@ def _summary(scans: Sequence[Scan], masks: Masks | None) -> str:
     n_ok = sum(scan.is_ok for scan in scans)
     n_labels = sum(scan.is_label_map for scan in scans)
     n_bystanders = sum(scan.is_bystander for scan in scans)
-    text = f"{len(scans)} scans found: {n_ok} ok, {len(scans) - n_ok - n_bystanders} refused"
+    text = f"{count_of(len(scans), 'scan')} found: {n_ok} ok, {len(scans) - n_ok - n_bystanders} refused"
     if n_labels:
-        text += f", {n_labels} label maps"
+        text += f", {count_of(n_labels, 'label map')}"
     if n_bystanders > n_labels:
-        text += f", {n_bystanders - n_labels} never were volumes"
+        text += (
+            f", {n_bystanders - n_labels} never {'was a volume' if n_bystanders - n_labels == 1 else 'were volumes'}"
+        )
     if masks is not None:
         text += f"; {sum(bool(found.name) for found in masks.values())} of {n_ok} have a mask"
     return text

@@ -13,6 +13,7 @@ from medseg.batch.segment_pacs import Outcome
 from medseg.errors import ConfigError
 from medseg.io.pacs.base import Bounds, Credentials, Query, Tls
 from medseg.io.pacs.connect import Address
+from medseg.wording import count_of
 
 NO_LIMIT_S = 10.0**9
 _VARIABLES = {"token": "MEDSEG_PACS_TOKEN", "user": "MEDSEG_PACS_USER", "password": "MEDSEG_PACS_PASSWORD"}
@@ -84,5 +85,5 @@ def say_summary(outcome: Outcome) -> None:
     if outcome.n_others:
         say(f"{outcome.n_others} studies of the answer are not what was asked for and were left out")
     n_done = sum(record.is_done for record in outcome.records)
-    say(f"{n_done} of {len(outcome.records)} scans segmented and stored")
+    say(f"{n_done} of {count_of(len(outcome.records), 'scan')} segmented and stored")
     say(f"{outcome.n_known} series had their segmentation already")

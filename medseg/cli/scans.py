@@ -27,7 +27,11 @@ def found(args: argparse.Namespace) -> list[Scan]:
     scans = find_scans(args.scans, keep_names=args.keep_names, regrid=args.regrid, selection=selection)
     if getattr(args, "out", None) is not None:
         inside = args.out.resolve()
-        scans = [scan for scan in scans if not Path(os.path.realpath(scan.path)).is_relative_to(inside)]
+        outside = [scan for scan in scans if not Path(os.path.realpath(scan.path)).is_relative_to(inside)]
+        if scans and not outside:
+            raise ConfigError(f"{args.scans}: all {len(scans)} scans lie in {args.out}, where results belong, expected "
+                              "scans elsewhere; give another --out")  # fmt: skip
+        scans = outside
     if not scans:
         flags = ["--include", "--exclude"] if args.include or args.exclude else []
         flags += ["--series"] if args.series else []
@@ -77,8 +81,8 @@ def _say_left_out(scans: Sequence[Scan]) -> None:
     n_labels = sum(scan.is_label_map for scan in scans)
     n_others = sum(scan.is_bystander for scan in scans) - n_labels
     if n_others:
-        say(f"{n_others} DICOM series are no volumes (reports, localisers, screenshots, single images) "
-            "and are left out: medseg inspect lists them")  # fmt: skip
+        what = f"{n_others} DICOM series {'is no volume' if n_others == 1 else 'are no volumes'}"
+        say(f"{what} (reports, localisers, screenshots, single images), left out: medseg inspect lists such series")
     if n_labels:
-        say(f"{n_labels} files are label maps or masks and are left out: medseg inspect lists them, --include GLOB "
-            "takes one as a scan")  # fmt: skip
+        what = "1 file is a label map or mask" if n_labels == 1 else f"{n_labels} files are label maps or masks"
+        say(f"{what}, left out: medseg inspect lists such files, --include GLOB takes one as a scan")

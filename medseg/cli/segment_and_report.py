@@ -13,6 +13,7 @@ from medseg.config_files import config_names
 from medseg.io.bids import write_dataset
 from medseg.io.scan import Scan
 from medseg.version import __version__
+from medseg.wording import count_of
 
 if TYPE_CHECKING:
     from medseg.batch.outputs import Job
@@ -44,7 +45,7 @@ def segment_and_report(model: Model, scans: Sequence[Scan], job: Job, args: argp
         page = write_report(job.out)
     n_done = sum(record.is_done for record in records)
     _say_failures(records, scans, job)
-    say(f"{n_done} of {len(records)} scans segmented")
+    say(f"{n_done} of {count_of(len(records), 'scan')} segmented")
     say_masks(records)
     say(f"label volumes: {job.out}")
     say(f"tables: {job.out / VOLUMES}, {STATISTICS}; manifest.csv says what became of each scan")

@@ -14,6 +14,7 @@ from medseg.io.dicom.rejections import Refusal
 from medseg.io.file_kinds import MISSING, is_pointer, start_of
 from medseg.io.names import safe_name, safe_text
 from medseg.io.scan import Scan
+from medseg.wording import count_of
 
 _DICOM_SUFFIXES = (".dcm", ".ima")
 _PACKED_SUFFIXES = tuple(
@@ -50,14 +51,14 @@ def is_packed(path: Path) -> bool:
 
 def missing_series(paths: Iterable[Path], root: Path, *, keep_names: bool) -> list[Scan]:
     """One refused scan for each folder with DICOM files whose content is not here."""
-    why = ("the content of {} DICOM files of one folder is not here (dead links, or pointers of Git LFS), expected the "
+    why = ("the content of {} of one folder is not here (dead links, or pointers of Git LFS), expected the "
            "images; fetch it with datalad get, git annex get or git lfs pull")  # fmt: skip
     return _folders(paths, root, Refusal(MISSING, why), "missing", keep_names=keep_names)
 
 
 def packed_series(paths: Iterable[Path], root: Path, *, keep_names: bool) -> list[Scan]:
     """One refused scan for each folder with DICOM files that were compressed one by one."""
-    why = "{} DICOM files of one folder are compressed one by one, expected them as they were; unpack them"
+    why = "{} of one folder compressed one by one, expected plain DICOM; unpack"
     return _folders(paths, root, Refusal("archive", why), "compressed", keep_names=keep_names)
 
 
@@ -67,6 +68,6 @@ def _folders(paths: Iterable[Path], root: Path, refusal: Refusal, word: str, *, 
         files, place = tuple(group), safe_text(relative(folder, root))
         digest = hashlib.sha256(place.encode()).hexdigest()[:10]
         name = safe_name(f"{place}/{word}") if keep_names and place != "." else f"{word}-{digest}"
-        reason = refusal.reason.format(len(files))
+        reason = refusal.reason.format(count_of(len(files), "DICOM file"))
         scans.append(Scan(name, files, "dicom", verdict=refusal.code, reason=reason))
     return scans

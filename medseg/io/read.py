@@ -22,6 +22,7 @@ from medseg.io.scan import Scan
 from medseg.io.selection import Selection
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.resample import resample
+from medseg.wording import count_of
 
 _NAMED = Selection(include=("*",))
 """What a person names is taken for a scan, even if it looks like labels."""
@@ -182,8 +183,9 @@ def check_voxels(image: MetaTensor, name: str) -> None:
     voxels = image.as_tensor()
     n_bad = int((~torch.isfinite(voxels)).sum())
     if n_bad:
-        raise InputError(f"{name}: {n_bad} voxels ({_percent(n_bad, voxels.numel())}) are NaN or infinite, "
-                         "expected numbers; replace them by the background value", code="not_finite")  # fmt: skip
+        verb = "is" if n_bad == 1 else "are"
+        found = f"{count_of(n_bad, 'voxel')} ({_percent(n_bad, voxels.numel())}) {verb} NaN or infinite"
+        raise InputError(f"{name}: {found}, expected numbers; replace them by the background value", code="not_finite")
     if float(voxels.max()) == float(voxels.min()):
         raise InputError(f"{name}: every voxel is {float(voxels.min()):g}, expected an image; export it again",
                          code="constant")  # fmt: skip

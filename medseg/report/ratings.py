@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medseg.errors import ConfigError
 from medseg.io.csv_table import write_csv
+from medseg.wording import count_of
 
 FILE = "ratings.csv"
 COLUMNS = ("scan", "rating", "note")
@@ -73,7 +74,7 @@ def keep_ratings(out: Path, ratings: Mapping[str, Rating], known: frozenset[str]
     """
     strange = sorted(set(ratings) - known)
     if strange:
-        raise ConfigError(f"--ratings: found {len(strange)} scans that this folder has not, such as {strange[0]}; "
-                          "give the ratings of this run")  # fmt: skip
+        raise ConfigError(f"--ratings: found {count_of(len(strange), 'scan')} that this folder has not, such as "
+                          f"{strange[0]}; give the ratings of this run")  # fmt: skip
     rows = [(scan, rating.rating, rating.note) for scan, rating in sorted(ratings.items())]
     write_csv([COLUMNS, *(row for row in rows if row[1] or row[2])], out / FILE)

@@ -38,7 +38,7 @@ def taken(folder: Path, *words: str) -> list[Scan]:
 
 def test_label_maps_are_left_out_and_counted(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert [scan.id for scan in taken(folder)] == ["M_xFCller/t1", "b"]
-    assert "2 files are label maps or masks and are left out" in capfd.readouterr().err
+    assert "2 files are label maps or masks, left out" in capfd.readouterr().err
 
 
 def test_patterns(folder: Path) -> None:
@@ -81,3 +81,8 @@ def test_masks_are_found_by_the_name_on_the_disk(folder: Path, tmp_path: Path) -
     mask.parent.mkdir(parents=True)
     mask.touch()
     assert mask_candidates(tmp_path / "masks", scan) == [mask]
+
+
+def test_results_do_not_go_among_the_scans(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(folder), "--out", str(folder), "--config", "smoke", "--dry-run"]) == 2
+    assert "scans lie in" in capsys.readouterr().err

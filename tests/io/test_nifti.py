@@ -95,7 +95,7 @@ def test_an_empty_file(tmp_path):
 def test_nan_voxels(tmp_path):
     voxels = VOXELS.copy()
     voxels[2, 2, 2] = np.nan
-    refused(save(voxels, tmp_path / "a.nii"), "not_finite", r"1 voxels \(0.83 %\) are NaN or infinite")
+    refused(save(voxels, tmp_path / "a.nii"), "not_finite", r"1 voxel \(0.83 %\) is NaN or infinite")
 
 
 def test_constant_voxels(tmp_path):

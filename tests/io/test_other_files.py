@@ -205,7 +205,7 @@ def test_dicom_files_that_are_compressed_one_by_one(tmp_path: Path, suffix: str)
         (tmp_path / f"{name}{suffix}").write_bytes(b"x")
     first, second = sorted(find_scans(tmp_path), key=lambda scan: -len(scan.paths))
     assert (first.verdict, len(first.paths), len(second.paths)) == ("archive", 2, 1)
-    assert first.reason.startswith("2 DICOM files of one folder are compressed one by one")
+    assert first.reason.startswith("2 DICOM files of one folder compressed one by one")
 
 
 def test_pairs_that_are_compressed(tmp_path: Path) -> None:

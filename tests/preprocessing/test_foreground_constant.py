@@ -8,7 +8,10 @@ import pytest
 import torch
 from monai.data.meta_tensor import MetaTensor
 
+from medseg import Model
 from medseg.preprocessing.foreground import find_foreground
+from sample_data.phantom import phantom
+from tests.support.cohorts import small_grid
 
 SHAPE = (44, 52, 40)
 X, Y, Z = np.indices(SHAPE)
@@ -41,3 +44,23 @@ def test_even_noise_is_no_background():
     noisy = MetaTensor(torch.from_numpy(np.where(BRAIN, T1, air)[None].astype(np.float32)), affine=even.affine)
     inside = find_foreground(noisy).as_tensor()[0].numpy() > 0
     assert np.count_nonzero(inside != BRAIN) < 0.15 * BRAIN.sum()
+
+
+@pytest.mark.parametrize("kind", ["z-scored", "z-scored, -10 around", "all negative"])
+def test_labels_are_those_of_the_plain_brain(model: Model, kind: str) -> None:
+    scan, truth = phantom(small_grid(), noise=8.0, seed=5)
+    inside = torch.as_tensor(np.asarray(truth) > 0)[None]
+    values = scan.as_tensor()
+    scores = (values - values[inside].mean()) / values[inside].std()
+    changed, around = {
+        "z-scored": (scores, 0.0), "z-scored, -10 around": (scores, -10.0),
+        "all negative": (values - 5000, -9999.0),
+    }[kind]  # fmt: skip
+    found = [
+        np.asarray(model.segment(MetaTensor(torch.where(inside, x, torch.tensor(y)), affine=scan.affine)).labels)
+        for x, y in ((values, 0.0), (changed, around))
+    ]
+    brain = inside[0].numpy()
+    assert (found[0][brain] > 0).mean() > 0.999
+    assert (found[0] == found[1])[brain].mean() > 0.99
+    assert not found[1][~brain].any()

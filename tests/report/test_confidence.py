@@ -142,7 +142,9 @@ def test_an_ordinary_run_shows_confidence_and_a_written_one_comes_back(model_fol
     assert main(["segment", str(scans), *words, "--write", "nifti,confidence"]) == 0
     before = voxels(script)
     shutil.rmtree(script.parent)
-    assert main(["report", str(out), "--scans", str(scans)]) == 0
+    assert main(["report", str(out), "--scans", str(scans), "--exclude", "good*"]) == 2
+    assert not script.exists()
+    assert main(["report", str(out), "--scans", str(scans), "--include", "good*"]) == 0
     after = voxels(script)
     assert after[after > 0].mean() == pytest.approx(before[before > 0].mean(), rel=0.02)
 

@@ -110,6 +110,8 @@ def test_the_command_finds_scan_and_labels(tmp_path, capsys):
     words = ["figure", str(out), "--scans", str(tmp_path / "scans"), "--out", str(tmp_path / "f.png"), "--dpi", "60"]
     assert main([*words, "--scan", "b"]) == 2
     assert "--scan b: found no labels of it" in capsys.readouterr().err
+    assert main([*words, "--scan", "a", "--exclude", "*.gz"]) == 2
+    assert "found no DICOM series and no NIfTI file that --include and --exclude take" in capsys.readouterr().err
     assert main([*words, "--scan", "a"]) == 2
     assert "its label map is gone" in capsys.readouterr().err
     small = Geometry((4, 4, 4), np.eye(4))

@@ -34,7 +34,7 @@ def test_ratings_are_read_kept_and_shown(tmp_path, capsys):
     assert kept_ratings(out)["scan002"] == Rating("", "only a note")
     strange = written(tmp_path / "strange.csv", "scan,rating,note\nother,pass,\n")
     assert main(["report", str(out), "--ratings", str(strange)]) == 2
-    assert "--ratings: found 1 scans that this folder has not, such as other" in capsys.readouterr().err
+    assert "--ratings: found 1 scan that this folder has not, such as other" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("text", "said"), [

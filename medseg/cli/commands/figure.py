@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
     """Draw the figure."""
     from medseg.batch.progress import say
     from medseg.cli.figure import shown_scan
+    from medseg.cli.scans import found
     from medseg.errors import ConfigError
-    from medseg.io.discovery import find_scans
     from medseg.labels.table import LabelTable
     from medseg.report.figure import Look, draw_figure
     from medseg.report.surface import draw_surfaces
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not 1 <= args.slices <= 20 or not 20 <= args.dpi <= 2400 or not 20 <= args.width <= 1000:
         raise ConfigError("expected 1 to 20 --slices, --dpi 20 to 2400 and --width 20 to 1000")
-    shown = shown_scan(args.results, args.scan, find_scans(args.scans, keep_names=args.keep_names, regrid=args.regrid))
+    shown = shown_scan(args.results, args.scan, found(args))
     table = shown.table
     if args.labels:
         table = LabelTable(labels=tuple(label for label in table if label.number in args.labels))

@@ -22,11 +22,11 @@ def run(args: argparse.Namespace) -> int:
     """Write the report again."""
     from medseg.batch.progress import say
     from medseg.cli.report import add_viewer_volumes, take_ratings, write_report
-    from medseg.io.discovery import find_scans
+    from medseg.cli.scans import found
 
     if args.ratings is not None:
         take_ratings(args.out, args.ratings)
     if args.scans is not None:
-        add_viewer_volumes(args.out, find_scans(args.scans, keep_names=args.keep_names, regrid=args.regrid))
+        add_viewer_volumes(args.out, found(args))
     say(f"report: {write_report(args.out, single_file=args.single_file)}")
     return 0

@@ -31,8 +31,9 @@ def without_copies(headers: Sequence[Header]) -> tuple[list[Header], Refusal | N
         key = (name, header.frame, header.position_mm, header.orientation, header.rows, header.columns, header.phase)
         n_other += not _is_same(kept.setdefault(key, header), header)
     if n_other:
+        verb = "has" if n_other == 1 else "have"
         reason = (
-            f"{n_other} of {len(headers)} files have the SOPInstanceUID and the place of another file and other "
+            f"{n_other} of {len(headers)} files {verb} the SOPInstanceUID and the place of another file and other "
             "pixels, expected identical copies; keep the right one of each, or export the series again"
         )
         return list(headers), Refusal("duplicate_positions", reason)

@@ -60,8 +60,9 @@ def _repeated_numbers(headers: Sequence[Header]) -> str:
     n_repeats = len(numbers) - len(set(numbers))
     if not n_repeats or len(set(numbers)) == 1:
         return ""
+    verb = "has" if n_repeats == 1 else "have"
     return (
-        f"{n_repeats} of {len(headers)} slices have the image number of another, as if two series were mixed, "
+        f"{n_repeats} of {len(headers)} slices {verb} the image number of another, as if two series were mixed, "
         "expected a number for each; separate the series or export them again"
     )
 

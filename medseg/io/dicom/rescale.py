@@ -94,7 +94,8 @@ def _mixed(slices: Sequence[Rescale], *, is_hounsfield: bool) -> str:
         there = [one[number] for one in slices if one[number] is not None]
         n_missing = len(slices) - len(there)
         if there and n_missing and (is_hounsfield or any(value != default for value in there)):
-            return f"{n_missing} of {len(slices)} slices have no {keyword}, expected it in all slices or in none"
+            verb = "has" if n_missing == 1 else "have"
+            return f"{n_missing} of {len(slices)} slices {verb} no {keyword}, expected it in all slices or in none"
     return ""
 
 

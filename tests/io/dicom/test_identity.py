@@ -187,7 +187,7 @@ def test_files_of_one_image_with_other_pixels_are_refused(tmp_path, name, number
     CONTRADICTIONS[name](Path(shutil.copy(paths[number], tmp_path / "again")))
     scan = the_scan(tmp_path)
     assert scan.verdict == "duplicate_positions"
-    assert scan.reason.startswith("1 of 9 files have the SOPInstanceUID and the place of another file and other pixels")
+    assert scan.reason.startswith("1 of 9 files has the SOPInstanceUID and the place of another file and other pixels")
 
 
 @pytest.mark.parametrize("change", [compress, lambda path: edit(path, StudyDescription="sent again")])

@@ -91,7 +91,9 @@ def test_rescale_on_some_slices_is_refused(tmp_path, modality, keywords, numbers
         edit(paths[k], **dict.fromkeys(keywords))
     scan = the_scan(tmp_path)
     assert scan.verdict == "no_rescale"
-    assert scan.reason.startswith(f"{len(numbers)} of 8 slices have no {keywords[0]}, {SOME}")
+    assert scan.reason.startswith(
+        f"{len(numbers)} of 8 slices {'has' if len(numbers) == 1 else 'have'} no {keywords[0]}, {SOME}"
+    )
 
 
 def table(path: Path) -> None:
