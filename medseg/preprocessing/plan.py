@@ -132,6 +132,9 @@ class Plan(BaseModel):
             clip: whether intensities beyond the range end at 0 and 1.
         """
         low, high = self.intensity_range(image, foreground)
+        return self._transforms(foreground, low, high, clip=clip)
+
+    def _transforms(self, foreground: MetaTensor, low: float, high: float, *, clip: bool) -> Compose:
         return Compose([*self._grid_transforms(foreground), ScaleIntensityRange(low, high, 0.0, 1.0, clip=clip)])
 
     def to_working_grid(
@@ -143,7 +146,10 @@ class Plan(BaseModel):
             InputError: ``too_small`` or ``too_large`` for this grid; nothing but one intensity in the foreground.
         """
         self._check_size(foreground)
-        parts = [self.transforms(channel, foreground, clip=clip)(channel) for channel in channels_of(image)]
+        parts = []
+        for channel in channels_of(image):
+            low, high = self.intensity_range(channel, foreground)
+            parts.append(self._transforms(foreground, low, high, clip=clip)(_darkened(channel, foreground, low)))
         working = (
             parts[0]
             if len(parts) == 1
@@ -181,6 +187,17 @@ class Plan(BaseModel):
 def _told(sizes_mm: Sequence[float]) -> str:
     """Sizes for people."""
     return " x ".join(f"{mm:,.0f}" if mm >= 100 else f"{mm:.3g}" for mm in sizes_mm)
+
+
+def _darkened(image: MetaTensor, foreground: MetaTensor, low: float) -> MetaTensor:
+    """The image with `low` in place of the one brighter value that all voxels outside the foreground have, if so.
+
+    A brain of z-scores has 0 around it, which is grey matter: at its border, voxels would be mixed of both.
+    """
+    outside = image.as_tensor()[foreground.as_tensor() == 0]
+    if not len(outside) or float(outside[0]) <= low or not bool((outside == outside[0]).all()):
+        return image
+    return MetaTensor(image.as_tensor().where(foreground.as_tensor() > 0, low), affine=image.affine)
 
 
 def _box(foreground: MetaTensor, margin_mm: float) -> tuple[list[int], list[int]]:

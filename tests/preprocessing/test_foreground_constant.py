@@ -46,7 +46,7 @@ def test_even_noise_is_no_background():
     assert np.count_nonzero(inside != BRAIN) < 0.15 * BRAIN.sum()
 
 
-@pytest.mark.parametrize("kind", ["z-scored", "z-scored, -10 around", "all negative"])
+@pytest.mark.parametrize("kind", ["z-scored", "z-scored, -10 around", "all negative", "brighter around"])
 def test_labels_are_those_of_the_plain_brain(model: Model, kind: str) -> None:
     scan, truth = phantom(small_grid(), noise=8.0, seed=5)
     inside = torch.as_tensor(np.asarray(truth) > 0)[None]
@@ -54,7 +54,7 @@ def test_labels_are_those_of_the_plain_brain(model: Model, kind: str) -> None:
     scores = (values - values[inside].mean()) / values[inside].std()
     changed, around = {
         "z-scored": (scores, 0.0), "z-scored, -10 around": (scores, -10.0),
-        "all negative": (values - 5000, -9999.0),
+        "all negative": (values - 5000, -9999.0), "brighter around": (values, 1000.0),
     }[kind]  # fmt: skip
     found = [
         np.asarray(model.segment(MetaTensor(torch.where(inside, x, torch.tensor(y)), affine=scan.affine)).labels)
