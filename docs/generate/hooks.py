@@ -15,16 +15,37 @@ MADE = {"commands.md": commands.page, "settings.md": settings.page, "python.md":
 """Pages that are made from the program at every build."""
 OUTSIDE = {"benchmarks.md": "benchmarks/README.md", "changes.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
 """Pages of the site that lie elsewhere in the project."""
+DECISIONS = "decisions/index.md"
 TO_SITE = {path: name for name, path in OUTSIDE.items()} | {"README.md": "index.md"}
+
+
+def on_config(config: Any) -> Any:
+    """Put every decision into the navigation."""
+    (entry,) = [entry for entry in config["nav"] if "Decisions" in entry]
+    entry["Decisions"] = [DECISIONS, *(f"decisions/{path.name}" for path in decisions())]
+    return config
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are no files in `docs/`."""
+    files.append(File.generated(config, DECISIONS, content=list_of_decisions()))
     for name, make in MADE.items():
         files.append(File.generated(config, name, content=make()))
     for name, path in OUTSIDE.items():
         files.append(File.generated(config, name, content=(ROOT / path).read_text("utf-8")))
     return files
+
+
+def decisions() -> list[Path]:
+    """The files of all decisions, by date."""
+    return sorted((ROOT / "docs/decisions").glob("2*.md"))
+
+
+def list_of_decisions() -> str:
+    """The page that leads to all of them."""
+    titles = {path: path.read_text("utf-8").splitlines()[0].lstrip("# ") for path in decisions()}
+    rows = [f"| {path.name[:10]} | [{re.sub(r'^[0-9-]+: ', '', title)}]({path.name}) |" for path, title in titles.items()]
+    return "\n".join(["# Decisions", "", "| date | decision |", "|---|---|", *rows]) + "\n"
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
@@ -35,10 +56,10 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         markdown = verdicts.with_every_code(markdown, pages)
     home = ROOT / (OUTSIDE[name] if name in OUTSIDE else f"docs/{name}")
     depth = name.count("/")
-    return re.sub(r"\]\(([^)#:\s]+)(#[^)\s]*)?\)", lambda link: on_site(link, home, depth), markdown)
+    return re.sub(r"\]\(([^)#:\s]+)(#[^)\s]*)?\)", lambda link: site_link(link, home, depth), markdown)
 
 
-def on_site(link: re.Match[str], home: Path, depth: int) -> str:
+def site_link(link: re.Match[str], home: Path, depth: int) -> str:
     """A link of a page at `home`, as the site needs it."""
     target = (home.parent / link[1]).resolve()
     inside = target.relative_to(ROOT).as_posix() if target.is_relative_to(ROOT) else ""
