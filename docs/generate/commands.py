@@ -25,9 +25,14 @@ def subparsers() -> list[tuple[str, argparse.ArgumentParser]]:
     return [(name, parser) for group in groups for name, parser in group.choices.items()]
 
 
+def arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """What a command takes, ``--help`` aside."""
+    return [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+
+
 def _command(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
     usage = re.sub(r"\s+", " ", parser.format_usage().removeprefix("usage: ")).strip()
-    actions = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+    actions = arguments(parser)
     yield from (f"## medseg {name}", "", _plain(parser.description or ""), "", "```text", usage, "```", "")
     if actions:
         yield from ("| argument | default | meaning |", "|---|---|---|", *map(_row, actions), "")
