@@ -1,7 +1,7 @@
 """Readme and addresses of the package, from one setting: `repository` of `[tool.hatch.metadata.hooks.custom]`.
 
-A package index shows the README away from the repository, where relative links lead nowhere. With an address they become
-absolute; without one they become plain text, and the package names no address.
+A package index shows the README away from the repository, where relative links lead nowhere. With an address they
+become absolute; without one they become plain text, and the package names no address.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The images: the Dockerfile is linted, and what it and the Apptainer definition do is done as far as it goes without them.
+"""The images: the Dockerfile is linted, and its steps are done as far as they go without an image.
 
-No image is built: that takes a registry with a base image. The commands of the ``RUN`` line run in a new environment instead.
+No image is built: that takes a registry with a base image. The commands of ``RUN`` run in a new environment instead.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pytest
 
 from sample_data.phantom import phantom
 from sample_data.report_folder import small_grid
+from tests.support.checkout import copy_checkout
 from tests.support.paths import ROOT
 from tests.support.scans import write_nifti
 
@@ -62,7 +63,7 @@ def test_nothing_private_goes_into_an_image():
 
 
 def steps(folder: Path) -> list[str]:
-    """The commands of the ``RUN`` line for another folder, without PyTorch and what else this environment has already."""
+    """The commands of ``RUN`` for another folder, without PyTorch and what else this environment has."""
     run = DOCKERFILE.split("\nRUN python -m venv", 1)[1].split("\n\n", 1)[0].replace("\\\n", " ")
     commands = [part.strip().replace("/opt/medseg", str(folder)) for part in f"python -m venv{run}".split("&&")]
     medseg = [part.replace("${EXTRAS}", "brain").replace("--no-cache-dir", "--no-deps --no-build-isolation --quiet")
@@ -74,22 +75,22 @@ def steps(folder: Path) -> list[str]:
 
 def run(words: list[str], home: Path, **more: str) -> subprocess.CompletedProcess[str]:
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    settings = {"HOME": str(home), "MPLCONFIGDIR": str(home), "TMPDIR": str(home), "PYTHONDONTWRITEBYTECODE": "1", **more}
+    settings = {
+        "HOME": str(home),
+        "MPLCONFIGDIR": str(home),
+        "TMPDIR": str(home),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **more,
+    }
     return subprocess.run(words, cwd=home, capture_output=True, text=True, check=False, env={**variables, **settings})
 
 
 @pytest.mark.slow
 def test_the_steps_of_the_image_make_programs_that_write_nowhere_else(tmp_path):
-    """As in the image: a home that is a temporary folder, an installation that cannot be written, scans mounted elsewhere."""
+    """As in the image: a temporary folder for a home, and an installation that nothing is written into."""
     folder, home = tmp_path / "opt", tmp_path / "tmp"
     home.mkdir()
-    source = tmp_path / "source"
-    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True,
-                           check=True).stdout.split("\0")  # fmt: skip
-    for name in filter(None, names):
-        if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, source / name)
+    source = copy_checkout(tmp_path / "source")
     first, *rest = steps(folder)
     subprocess.run(first, shell=True, check=True, cwd=source)
     packages = next((folder / "lib").glob("python*")) / "site-packages"
@@ -106,7 +107,18 @@ def test_the_steps_of_the_image_make_programs_that_write_nowhere_else(tmp_path):
         image = phantom(small_grid(28), noise=8.0, seed=number)[0]
         write_nifti(image, tmp_path / f"bids/sub-0{number}/anat/sub-0{number}_T1w.nii.gz")
     (tmp_path / "bids/dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.8.0"}')
-    words = ["participant", "group", "--config", "smoke", "--set", "training.max_steps=4", "--device", "cpu", "--nthreads", "1"]
+    words = [
+        "participant",
+        "group",
+        "--config",
+        "smoke",
+        "--set",
+        "training.max_steps=4",
+        "--device",
+        "cpu",
+        "--nthreads",
+        "1",
+    ]
     done = run([str(folder / "bin/medseg-bids"), str(tmp_path / "bids"), str(tmp_path / "out"), *words], home)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "out").rglob("*_dseg.nii.gz"))) == 2

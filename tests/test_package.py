@@ -64,7 +64,7 @@ def test_addresses_come_from_one_setting(metadata):
 
 
 def test_constraints_of_users_and_of_developers_are_apart():
-    assert USERS & DEVELOPERS == set()
+    assert not USERS & DEVELOPERS
     extras = PROJECT["project"]["optional-dependencies"]
     bare = {
         group: {re.split(r"[\[>=<;]", word)[0].lower().replace("_", "-") for word in words}

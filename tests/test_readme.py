@@ -55,7 +55,10 @@ def section(text: str, title: str) -> str:
 
 def pages(rootpath):
     """README and everything that is written by hand below it."""
-    top = [rootpath / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "benchmarks/README.md")]
+    top = [
+        rootpath / name
+        for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "benchmarks/README.md")
+    ]
     return [*top, *sorted((rootpath / "docs").rglob("*.md"))]
 
 

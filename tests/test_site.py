@@ -121,4 +121,6 @@ def test_the_site_builds_without_a_warning(tmp_path):
     variables = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, env=variables)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
-    assert not {"python.html", "verdicts.html", "commands.html"} - {path.name for path in Path(tmp_path / "site").iterdir()}
+    assert not {"python.html", "verdicts.html", "commands.html"} - {
+        path.name for path in Path(tmp_path / "site").iterdir()
+    }

@@ -44,17 +44,19 @@ def decisions() -> list[Path]:
 def list_of_decisions() -> str:
     """The page that leads to all of them."""
     titles = {path: path.read_text("utf-8").splitlines()[0].lstrip("# ") for path in decisions()}
-    rows = [f"| {path.name[:10]} | [{re.sub(r'^[0-9-]+: ', '', title)}]({path.name}) |" for path, title in titles.items()]
+    rows = [
+        f"| {path.name[:10]} | [{re.sub(r'^[0-9-]+: ', '', title)}]({path.name}) |" for path, title in titles.items()
+    ]
     return "\n".join(["# Decisions", "", "| date | decision |", "|---|---|", *rows]) + "\n"
 
 
-def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Let links lead to the pages of the site, and fill in the table of every verdict."""
     name = page.file.src_uri
     if name == verdicts.PAGE:
         pages = {path.name: path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
         markdown = verdicts.with_every_code(markdown, pages)
-    home = ROOT / (OUTSIDE[name] if name in OUTSIDE else f"docs/{name}")
+    home = ROOT / (OUTSIDE.get(name, f"docs/{name}"))
     depth = name.count("/")
     return re.sub(r"\]\(([^)#:\s]+)(#[^)\s]*)?\)", lambda link: site_link(link, home, depth), markdown)
 

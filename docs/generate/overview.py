@@ -1,7 +1,7 @@
 """The picture of the README, from what `make demo` left and a picture of the benchmarks: `make pictures`.
 
-``python -m docs.generate.overview demo/brain docs/beside_trunk.png page.png docs/overview.png``: the brain of the demo with its
-labels, the CT of the benchmarks with those of medseg, the report as a browser shows it.
+``python -m docs.generate.overview demo/brain docs/beside_trunk.png page.png docs/overview.png``: the brain of the demo
+with its labels, the CT of the benchmarks with those of medseg, the report as a browser shows it.
 """
 
 from __future__ import annotations

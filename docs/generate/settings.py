@@ -15,16 +15,22 @@ from medseg.config_files import config_names, config_summary, load_config
 INTRO = """# Settings
 
 Made from the program when this site is built. `medseg configs brain_t1` prints all settings of a config with their
-meanings, `--set section.key=value` changes one, and `--config FILE` takes a YAML file of your own. Unknown keys and values
-out of range stop the program with a message that names the key. The files of `configs/` hold only values that differ from
-the defaults.
+meanings, `--set section.key=value` changes one, and `--config FILE` takes a YAML file of your own. Unknown keys and
+values out of range stop the program with a message that names the key. The files of `configs/` hold only values that
+differ from the defaults.
 
 """
+HEAD = ("| setting | values | default | meaning | configs |", "|---|---|---|---|---|")
 
 
 def page() -> str:
     """All settings and configs as Markdown."""
-    lines = ["| config | for |", "|---|---|", *(f"| `{name}` | {config_summary(name)} |" for name in config_names()), ""]
+    lines = [
+        "| config | for |",
+        "|---|---|",
+        *(f"| `{name}` | {config_summary(name)} |" for name in config_names()),
+        "",
+    ]
     for section, values in Config():
         lines += _section(section, values)
     return INTRO + "\n".join(lines) + "\n"
@@ -32,11 +38,12 @@ def page() -> str:
 
 def _section(section: str, values: BaseModel) -> Iterator[str]:
     summary = (type(values).__doc__ or "").strip().splitlines()[0]
-    yield from (f"## {section}", "", summary, "", "| setting | values | default | meaning | configs |", "|---|---|---|---|---|")
+    yield from (f"## {section}", "", summary, "", *HEAD)
     for key, field in type(values).model_fields.items():
         default = getattr(values, key)
-        yield (f"| `{section}.{key}` | {_cell(allowed(field))} | `{shown(default)}` | {_cell(field.description or '')} | "
-               f"{_cell(', '.join(_differing(section, key, default)))} |")  # fmt: skip
+        meaning, configs = field.description or "", ", ".join(_differing(section, key, default))
+        cells = (f"`{section}.{key}`", allowed(field), f"`{shown(default)}`", meaning, configs)
+        yield f"| {' | '.join(map(_cell, cells))} |"
     yield ""
 
 

@@ -17,8 +17,8 @@ _HEAD = ("code", "verdict", "refused")
 def codes(package: Path) -> set[str]:
     """Every reason code that the source of `package` can give.
 
-    Constants given as ``code=`` or ``verdict=``, as the first argument of ``Refusal``, ``Kind`` or ``_Fault``, and constants of modules that are
-    given as such.
+    Constants given as ``code=`` or ``verdict=``, as the first argument of ``Refusal``, ``Kind`` or ``_Fault``, and
+    constants of modules that are given as such.
     """
     trees = [ast.parse(path.read_text("utf-8")) for path in sorted(package.rglob("*.py"))]
     named = {name: value for tree in trees for name, value in _constants(tree)}
@@ -76,6 +76,6 @@ def with_every_code(text: str, pages: Mapping[str, str]) -> str:
     lines = ["| code | found | do | page |", "|---|---|---|---|"]
     for code, entries in sorted(rows(pages).items()):
         for page, rest in entries:
-            cells = (rest.split(" | ") + ["", ""])[:2]
+            cells = [*rest.split(" | "), "", ""][:2]
             lines.append(f"| `{code}` | {cells[0].strip(' |')} | {cells[1].strip(' |')} | [{page}]({page}) |")
     return text.replace(MARK, "\n".join(lines))
