@@ -82,7 +82,7 @@ wheel: dev
 	$(BIN)/twine check --strict dist/*
 
 docs: $(VENV)/installed-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 # From the demo, the CT of the benchmarks (docs/pictures.md) and the report as a browser shows it.
 pictures: demo
