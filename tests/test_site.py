@@ -32,6 +32,7 @@ def test_every_command_and_flag_has_a_row():
     assert [name for name in COMMANDS if f"## medseg {name}\n" not in text] == []
     actions = [action for _, parser in commands.subparsers() for action in commands.arguments(parser)]
     assert {flag for action in actions for flag in action.option_strings if f"`{flag}" not in text} == set()
+    assert [f"{'/'.join(action.option_strings)} {action.dest}" for action in actions if not action.help] == []
     assert "%(default)s" not in text
     assert argparse.SUPPRESS not in text
 
