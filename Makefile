@@ -2,18 +2,27 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --disable-pip-version-check --quiet --no-compile --constraint constraints.txt
+INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet --no-compile
+PIP := $(INSTALL) --constraint constraints.txt
+PIP_DEV := $(INSTALL) --constraint constraints.txt --constraint constraints-dev.txt
+# Carries NiiVue, the viewer of the report; what it requires beside (IPython, widgets) is not needed for that.
+NIIVUE := ipyniivue==2.4.4
 # The CPU build; on a machine with a GPU: make demo TORCH="torch==2.13.0 --index-url <the index for your CUDA>"
 TORCH ?= torch==2.13.0
 
-.PHONY: help env dev demo test test-slow fuzz lint wheel benchmark benchmark-confidence bench-speed bench-gpu clean
+# A browser that takes pictures without a screen, for `make pictures`.
+BROWSER ?= chromium
+
+.PHONY: help env dev demo test test-slow fuzz lint wheel docs pictures benchmark benchmark-confidence bench-speed bench-gpu clean
 
 help:
 	@echo "make demo       install into $(VENV), segment the sample scans (at most 6 minutes on 2 cores)"
 	@echo "make test       install into $(VENV), run the tests (at most 10 minutes on 2 cores)"
 	@echo "make fuzz       damage 20,000 inputs of every kind (hours)"
 	@echo "make lint       ruff and mypy"
-	@echo "make wheel      build the wheel"
+	@echo "make wheel      build wheel and sdist into dist/, and check them"
+	@echo "make docs       build the documentation as a site in out/site; warnings are errors"
+	@echo "make pictures   the picture of the README again"
 	@echo "make benchmark-confidence  calibration, fractions, cuts, channels, ensembles, quality control, anomaly, habitats"
 	@echo "make bench-speed  seconds beside the plain MONAI loop, Atropos and the machine's own limits; bench-gpu: on a GPU"
 	@echo "make benchmark  score on real scans, see benchmarks/README.md (PARTS=\"ibsr ct\" for some, BENCH=\"--ablation --seeds 0 1 2\" for more)"
@@ -27,11 +36,16 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing PyTorch and medseg into $(VENV): some minutes"
 	$(PIP) $(TORCH)
-	$(PIP) --editable ".[sample,report]"
+	$(PIP) --editable ".[sample]"
+	$(INSTALL) --no-deps "$(NIIVUE)"
 	@touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) --editable ".[dev]"
+$(VENV)/installed-dev: $(VENV)/installed constraints-dev.txt
+	$(PIP_DEV) --editable ".[dev]"
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed constraints-dev.txt
+	$(PIP_DEV) --editable ".[docs]"
 	@touch $@
 
 demo: env
@@ -63,7 +77,18 @@ lint: dev
 	$(BIN)/mypy
 
 wheel: dev
-	$(BIN)/python -m build --wheel
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+
+docs: $(VENV)/installed-docs
+	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
+# From the demo, the CT of the benchmarks (docs/pictures.md) and the report as a browser shows it.
+pictures: demo
+	$(BROWSER) --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1000,900 \
+		--screenshot="$(CURDIR)/out/page.png" "file://$(CURDIR)/demo/brain/report.html"
+	$(BIN)/python -m docs.generate.overview demo/brain docs/beside_trunk.png out/page.png docs/overview.png
 
 # Atropos comes with antspyx, which gets an environment of its own.
 .venv-peers/installed:

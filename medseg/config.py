@@ -26,13 +26,13 @@ class PreprocessingConfig(_Section):
     spacing_mm: Spacing | None = None
     """Voxel size of the working grid, one number or three; null: planned from the scans."""
     min_spacing_mm: float = Field(0.5, gt=0)
-    """A planned size is never finer than this, but in fields of view smaller than a person's."""
+    """Lower limit of the planned voxel size; scaled down for fields of view smaller than a person's."""
     max_spacing_mm: float = Field(4.0, gt=0)
-    """A planned size is never coarser than this."""
+    """Upper limit of the planned voxel size."""
     window_hu: tuple[float, float] = (-1000.0, 1000.0)
-    """Hounsfield units that become 0 and 1 (CT)."""
+    """Hounsfield units that are mapped to 0 and 1 (CT)."""
     percentiles: tuple[float, float] = (0.5, 99.5)
-    """Intensity percentiles inside the foreground that become 0 and 1 (MR)."""
+    """Intensity percentiles inside the foreground that are mapped to 0 and 1 (MR)."""
     outlier_share: float = Field(0.0, ge=0, lt=0.5)
     """Share of the foreground that may be brighter than every tissue, such as vessels or a bleeding (MR); 0: none."""
     foreground: Literal["auto", "nonzero", "all"] = "auto"
@@ -79,13 +79,13 @@ class TrainingConfig(_Section):
     """How the network is trained."""
 
     seed: int = Field(0, ge=0)
-    """All randomness comes from it."""
+    """Seed of all random numbers."""
     max_steps: int = Field(400, ge=1)
     """Optimiser steps at most."""
     eval_interval: int = Field(25, ge=1)
-    """Steps between two looks at the loss."""
+    """Steps between two evaluations of the loss."""
     patience: int = Field(6, ge=1)
-    """Looks without improvement after which training ends early."""
+    """Evaluations without improvement after which training stops early."""
     patch_size: int | None = Field(None, ge=8, le=256)
     """Voxels along each axis of a patch; null: planned."""
     batch_size: int | None = Field(None, ge=1)
@@ -97,7 +97,7 @@ class TrainingConfig(_Section):
     deterministic: bool = False
     """Same bytes on a second run on the same machine, somewhat slower."""
     ensemble: int = Field(1, ge=1, le=32)
-    """Networks from other seeds that decide together; their disagreement can be written."""
+    """Number of networks, from different seeds, whose scores are averaged; their disagreement can be written."""
 
 
 class ClusteringConfig(_Section):
@@ -121,9 +121,9 @@ class ClusteringConfig(_Section):
     intensity_sigma_mm: float = Field(0.0, ge=0)
     """Standard deviation of the smoothing of the intensity before clustering."""
     covariance_shrinkage: float = Field(0.1, ge=0, le=1)
-    """Share of the covariance that all tissues have in common."""
+    """Weight of the covariance common to all labels in the covariance of each label."""
     mrf_weight: float = Field(0.0, ge=0)
-    """Strength with which a voxel follows its neighbours."""
+    """Strength of the smoothing of labels over neighbouring voxels; 0: none."""
     max_samples: int = Field(60_000, ge=1000)
     """Voxels of the whole cohort that the clusters are fitted on."""
 
@@ -138,7 +138,7 @@ class CleanupConfig(_Section):
     """Connected components, after the labels are on the native grid."""
 
     min_volume_mm3: float = Field(20.0, ge=0)
-    """Smaller components go to the label around them."""
+    """Smaller components are reassigned to the label around them."""
     max_hole_mm3: float = Field(0.0, ge=0)
     """Unlabelled holes inside the labels up to this size are filled."""
     keep_largest: tuple[int, ...] = ()
@@ -148,12 +148,12 @@ class CleanupConfig(_Section):
 
 
 class HabitatsConfig(_Section):
-    """How often the clustering of given regions is repeated, to tell which clusters would be found again."""
+    """Repetitions of the clustering of given regions, which measure which clusters are reproducible."""
 
     n_seeds: int = Field(0, ge=0)
-    """Times that network and clusters are fitted anew, to tell which clusters are stable; 0: no habitats."""
+    """Number of further fits of network and clusters that measure which clusters are stable; 0: no habitats."""
     n_bootstraps: int = Field(0, ge=0)
-    """Times that the clusters are fitted to cases drawn with replacement."""
+    """Number of further fits of the clusters, to cases drawn with replacement."""
 
     @property
     def is_asked(self) -> bool:
@@ -165,7 +165,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message='Field name "register"')  # of pydantic's metaclass, which nobody calls
 
     class ChannelsConfig(_Section):
-        """Which files are the channels of one scan (T1 and FLAIR of one visit); nothing here: each file is a scan."""
+        """Which files are the channels of one scan (T1 and FLAIR of one visit); without names each file is a scan."""
 
         names: tuple[str, ...] = Field((), max_length=8)
         """Channels of a scan, such as [T1w, FLAIR]; the first gives the grid; []: each file is a scan of its own."""

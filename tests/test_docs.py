@@ -15,10 +15,11 @@ import pytest
 from medseg.config import Config
 from tests.support.paths import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
 SETTINGS = {name: set(type(section).model_fields) for name, section in Config()}
 KEYS = set().union(*SETTINGS.values())
-FOLDERS = ("medseg", "tests", "benchmarks", "docs", "configs", "pipelines", "sample_data")
+FOLDERS = ("medseg", "tests", "benchmarks", "docs", "configs", "pipelines", "sample_data", ".github", "slicer")
 NOT_OURS = {
     "labels.yaml", "my_config.yaml",  # a user's
     "slicer-modules/medseg_module.py",

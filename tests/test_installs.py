@@ -1,4 +1,4 @@
-"""medseg runs however it is installed: editable, from inside a clone, and as a wheel far from one.
+"""medseg runs however it is installed: editable, from inside a clone, and as a wheel or a source archive far from one.
 
 Each environment is new; the libraries that medseg needs are those of this one, for PyTorch alone is 800 MB.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import copy_checkout
 from tests.support.cohorts import write_cohort
-from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
 BROKEN = "raise ImportError('this is the clone, not the medseg that was installed')\n"
@@ -29,14 +29,7 @@ def scans(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """The files of this checkout that git knows or would add."""
-    command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
-    files = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    for name in filter(None, files):
-        if (ROOT / name).is_file():
-            (tmp_path / "clone" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, tmp_path / "clone" / name)
-    return tmp_path / "clone"
+    return copy_checkout(tmp_path / "clone")
 
 
 @pytest.fixture
@@ -81,11 +74,16 @@ def test_installed_and_run_inside_the_clone(clone, environment, scans, tmp_path)
     check_it_runs(environment, clone, scans, tmp_path / "out")
 
 
-def test_the_wheel_elsewhere(clone, environment, scans, tmp_path):
-    done = run(environment, clone, "python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
-               "--wheel-dir", tmp_path / "wheels", ".")  # fmt: skip
+@pytest.mark.parametrize("ending", ["*.whl", "*.tar.gz"])
+def test_wheel_and_sdist_elsewhere(clone, environment, scans, tmp_path, ending):
+    done = run(environment, clone, "python", "-m", "build", "--no-isolation", "--outdir", tmp_path / "dist", ".")
     assert done.returncode == 0, done.stderr
-    (wheel,) = (tmp_path / "wheels").glob("*.whl")
+    built = sorted((tmp_path / "dist").iterdir())
+    assert [path.name.removeprefix("medseg-0.1.0") for path in built] == ["-py3-none-any.whl", ".tar.gz"]
+    judged = run(environment, tmp_path, "python", "-m", "twine", "check", "--strict", *built)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
     shutil.rmtree(clone)
-    install(environment, tmp_path, wheel)
+    (chosen,) = (tmp_path / "dist").glob(ending)
+    install(environment, tmp_path, chosen)
     check_it_runs(environment, tmp_path, scans, tmp_path / "out")
+    assert run(environment, tmp_path, "medseg-bids", "--help").returncode == 0

@@ -50,9 +50,13 @@ print("SEGMENTS", json.dumps(segments))
 
 
 def first_steps(readme: str) -> list[str]:
-    """The lines of the code blocks before the section on installing."""
-    before = readme.split("\n## Install\n", maxsplit=1)[0]
-    return [line for block in re.findall(r"```\n(.*?)```", before, flags=re.DOTALL) for line in block.splitlines()]
+    """The lines of the code blocks of the section on clones."""
+    blocks = re.findall(r"```\n(.*?)```", from_a_clone(readme), flags=re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def from_a_clone(readme: str) -> str:
+    return readme.split("\n## From a clone\n", maxsplit=1)[1].split("\n## ", maxsplit=1)[0]
 
 
 def newcomers_environment(home: Path) -> dict[str, str]:
@@ -100,7 +104,7 @@ def test_from_git_clone_to_a_named_segment_in_slicer(tmp_path):
     # Not what lay in the checkout, but what is committed.
     assert head.strip() in said
     clone = Path(said.strip().splitlines()[-1])
-    (result,) = re.findall(r"`(demo/\S+\.seg\.nrrd)`", readme.stdout.split("\n## Install\n")[0])
+    (result,) = re.findall(r"`(demo/\S+\.seg\.nrrd)`", from_a_clone(readme.stdout))
     segments = segments_in_slicer(slicer, clone / result)
     assert name == "white matter"
     assert 300 < segments[name]["ml"] < 900, segments

@@ -33,9 +33,9 @@ PACKAGES = {
 }  # fmt: skip
 """Packages that medseg needs, and the modules that they bring."""
 EXTRAS = {
-    "ipyniivue": ("ipyniivue", "viewer of report.html", 'pip install "medseg[report]"'),
+    "ipyniivue": ("ipyniivue", "viewer of report.html", 'pip install --no-deps "ipyniivue>=2.4,<3"'),
     "distributed": ("distributed", "Dask clusters (--scheduler)", 'pip install "medseg[dask]"'),
-    "dicomweb-client": ("dicomweb_client", "DICOMweb (medseg pacs)", 'pip install "medseg[pacs]"'),
+    "requests": ("requests", "DICOMweb (medseg pacs)", 'pip install "medseg[pacs]"'),
     "pynetdicom": ("pynetdicom", "DIMSE (medseg pacs)", 'pip install "medseg[pacs]"'),
     "tensorboard": ("tensorboard", "--tensorboard", 'pip install "medseg[tensorboard]"'),
     "nilearn": ("nilearn", "the brain of the demo", 'pip install "medseg[sample]"'),

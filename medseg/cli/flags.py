@@ -65,7 +65,9 @@ def add_masks(parser: argparse.ArgumentParser) -> None:
 def add_config(parser: argparse.ArgumentParser) -> None:
     """What is fitted."""
     parser.add_argument(
-        "--config", default="generic", help="generic, brain_t1, body_ct, lung_mr, habitats, smoke, or a YAML file"
+        "--config",
+        default="generic",
+        help="generic, brain_t1, body_ct, lung_mr, texture, habitats, smoke, or a YAML file",
     )
     parser.add_argument("--set", action="append", default=[], metavar="a.b=value", help="change one setting")
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write event files of the training there")
@@ -73,7 +75,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
     """Where results go and which."""
-    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where label volumes go")
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="output folder")
     add_formats(parser)
 
 
@@ -104,10 +106,10 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Flags of every long command."""
     parser.add_argument("--deterministic", action="store_true", help="same bytes on a second run on this machine")
-    parser.add_argument("--log-json", action="store_true", help="say everything as JSON lines on stderr")
+    parser.add_argument("--log-json", action="store_true", help="report progress as JSON lines on stderr")
     loud = parser.add_mutually_exclusive_group()
-    loud.add_argument("-v", "--verbose", action="count", default=0, help="also say what is decided about each scan")
-    loud.add_argument("-q", "--quiet", action="store_true", help="say errors and the last line only")
+    loud.add_argument("-v", "--verbose", action="count", default=0, help="also print the decisions about each scan")
+    loud.add_argument("-q", "--quiet", action="store_true", help="print errors and the last line only")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done with each scan, about how long "
                         "it takes and how much disk; write nothing")  # fmt: skip
 

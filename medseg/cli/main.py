@@ -181,3 +181,8 @@ def _drop_output() -> None:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+def bids_app() -> int:
+    """``medseg-bids``: `medseg bids` as a program of its own, as those expect that start BIDS Apps."""
+    return main(["bids", *sys.argv[1:]])

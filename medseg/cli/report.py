@@ -38,7 +38,7 @@ def add_viewer_volumes(out: Path, scans: Sequence[Scan]) -> None:
         ConfigError: the viewer is not installed.
     """
     if viewer() is None:
-        raise ConfigError('--scans: the viewer is not installed; run pip install "medseg[report]" first')
+        raise ConfigError('--scans: the viewer is not installed; run pip install --no-deps "ipyniivue>=2.4,<3" first')
     left = [scan for scan in scans if not viewer_path(out, scan.id).is_file()]
     with bar("viewer", len(left)) as progress:
         for n_done, scan in enumerate(left, start=1):

@@ -29,7 +29,7 @@ class Viewer:
 
 @lru_cache(maxsize=1)
 def viewer() -> Viewer | None:
-    """The installed viewer, or None without the extra ``report`` or with a version of another build."""
+    """The installed viewer, or None where the package is absent or of another build."""
     try:
         package = distribution(PACKAGE)
     except PackageNotFoundError:

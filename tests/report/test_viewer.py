@@ -163,7 +163,7 @@ def test_a_single_file_holds_everything_and_links_nothing(tmp_path):
 def test_without_the_viewer_the_page_says_how_to_get_it(tmp_path, no_viewer):
     out = make_out(tmp_path / "out", 2, side=24)
     text = write_report(out).read_text("utf-8")
-    assert 'pip install "medseg[report]"' in text
+    assert 'pip install --no-deps "ipyniivue&gt;=2.4,&lt;3"' in text
     assert "<dialog" not in text
     assert text.count('class="thumb"') == 2
 

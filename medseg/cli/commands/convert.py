@@ -13,7 +13,7 @@ def add(commands: Commands) -> None:
     parser = command(commands, "convert", "write scans as NIfTI files under medseg's names; done scans are skipped")
     add_scans(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go")
-    parser.add_argument("--log-json", action="store_true", help="say everything as JSON lines on stderr")
+    parser.add_argument("--log-json", action="store_true", help="report progress as JSON lines on stderr")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
         "--width", type=positive, default=180.0, metavar="MM", help="width of the figure (default: 180)"
     )
     parser.add_argument("--dpi", type=count, default=300, metavar="N", help="pixels an inch (default: 300)")
-    parser.add_argument("--background", choices=["white", "black"], default="white")
+    parser.add_argument("--background", choices=["white", "black"], default="white", help="colour around the slices")
     parser.add_argument("--outlines", action="store_true", help="borders of labels in place of filled areas")
     parser.add_argument("--labels-only", action="store_true", help="no row of the scan without labels")
     parser.add_argument("--labels", type=_numbers, default=(), metavar="N,N", help="only these labels")

@@ -16,7 +16,7 @@ def add(commands: Commands) -> None:
     """Its flags."""
     parser = command(commands, "label", "show the labels of a model; name, colour, merge them and rewrite its outputs")
     parser.add_argument("model", type=Path, metavar="MODEL", help="model folder")
-    parser.add_argument("--name", action="append", default=[], metavar='3="white matter"')
+    parser.add_argument("--name", action="append", default=[], metavar='3="white matter"', help="name of a label")
     parser.add_argument("--color", action="append", default=[], metavar="3=R,G,B", help="0 to 255 each")
     parser.add_argument("--code", action="append", default=[], metavar="3=VALUE:MEANING", help="SNOMED CT code")
     parser.add_argument("--merge", action="append", default=[], metavar="4,5", help="5 becomes part of 4")

@@ -11,7 +11,7 @@ from medseg.cli.flags import Commands, command
 def add(commands: Commands) -> None:
     """Its flags."""
     parser = command(commands, "slicer", "segment one NIfTI file as a module of 3D Slicer (see docs/slicer.md)")
-    parser.add_argument("scan", type=Path, metavar="SCAN")
+    parser.add_argument("scan", type=Path, metavar="SCAN", help="NIfTI file")
     parser.add_argument("labels", type=Path, metavar="LABELS", help=".nii, .nii.gz, or .seg.nrrd with names and codes")
     parser.add_argument("--confidence", type=Path, metavar="FILE", help="write the confidence too, .nii.gz")
     parser.add_argument("--model", type=Path, required=True, metavar="MODEL", help="model folder")
