@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from medseg.errors import ConfigError, InputError
 from medseg.evaluation.overlap import (
@@ -28,6 +29,7 @@ from medseg.evaluation.pairs import PairPaths, find_pairs
 from medseg.evaluation.scores import ClassMetrics, Evaluation, ScanMetrics, Unscored, write_metrics
 from medseg.evaluation.surface_distance import SurfaceDistances
 from medseg.io.label_volumes import read_labels
+from medseg.io.read import turned_onto
 from medseg.spatial.geometry import Geometry
 
 __all__ = [
@@ -150,13 +152,17 @@ class _Files:
 
 
 def _read_on(geometry: Geometry, path: Path) -> npt.NDArray[np.integer]:
+    """(I, J, K) labels on this grid; of the same places in another order of the axes, turned onto it."""
     labels, found = read_labels(path)
-    if not found.is_close(geometry):
+    if found.is_close(geometry):
+        return labels
+    turned = turned_onto(torch.from_numpy(labels.astype(np.int64)), found, geometry)
+    if turned is None:
         raise InputError(
             f"{path}: found {found}, the prediction has {geometry}; resample one onto the other",
             code="grids_differ",
         )
-    return labels
+    return turned.numpy()
 
 
 def _tables(pairs: Iterable[Pair]) -> tuple[list[str], list[int], list[IntArray]]:

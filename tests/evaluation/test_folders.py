@@ -127,6 +127,23 @@ def test_every_case_gets_a_row_and_what_has_no_score_is_named(tmp_path: Path) ->
     assert {row["dice"] for row in rows if row["reason"]} == {""}
 
 
+def test_a_reference_whose_axes_run_otherwise_is_turned(tmp_path: Path) -> None:
+    truth = blocks(0, 3)
+    truth[0, 1, 2] = 0
+    save(tmp_path / "p" / "a_seg.nii", truth)
+    affine = np.diag([*SPACING_MM, 1.0])
+    turn = np.array([[0, 0, -1, SHAPE[0] - 1], [1, 0, 0, 0], [0, -1, 0, SHAPE[2] - 1], [0, 0, 0, 1]])
+    turned = np.ascontiguousarray(truth.transpose(1, 2, 0)[:, ::-1, ::-1])
+    write_labels(
+        turned, Geometry((turned.shape[0], turned.shape[1], turned.shape[2]), affine @ turn), tmp_path / "t.nii"
+    )
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t.nii").rename(tmp_path / "t" / "a_truth.nii")
+    result = evaluate_folders(tmp_path / "p", tmp_path / "t")
+    assert result.unscored == ()
+    assert [x.dice for x in result.scans[0].classes.values()] == [1.0] * len(result.scans[0].classes)
+
+
 def test_nothing_to_score_is_refused(tmp_path: Path) -> None:
     truth = blocks(0, 3)
     save(tmp_path / "p" / "a_seg.nii", truth)
