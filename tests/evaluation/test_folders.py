@@ -134,11 +134,8 @@ def test_a_reference_whose_axes_run_otherwise_is_turned(tmp_path: Path) -> None:
     affine = np.diag([*SPACING_MM, 1.0])
     turn = np.array([[0, 0, -1, SHAPE[0] - 1], [1, 0, 0, 0], [0, -1, 0, SHAPE[2] - 1], [0, 0, 0, 1]])
     turned = np.ascontiguousarray(truth.transpose(1, 2, 0)[:, ::-1, ::-1])
-    write_labels(
-        turned, Geometry((turned.shape[0], turned.shape[1], turned.shape[2]), affine @ turn), tmp_path / "t.nii"
-    )
     (tmp_path / "t").mkdir()
-    (tmp_path / "t.nii").rename(tmp_path / "t" / "a_truth.nii")
+    write_labels(turned, Geometry((SHAPE[1], SHAPE[2], SHAPE[0]), affine @ turn), tmp_path / "t" / "a_truth.nii")
     result = evaluate_folders(tmp_path / "p", tmp_path / "t")
     assert result.unscored == ()
     assert [x.dice for x in result.scans[0].classes.values()] == [1.0] * len(result.scans[0].classes)
