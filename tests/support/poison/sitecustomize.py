@@ -6,11 +6,12 @@ import time
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 
-_REAL = ArrayProxy.__array__
+from medseg.io import compressed
+
+_REAL, _REAL_UNPACKED = ArrayProxy.__array__, compressed.unpacked
 
 
-def _poisoned(self, *args, **kwargs):
-    name = str(self.file_like)
+def _poisoned(name):
     if "segfault" in name:
         ctypes.string_at(0)
     if "eater" in name:
@@ -24,7 +25,17 @@ def _poisoned(self, *args, **kwargs):
         raise RuntimeError(f"patient of {name}")
     if "slow" in name:
         time.sleep(1.0)
+
+
+def _array(self, *args, **kwargs):
+    _poisoned(str(self.file_like))
     return _REAL(self, *args, **kwargs)
 
 
-ArrayProxy.__array__ = _poisoned  # type: ignore[method-assign]
+def _unpacked(packed, n_bytes):
+    _poisoned(str(packed.path))
+    return _REAL_UNPACKED(packed, n_bytes)
+
+
+ArrayProxy.__array__ = _array  # type: ignore[method-assign]
+compressed.unpacked = _unpacked
