@@ -40,7 +40,7 @@ def main() -> None:
 
 def _open(page: Path, modules: Path) -> float:
     """Seconds until Chromium has loaded the page."""
-    script = Path(__file__).parents[1] / "tests" / "browser_page.mjs"
+    script = Path(__file__).parents[1] / "tests" / "support" / "browser_page.mjs"
     command = ["node", str(script), page.as_uri(), str(page.parent), str(Path(modules).resolve()), "open"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     return float(json.loads(done.stdout)["open_ms"]) / 1000

@@ -124,6 +124,8 @@ def mask_on(image: MetaTensor, geometry: Geometry, name: str) -> MetaTensor:
 def turned_onto(voxels: torch.Tensor, found: Geometry, wanted: Geometry) -> torch.Tensor | None:
     """(I, J, K) voxels of the grid `found` with their axes as those of `wanted`; None unless both grids are one."""
     steps = np.linalg.inv(wanted.affine[:3, :3]) @ found.affine[:3, :3]
+    if not np.abs(steps).max() < 2:  # not a number where an affine is beyond all numbers
+        return None
     signs = np.rint(steps).astype(int)
     if not (np.abs(signs).sum(axis=0) == 1).all() or not (np.abs(signs).sum(axis=1) == 1).all():
         return None

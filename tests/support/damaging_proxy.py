@@ -31,7 +31,7 @@ class Damage:
 
     def reset(self, connection: int, places: tuple[tuple[int, bytes], ...] = (), length: int | None = None) -> None:
         self.connection, self.places, self.length = connection, places, length
-        self.lengths.clear()
+        self.lengths = []  # a relay of before goes on counting in its own
 
     def applied(self, part: bytes, offset: int) -> bytes:
         """A part of the stream that begins at an offset, damaged."""
@@ -48,11 +48,11 @@ def damaging_proxy(peer: str, damage: Damage) -> Iterator[str]:
     """A relay to ``TITLE@HOST:PORT``; yields its address."""
     host, _, port = peer.partition("@")[2].rpartition(":")
 
-    def back(source: socket.socket, client: socket.socket, number: int) -> None:
+    def back(source: socket.socket, client: socket.socket, lengths: list[int], number: int) -> None:
         with suppress(OSError):
             while part := source.recv(1 << 16):
-                offset, damage.lengths[number] = damage.lengths[number], damage.lengths[number] + len(part)
-                if number == damage.connection:
+                offset, lengths[number] = lengths[number], lengths[number] + len(part)
+                if lengths is damage.lengths and number == damage.connection:
                     part = damage.applied(part, offset)
                     if damage.length is not None and offset + len(part) > damage.length:
                         client.sendall(part[: max(0, damage.length - offset)])
@@ -61,11 +61,12 @@ def damaging_proxy(peer: str, damage: Damage) -> Iterator[str]:
             client.shutdown(socket.SHUT_RDWR)
 
     def relay(client: socket.socket) -> None:
-        number = len(damage.lengths)
-        damage.lengths.append(0)
+        lengths = damage.lengths
+        number = len(lengths)
+        lengths.append(0)
         with ExitStack() as opened:
             inner = opened.enter_context(socket.create_connection((host, int(port))))
-            threading.Thread(target=back, args=(inner, client, number), daemon=True).start()
+            threading.Thread(target=back, args=(inner, client, lengths, number), daemon=True).start()
             while part := client.recv(1 << 16):
                 inner.sendall(part)
 
