@@ -34,25 +34,31 @@ STAGES = {
     "texture": "training on the texture around each voxel",
     "clustering": "finding the tissues that the scans share",
     "training": "training the autoencoder",
-    "describing": "measuring the labels, and whether each half of the scans gives them again",
+    "halves": "looking whether each half of the scans gives the labels again",
+    "describing": "measuring the labels",
 }
 
 
 class _Terminal:
-    """Shows a fit: one bar for reading, one for training; examples go to the folder `out`."""
+    """Shows a fit, a bar for each stage; examples go to the folder `out`."""
 
     def __init__(self, n_scans: int, events: Events, out: Path | None) -> None:
         self.n_scans = n_scans
         self.events = events
         self.out = out
         self.current: Bar | None = None
+        self.stage = "reading"
 
     def on_stage(self, stage: str) -> None:
         self.stop()
+        self.stage = stage
         say(STAGES[stage].format(n=self.n_scans))
 
     def on_scan(self, done: int, total: int) -> None:
         self._bar("reading", total).advance(done)
+
+    def on_part(self, done: int, total: int) -> None:
+        self._bar(self.stage, total).advance(done)
 
     def on_step(self, done: int, total: int, loss: float) -> None:
         self._bar("training", total).advance(done, f"loss {loss:.4f}")
@@ -130,7 +136,9 @@ def _fit(
 ) -> Model:
     check_writable(folder.parent)
     checkpoint = _checkpoint(folder)
-    watch = Watch(terminal.on_scan, terminal.on_refused, terminal.on_step, terminal.on_stage, terminal.on_fitted)
+    watch = Watch(
+        terminal.on_scan, terminal.on_refused, terminal.on_step, terminal.on_stage, terminal.on_part, terminal.on_fitted
+    )
 
     def mask_for(scan: Source, image: MetaTensor) -> MetaTensor | None:
         return mask_of(scan, image, job, computing, config.channels.names).inside if isinstance(scan, Scan) else None

@@ -34,6 +34,15 @@ class Clusters(Protocol):
         """What is saved; `load_clusters` reads it."""
 
 
+def n_passes(config: ClusteringConfig, plan: Plan) -> int:
+    """How often `fit_clusters` goes through the scans."""
+    if config.method == "per_scan":
+        return 0
+    if config.method == "mixture":
+        return 1
+    return 2 if plan.window_hu is None else 3
+
+
 def fit_clusters(
     network: Autoencoder,
     prepared: Sequence[Prepared],

@@ -24,6 +24,7 @@ from medseg.preprocessing.pre_transforms import PreTransforms
 from medseg.preprocessing.prepare import Prepared, channels_of, check_image
 from medseg.preprocessing.whole_head import check_skull_stripped
 from medseg.runtime.cache import Store
+from medseg.runtime.counted import Told
 from medseg.runtime.limits import is_out_of_memory
 from medseg.spatial.geometry import Geometry
 
@@ -40,6 +41,7 @@ class Watch:
     on_refused: Callable[[Source, InputError], None] = lambda _scan, _error: None
     on_step: Callable[[int, int, float], None] = lambda _done, _most, _loss: None
     on_stage: Callable[[str], None] = lambda _stage: None
+    on_part: Told = lambda _done, _total: None
     on_fitted: Callable[[ModelState, Sequence[Prepared]], None] = lambda _model, _prepared: None
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from medseg.brain.make import brain_mask
-from medseg.clustering.cohort import Clusters, fit_clusters
+from medseg.clustering.cohort import Clusters, fit_clusters, n_passes
 from medseg.clustering.ensemble import Ensemble
 from medseg.config import Config
+from medseg.labels.scheme import LabelScheme
 from medseg.model.cohort import Cohort, Reading, Source, Watch
 from medseg.model.describe import describe_labels
 from medseg.model.networks import new_network, noise_of, train_heads
@@ -26,7 +27,9 @@ from medseg.network.training import Group, Loss, TrainingRecord, train
 from medseg.preprocessing.fingerprint import ScanFingerprint
 from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.prepare import Prepared
+from medseg.quality.reference import QualityReference
 from medseg.runtime.cache import Store
+from medseg.runtime.counted import Counted, Parts
 from medseg.runtime.device import choose_device, memory_gb, seed_everything
 
 GPU_SHARE = 0.25
@@ -77,16 +80,15 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
         folder = None if checkpoint is None else checkpoint / _digest(chosen, cohort.fingerprints)
         record = _trained(network, patches, prepared, chosen, folder, watch, objective)
         watch.on_stage("clustering")
-        return network, fit_clusters(network, prepared, config.clustering, plan, seed=seed, store=store), record
+        counted = Counted(prepared, Parts(watch.on_part, n_passes(config.clustering, plan) * len(prepared)))
+        return network, fit_clusters(network, counted, config.clustering, plan, seed=seed, store=store), record
 
     members = [fit_member(number) for number in range(config.training.ensemble)]
     network, clusters, record = members[0]
     if len(members) > 1:
         parts = [member[:2] for member in members]
         clusters = Ensemble.fit(parts, prepared, config.clustering.n_clusters, store)
-    watch.on_stage("describing")
-    stability = stability_over_halves(network, clusters, prepared, config, plan, store)
-    scheme, usual = describe_labels(config, plan, network, clusters, prepared, stability, store)
+    scheme, usual = _described(config, plan, network, clusters, prepared, store, watch)
     model = ModelState(
         config=config,
         plan=plan,
@@ -101,6 +103,23 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     )
     watch.on_fitted(model, prepared)
     return model
+
+
+def _described(
+    config: Config,
+    plan: Plan,
+    network: Autoencoder,
+    clusters: Clusters,
+    prepared: Sequence[Prepared],
+    store: Store,
+    watch: Watch,
+) -> tuple[LabelScheme, QualityReference]:
+    """The labels with all that is measured of them, and what is usual in these scans."""
+    watch.on_stage("halves")
+    stability = stability_over_halves(network, clusters, prepared, config, plan, store, watch.on_part)
+    watch.on_stage("describing")
+    counted = Counted(prepared, Parts(watch.on_part, len(prepared)))
+    return describe_labels(config, plan, network, clusters, counted, stability, store)
 
 
 def _with_brain_masks(reading: Reading, config: Config, device: torch.device) -> Reading:

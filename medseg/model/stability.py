@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from medseg.clustering.cohort import Clusters, fit_clusters
+from medseg.clustering.cohort import Clusters, fit_clusters, n_passes
 from medseg.config import Config
 from medseg.errors import InputError
 from medseg.evaluation.overlap import confusion
@@ -22,6 +22,7 @@ from medseg.network.autoencoder import Autoencoder
 from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.prepare import Prepared
 from medseg.runtime.cache import Store
+from medseg.runtime.counted import Counted, Parts, Told
 
 STABLE = 0.75
 """Least mean Jaccard index of a stable cluster (Hennig 2007; the manual of ``clusterboot``)."""
@@ -33,7 +34,13 @@ Labels = npt.NDArray[np.uint8]
 
 
 def stability_over_halves(
-    network: Autoencoder, clusters: Clusters, prepared: Sequence[Prepared], config: Config, plan: Plan, store: Store
+    network: Autoencoder,
+    clusters: Clusters,
+    prepared: Sequence[Prepared],
+    config: Config,
+    plan: Plan,
+    store: Store,
+    told: Told = lambda _done, _total: None,
 ) -> list[float | None]:
     """Mean Jaccard index of each label with its match, 0 to 1; None for all where there is nothing to halve.
 
@@ -46,11 +53,14 @@ def stability_over_halves(
     halves = [list(prepared[start::2][:MOST_SCANS]) for start in (0, 1)]
     if any(sum(int(item.foreground.as_tensor().sum()) for item in half) < FEWEST_VOXELS for half in halves):
         return [None] * n_labels
-    looked_at = [half[0] for half in halves]
+    n_parts = 3 * len(halves) + n_passes(config.clustering, plan) * sum(map(len, halves))
+    parts = Parts(told, n_parts)
+    looked_at = Counted([half[0] for half in halves], parts)
     first, found = labels_of(network, clusters, looked_at, store), []
     for half in halves:
         try:
-            again = fit_clusters(network, half, config.clustering, plan, seed=config.training.seed, store=store)
+            counted, seed = Counted(half, parts), config.training.seed
+            again = fit_clusters(network, counted, config.clustering, plan, seed=seed, store=store)
         except InputError:  # the half has nothing that this kind of labels is made of, such as soft tissue
             return [None] * n_labels
         found.append(matched_jaccard(first, labels_of(network, again, looked_at, store), n_labels))
