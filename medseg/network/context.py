@@ -150,15 +150,20 @@ def shares_around(patches: Tensor, inside: Tensor, levels: Tensor) -> Tensor:
 
 
 def _smoothed(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian over the last three axes; the border value continues."""
+    """Gaussian over the last three axes, one matrix product each; the border value continues."""
+    first, *others = (_gaussian(n, sigma, x) for n in x.shape[-3:])
+    x = (first @ x.flatten(-2)).view(x.shape)
+    return others[0] @ x @ others[1].T
+
+
+def _gaussian(n: int, sigma: float, like: Tensor) -> Tensor:
+    """(n, n) weights of a line of n values whose ends continue."""
     reach = int(3 * sigma + 0.5)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype) / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).view(1, 1, -1)
-    for axis in (-3, -2, -1):
-        lines = x.transpose(axis, -1)
-        flat = functional.pad(lines.reshape(-1, 1, lines.shape[-1]), (reach, reach), mode="replicate")
-        x = functional.conv1d(flat, kernel).reshape(lines.shape).transpose(axis, -1)
-    return x
+    offsets = torch.arange(-reach, reach + 1, device=like.device)
+    kernel = torch.exp(-0.5 * (offsets.to(like.dtype) / sigma) ** 2)
+    places = (torch.arange(n, device=like.device)[:, None] + offsets).clamp(0, n - 1)
+    weights = torch.zeros(n, n, device=like.device, dtype=like.dtype)
+    return weights.scatter_add_(1, places, (kernel / kernel.sum()).expand(n, -1))
 
 
 def _misplacement(
