@@ -79,8 +79,10 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
         )
         folder = None if checkpoint is None else checkpoint / _digest(chosen, cohort.fingerprints)
         record = _trained(network, patches, prepared, chosen, folder, watch, objective)
-        watch.on_stage("clustering")
-        counted = Counted(prepared, Parts(watch.on_part, n_passes(config.clustering, plan) * len(prepared)))
+        n_parts = n_passes(config.clustering, plan) * len(prepared)
+        if n_parts:
+            watch.on_stage("clustering")
+        counted = Counted(prepared, Parts(watch.on_part, n_parts))
         return network, fit_clusters(network, counted, config.clustering, plan, seed=seed, store=store), record
 
     members = [fit_member(number) for number in range(config.training.ensemble)]
@@ -115,7 +117,8 @@ def _described(
     watch: Watch,
 ) -> tuple[LabelScheme, QualityReference]:
     """The labels with all that is measured of them, and what is usual in these scans."""
-    watch.on_stage("halves")
+    if n_passes(config.clustering, plan) and len(prepared) > 1:
+        watch.on_stage("halves")
     stability = stability_over_halves(network, clusters, prepared, config, plan, store, watch.on_part)
     watch.on_stage("describing")
     counted = Counted(prepared, Parts(watch.on_part, len(prepared)))

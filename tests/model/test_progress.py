@@ -26,4 +26,5 @@ def test_parts_of_every_stage(config, n_passes):
     assert {stage: total for stage, total in expected.items() if total} == {x: len(parts) for x, parts in told.items()}
     for stage, parts in told.items():
         assert parts == [(done, expected[stage]) for done in range(1, expected[stage] + 1)]
-    assert stages.index("clustering") < stages.index("halves") < stages.index("describing")
+    said = ["clustering", "halves", "describing"] if n_passes else ["describing"]
+    assert [stage for stage in stages if stage in expected] == said
