@@ -16,11 +16,13 @@ import numpy.typing as npt
 import pydicom
 import pytest
 from hypothesis import strategies as st
+from nibabel.spatialimages import HeaderDataError
 
 from medseg.config import Config
 from medseg.config_files import config_names, load_config
 from medseg.errors import ConfigError, InputError, ModelError
 from medseg.io.discovery import find_scans
+from medseg.io.precision import is_huge
 from medseg.io.read import read_scan
 from medseg.model.model import Model
 from medseg.spatial.geometry import Geometry
@@ -50,9 +52,19 @@ def test_nifti_headers(tmp_path, sound_nifti, places, length):
         assert scan.is_ok
         if scan.note:
             return  # read otherwise than nibabel does (unit, intercept, unsound form), and said
-        expected = load_nifti(path)
+        try:
+            expected = load_nifti(path)
+        except HeaderDataError:  # of a number of axes that cannot be nibabel takes the byte order to be the other one
+            content = path.read_bytes()
+            path.write_bytes(content[:40] + b"\x03\0" + content[42:])
+            expected = load_nifti(path)
+        values = expected.get_fdata().reshape(image.shape[1:])
+        found = image[0].numpy().astype(np.float64)
+        least = 4 * float(np.spacing(np.abs(values).max()))  # nibabel adds the offset, which is taken away here
+        if is_huge(float(values.min()), float(values.max())):
+            values, found = values - values.flat[0], found - found.flat[0]
         assert Geometry.of(image).is_close(nifti_grid(expected))
-        assert np.allclose(image[0], expected.get_fdata().reshape(image.shape[1:]), rtol=1e-3, atol=1e-3)
+        assert np.allclose(found, values, rtol=1e-3, atol=1e-3 + least)
 
 
 def expected_position(path: Path, column: int, row: int) -> npt.NDArray[np.float64]:

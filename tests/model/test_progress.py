@@ -9,8 +9,8 @@ import pytest
 from medseg import Model, load_config
 from medseg.model.cohort import Watch
 from sample_data.phantom import phantom
-from tests.clustering.test_cohorts import ct
 from tests.support.cohorts import small_grid
+from tests.support.trunks import ct
 
 QUICK = ("training.max_steps=2", "autoencoder.channels=4", "autoencoder.context_steps=2", "autoencoder.texture_steps=2")
 
