@@ -79,11 +79,7 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
         )
         folder = None if checkpoint is None else checkpoint / _digest(chosen, cohort.fingerprints)
         record = _trained(network, patches, prepared, chosen, folder, watch, objective)
-        n_parts = n_passes(config.clustering, plan) * len(prepared)
-        if n_parts:
-            watch.on_stage("clustering")
-        counted = Counted(prepared, Parts(watch.on_part, n_parts))
-        return network, fit_clusters(network, counted, config.clustering, plan, seed=seed, store=store), record
+        return network, _clustered(network, prepared, chosen, plan, store, watch), record
 
     members = [fit_member(number) for number in range(config.training.ensemble)]
     network, clusters, record = members[0]
@@ -105,6 +101,17 @@ def fit_model(  # noqa: PLR0913, everything about a fit is said here
     )
     watch.on_fitted(model, prepared)
     return model
+
+
+def _clustered(
+    network: Autoencoder, prepared: Sequence[Prepared], config: Config, plan: Plan, store: Store, watch: Watch
+) -> Clusters:
+    """The clusters of the cohort; nothing is said where they are found in each scan by itself."""
+    n_parts = n_passes(config.clustering, plan) * len(prepared)
+    if n_parts:
+        watch.on_stage("clustering")
+    counted = Counted(prepared, Parts(watch.on_part, n_parts))
+    return fit_clusters(network, counted, config.clustering, plan, seed=config.training.seed, store=store)
 
 
 def _described(

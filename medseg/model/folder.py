@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from medseg.clustering.cohort import load_clusters
 from medseg.clustering.ensemble import Ensemble
@@ -18,7 +18,7 @@ from medseg.io.tensors import load_tensors, save_tensors
 from medseg.labels.hierarchy import Hierarchy
 from medseg.labels.scheme import LabelScheme
 from medseg.labels.table import LabelTable
-from medseg.model.marker import FORMAT, MARKER, check_digest, damaged, damaged_at, digest_of, read_marker, unreadable
+from medseg.model.marker import FORMAT, MARKER, damaged, digest_of, read_marker, unreadable
 from medseg.model.networks import blank_network
 from medseg.model.state import ModelState
 from medseg.network.training import TrainingRecord
@@ -102,7 +102,7 @@ def load_model(folder: Path, *, device: str = "auto", pre_transforms: Sequence[A
         ModelError: no model there, damaged, or of a newer format.
     """
     recover_folder(folder)
-    facts = _read_facts(folder)
+    facts = read_marker(folder, _Facts)
     computing = choose_device(device)
     networks = [blank_network(facts.config, facts.plan).to(computing) for _ in range(facts.config.training.ensemble)]
     weights, tensors, tree = (_read_tensors(folder, name, facts) for name in (NETWORK, CLUSTERS, HIERARCHY))
@@ -139,13 +139,3 @@ def _read_tensors(folder: Path, name: str, facts: _Facts) -> dict[str, Any]:
         raise damaged(folder, f"{name} is missing") from None
     except ValueError as error:
         raise damaged(folder, f"{name} is damaged, or belongs to another model.json ({error})") from None
-
-
-def _read_facts(folder: Path) -> _Facts:
-    values = read_marker(folder)
-    try:
-        facts = _Facts.model_validate(values)
-    except ValidationError as error:
-        raise damaged_at(folder, error) from None
-    check_digest(folder, values)
-    return facts

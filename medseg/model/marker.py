@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,6 +17,7 @@ from medseg.labels.suggestions import suggest_missing
 from medseg.labels.table import LabelTable
 from medseg.version import __version__
 
+Kind = TypeVar("Kind", bound=BaseModel)
 FORMAT = 1
 MARKER = "model.json"
 MOST_BYTES = 1 << 26
@@ -57,12 +58,23 @@ def read_labels_of(folder: Path) -> NamedLabels:
         ModelError: no model there, damaged, or of a newer format.
     """
     recover_folder(folder)
-    values = read_marker(folder)
+    return read_marker(folder, NamedLabels)
+
+
+def read_marker(folder: Path, kind: type[Kind]) -> Kind:
+    """What ``model.json`` says, as a `kind`.
+
+    Raises:
+        ModelError: it is not there, damaged, of a newer format, or others than medseg have changed it.
+    """
+    values = _read_values(folder)
     try:
-        found = NamedLabels.model_validate(values)
+        found = kind.model_validate(values)
     except ValidationError as error:
-        raise damaged_at(folder, error) from None
-    check_digest(folder, values)
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise damaged(folder, f"{MARKER} is damaged ({where}: {error.errors()[0]['msg']})") from None
+    if values.get("digest") != digest_of(values):
+        raise damaged(folder, f"{MARKER} was changed after it was written; names and merges change by medseg label")
     return found
 
 
@@ -72,12 +84,7 @@ def digest_of(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def read_marker(folder: Path) -> dict[str, Any]:
-    """The values of ``model.json`` as they are.
-
-    Raises:
-        ModelError: it is not there, no JSON object, or of a newer format.
-    """
+def _read_values(folder: Path) -> dict[str, Any]:
     path = folder / MARKER
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -98,22 +105,6 @@ def read_marker(folder: Path) -> dict[str, Any]:
             f"up to {FORMAT}; install a newer medseg"
         )
     return values
-
-
-def check_digest(folder: Path, values: Mapping[str, Any]) -> None:
-    """Refuse values that others than medseg have changed.
-
-    Raises:
-        ModelError: the digest is another.
-    """
-    if values.get("digest") != digest_of(values):
-        raise damaged(folder, f"{MARKER} was changed after it was written; names and merges change by medseg label")
-
-
-def damaged_at(folder: Path, error: ValidationError) -> ModelError:
-    """The error for a value that cannot be."""
-    where = ".".join(map(str, error.errors()[0]["loc"]))
-    return damaged(folder, f"{MARKER} is damaged ({where}: {error.errors()[0]['msg']})")
 
 
 def damaged(folder: Path, what: str) -> ModelError:
