@@ -118,13 +118,17 @@ class ClusterPosteriors:
     Attributes:
         scores: (K, I, J, K) posteriors, continued beyond the foreground.
         rows: makes the (V, F) features again.
-        leaves: (L, I, J, K) posteriors of the leaves of the clusters' own tree, of which the scores are sums; None
-            where clusters have no tree.
+        finer: makes the leaves; None where clusters have no tree.
     """
 
     scores: MetaTensor
     rows: Callable[[], Features]
-    leaves: MetaTensor | None = None
+    finer: Callable[[], MetaTensor] | None = None
+
+    @cached_property
+    def leaves(self) -> MetaTensor | None:
+        """Of the clusters' own tree, continued likewise; the scores are their sums."""
+        return self.finer() if self.finer else None
 
     @classmethod
     def of_leaves(
@@ -136,14 +140,20 @@ class ClusterPosteriors:
     ) -> ClusterPosteriors:
         """From the (L, I, J, K) posteriors of the leaves and the label of each, from 1; changed in place.
 
-        Both are continued a little beyond the foreground, and kept in half precision, as there are many of them.
+        They are kept in half precision, as there are many of them.
         """
-        found = MetaTensor(torch.from_numpy(leaves), affine=prepared.image.affine)
-        continue_beyond(found.as_tensor(), prepared.foreground.as_tensor()[0])
+        foreground, affine = prepared.foreground.as_tensor()[0], prepared.image.affine
+        found = torch.from_numpy(leaves)
         scores = torch.zeros((int(owners.max()), *leaves.shape[1:]), dtype=torch.float16)
-        for leaf, owner in zip(found.as_tensor(), owners, strict=True):
+        for leaf, owner in zip(found, owners, strict=True):
             scores[int(owner) - 1] += leaf
-        return cls(MetaTensor(scores, affine=prepared.image.affine), rows, found)
+        continue_beyond(scores, foreground)
+
+        def finer() -> MetaTensor:
+            continue_beyond(found, foreground)
+            return MetaTensor(found, affine=affine)
+
+        return cls(MetaTensor(scores, affine=affine), rows, finer)
 
     def probabilities(self, grid: Geometry) -> Tensor:
         """The posteriors, interpolated; where there are none, the label is 1 (as for the best score)."""

@@ -8,9 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from monai.data.meta_tensor import MetaTensor
+from scipy import sparse
 
 CONTINUED_VOXELS = 4
 """Working voxels by which results are continued beyond the foreground, for the native voxels at its border."""
+_CHANNELS = 8
+"""That are continued at a time."""
+Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.int64]
 
 
 def continued(image: MetaTensor, foreground: MetaTensor) -> MetaTensor:
@@ -30,24 +35,57 @@ def continue_beyond(voxels: torch.Tensor, inside: torch.Tensor) -> None:
     outside = ~known.ravel()
     for channel in into:
         channel[outside] = 0
-    strides = known.shape[1] * known.shape[2], known.shape[2], 1
+    border = np.flatnonzero(_grown(~known) & known)
+    layers = _layers(known, border)
+    places = np.concatenate([border, *[places for places, _ in layers]])
+    for start in range(0, len(into), _CHANNELS):
+        some = into[start : start + _CHANNELS]
+        values = np.zeros((len(places), len(some)), dtype=np.float32)
+        values[: len(border)] = some[:, border].T
+        at = len(border)
+        for _, means in layers:
+            values[at : at + means.shape[0]] = means @ values[:at]
+            at += means.shape[0]
+        for channel, column in zip(some, values[len(border) :].T, strict=True):
+            channel[places[len(border) :]] = column
+
+
+def _layers(known: Mask, border: Places) -> list[tuple[Places, sparse.csr_matrix]]:
+    """The voxels of each layer, and the weights of the border and the layers before in their means.
+
+    Args:
+        known: (I, J, K) foreground; changed.
+    """
+    number = np.full(known.size, -1, dtype=np.int32)
+    number[border] = np.arange(len(border))
+    n_before, found = len(border), []
     for _ in range(CONTINUED_VOXELS):
-        layer = np.flatnonzero(_grown(known) & ~known)
-        total, count = np.zeros((len(into), len(layer)), dtype=np.float32), np.zeros(len(layer), dtype=np.float32)
-        along = [layer // stride % size for stride, size in zip(strides, known.shape, strict=True)]
-        for sign, axis in product((1, -1), range(3)):
-            at_end = along[axis] == (known.shape[axis] - 1 if sign > 0 else 0)
-            neighbour = np.where(at_end, layer, layer + sign * strides[axis])  # the voxel itself is not known
-            is_known = known.ravel()[neighbour]
-            count += is_known
-            for number, channel in enumerate(into):
-                total[number] += channel[neighbour] * is_known
-        for channel, values in zip(into, total, strict=True):
-            channel[layer] = values / count
-        known.ravel()[layer] = True
+        places = np.flatnonzero(_grown(known) & ~known)
+        rows, columns = _known_neighbours(places, known, number)
+        count = np.bincount(rows, minlength=len(places))
+        means = sparse.csr_matrix(((1 / count[rows]).astype(np.float32), (rows, columns)), (len(places), n_before))
+        found.append((places, means))
+        number[places] = np.arange(n_before, n_before + len(places))
+        known.ravel()[places] = True
+        n_before += len(places)
+    return found
 
 
-def _grown(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _known_neighbours(places: Places, known: Mask, number: npt.NDArray[np.int32]) -> tuple[Places, Places]:
+    """Pairs of a voxel, by its position in `places`, and one of its 6 neighbours that are known, by its number."""
+    rows, columns = [], []
+    strides = known.shape[1] * known.shape[2], known.shape[2], 1
+    for sign, axis in product((1, -1), range(3)):
+        along = places // strides[axis] % known.shape[axis]
+        is_within = along != (known.shape[axis] - 1 if sign > 0 else 0)
+        neighbour = np.where(is_within, places + sign * strides[axis], places)  # the voxel itself is not known
+        is_known = known.ravel()[neighbour]
+        rows.append(np.flatnonzero(is_known))
+        columns.append(number[neighbour[is_known]].astype(np.int64))
+    return np.concatenate(rows), np.concatenate(columns)
+
+
+def _grown(mask: Mask) -> Mask:
     """A mask and its 6 neighbours."""
     grown = mask.copy()
     for axis in range(3):
