@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import platform
-import resource
+import subprocess
+import sys
 from threading import Thread
 
-import numpy as np
 import pytest
 
 from medseg.runtime.memory import freed_memory_kept
+from tests.support.paths import ROOT
 
-BLOCK = 100_000_000
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 KEPT = {MMAP_THRESHOLD: 2**27, TRIM_THRESHOLD: 2**31 - 1}
 USUAL = {MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26}
@@ -36,15 +37,6 @@ def installed(monkeypatch: pytest.MonkeyPatch, libc: object) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: libc)
 
 
-def faults(n: int = 20) -> int:
-    """Pages that the system hands out while a large block is allocated, used and freed some times."""
-    np.ones(BLOCK, dtype=np.uint8)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(n):
-        np.ones(BLOCK, dtype=np.uint8)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-
 def has_a_large_threshold() -> bool:
     """Whether this process has a glibc from 2.35 on, which keeps blocks of more than 32 MB when told to."""
     name, version = platform.libc_ver()
@@ -53,9 +45,8 @@ def has_a_large_threshold() -> bool:
 
 @pytest.mark.skipif(not has_a_large_threshold(), reason="no glibc from 2.35 on")
 def test_a_freed_block_is_taken_again_and_given_back_at_the_end():
-    with freed_memory_kept():
-        kept = faults()
-    usual = faults()
+    command = [sys.executable, "-m", "tests.support.page_faults"]
+    kept, usual = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout)
     assert usual > 200
     assert kept < usual / 10
 
