@@ -107,7 +107,11 @@ class CtCohort:
         scan = _Scan.once(network, prepared, self.config, self.window_hu, store or Store())
         leaves = self._leaf_posteriors(scan, scan.soft_regions(network, prepared, self.tissues))
         rows = scan.hu[scan.inside][:, None].astype(np.float32)
-        return ClusterPosteriors.of_leaves(leaves, prepared, self.tree.owners(self.config.n_clusters), lambda: rows)
+        owners = self.tree.owners(self.config.n_clusters)
+        scores = np.zeros((int(owners.max()), *leaves.shape[1:]), dtype=np.float16)
+        for leaf, owner in zip(torch.from_numpy(leaves), owners, strict=True):
+            torch.from_numpy(scores[int(owner) - 1]).add_(leaf)
+        return ClusterPosteriors.of_cut(scores, lambda: leaves, prepared, lambda: rows)
 
     def _leaf_posteriors(self, scan: _Scan, regions: ScanRegions) -> npt.NDArray[np.float16]:
         """(L, I, J, K) in the order of their numbers, 0 outside the foreground."""

@@ -14,7 +14,7 @@ Features = npt.NDArray[np.floating[Any]]
 N_ROUNDS = 100
 _START_ROWS = 20_000
 _WARD_ROWS = 3_000
-_ROWS = 1 << 17
+_ROWS = 1 << 14
 """Rows whose posterior is computed at once."""
 _FLOOR = 1e-3
 """Least variance of a component in any direction, as a share of the whole sample's."""
@@ -83,14 +83,18 @@ class Mixture:
         """(N, F) -> (N, K) posterior shares of the type of `rows`; each row sums to one."""
         whiten = np.linalg.inv(np.linalg.cholesky(self.covariances))
         logs = torch.from_numpy(np.log(self.shares) + np.log(np.diagonal(whiten, axis1=1, axis2=2)).sum(axis=1))
-        # All components in one product: |W_k x - W_k m_k|^2, rows of W_k beside each other.
-        matrix = torch.from_numpy(whiten.reshape(-1, rows.shape[1]).T.astype(rows.dtype))
-        offset = torch.from_numpy(np.einsum("kij,kj->ki", whiten, self.means).ravel().astype(rows.dtype))
-        posteriors = np.empty((len(rows), len(logs)), dtype=rows.dtype)
+        # All components in one product: |W_k x - W_k m_k|^2, the rows of each W_k one after the other.
+        n_features, dtype = rows.shape[1], rows.dtype
+        matrix = torch.from_numpy(np.ascontiguousarray(whiten.transpose(2, 1, 0).reshape(n_features, -1), dtype=dtype))
+        offset = torch.from_numpy(np.einsum("kij,kj->ik", whiten, self.means).ravel().astype(dtype))
+        posteriors = np.empty((len(rows), len(logs)), dtype=dtype)
         for start in range(0, len(rows), _ROWS):
             white = torch.addmm(offset, torch.from_numpy(rows[start : start + _ROWS]), matrix, beta=-1)
-            squared = white.square_().view(len(white), len(logs), -1).sum(dim=2)
-            posteriors[start : start + _ROWS] = torch.softmax(logs.to(squared.dtype) - squared / 2, dim=1).numpy()
+            first, *others = white.square_().chunk(n_features, dim=1)
+            for other in others:
+                first += other
+            found = torch.add(logs.to(first.dtype), first, alpha=-0.5)
+            torch.softmax(found, dim=1, out=torch.from_numpy(posteriors[start : start + _ROWS]))
         return posteriors
 
 

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from medseg.clustering.mixture import Features, Mixture
-from medseg.clustering.posteriors import ClusterPosteriors
-from medseg.clustering.surroundings import shares_around
+from medseg.clustering.posteriors import ClusterPosteriors, on_grid
+from medseg.clustering.surroundings import Surroundings, shares_around
 from medseg.clustering.tree import MOST_LEAVES, LeafTree, parents_of_merges
 from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
@@ -83,7 +83,7 @@ class MrCohort:
             around = shares_around(posteriors, item, AROUND_MM)
             for start in range(0, len(part), _ROWS):
                 found = posteriors[start : start + _ROWS]
-                shares += found.sum(axis=0, dtype=np.float64) / len(part) / len(rows)
+                shares += np.ones(len(found), np.float32) @ found / len(part) / len(rows)
                 contexts += found.T @ around[start : start + _ROWS] / len(part) / len(rows)
         contexts /= np.maximum(shares[:, None], 1e-12)
         merges = joins_by_context(contexts, shares, mixture.means / drawn.std(axis=0) * reliability_of(network) ** 2)
@@ -98,16 +98,16 @@ class MrCohort:
     def posteriors(self, network: Autoencoder, prepared: Prepared, store: Store | None = None) -> ClusterPosteriors:
         """The posteriors of the leaves, and their sums over the labels of the fit."""
         rows = features_of(network, prepared, self.config, store or Store())
-        inside = arrays(prepared)[1]
-        leaves = np.zeros((len(self.tree), *inside.shape), dtype=np.float16)
-        order, n_labels = self.tree.order(self.config.n_clusters), self.config.n_clusters
-        found, places = self._leaf_posteriors(rows, prepared), np.flatnonzero(inside)
-        for start in range(0, len(found), _ROWS):  # a row lies together, and so does a leaf
-            here = places[start : start + _ROWS]
-            columns = np.ascontiguousarray(found[start : start + _ROWS].T, dtype=np.float16)
-            for leaf, number in zip(leaves.reshape(len(leaves), -1), order, strict=True):
-                leaf[here] = columns[number]
-        return ClusterPosteriors.of_leaves(leaves, prepared, self.tree.owners(n_labels), lambda: rows)
+        found = self._leaf_posteriors(rows, prepared)
+        order, owners = self.tree.order(self.config.n_clusters), self.tree.owners(self.config.n_clusters)
+        of_label = np.zeros((len(order), int(owners.max())), dtype=np.float32)
+        of_label[order, owners - 1] = 1
+        inside, leaf_rows = arrays(prepared)[1], torch.from_numpy(found).half().numpy()
+
+        def finer() -> npt.NDArray[np.float16]:
+            return on_grid(leaf_rows, inside, order)
+
+        return ClusterPosteriors.of_cut(on_grid(found @ of_label, inside), finer, prepared, lambda: rows)
 
     def _leaf_posteriors(self, rows: Features, prepared: Prepared) -> Features:
         """(V, F) -> (V, L): base labels under their own smoothed shares, the leaves inside each as the mixture says."""
@@ -116,7 +116,8 @@ class MrCohort:
         owner = np.eye(n_base, dtype=found.dtype)[self.tree.cut(n_base)]
         base = found @ owner
         smooth = under_own_shares(base, self.tree.shares @ owner, prepared, self.config.mrf_weight)
-        return np.asarray(found * ((smooth / np.maximum(base, 1e-12)) @ owner.T))
+        found *= (smooth / np.maximum(base, 1e-12)) @ owner.T
+        return found
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything learned, flat."""
@@ -172,11 +173,13 @@ def under_own_shares(posteriors: Features, shares: Array, prepared: Prepared, st
     """
     if strength == 0:
         return posteriors
-    likelihood = np.log(np.maximum(posteriors / np.maximum(shares, 1e-12), 1e-6))
+    surroundings = Surroundings(prepared, AROUND_MM)
+    each = torch.from_numpy(np.maximum(shares, 1e-12).astype(np.float32))
+    likelihood = (torch.from_numpy(posteriors) / each).clamp_(min=1e-6).log_()
     for _ in range(N_ROUNDS):
-        logs = likelihood + strength * np.log(np.maximum(shares_around(posteriors, prepared, AROUND_MM), _LEAST))
-        found = np.exp(logs - logs.max(axis=1, keepdims=True))
-        posteriors = (found / found.sum(axis=1, keepdims=True)).astype(np.float32)
+        around = torch.from_numpy(surroundings.shares(posteriors))
+        logs = around.clamp_(min=_LEAST).log_().mul_(strength).add_(likelihood)
+        posteriors = torch.softmax(logs, dim=1).numpy()
     return posteriors
 
 

@@ -7,7 +7,7 @@ before it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -30,6 +30,8 @@ from medseg.tissues.partial_volume import fraction_table
 Array = npt.NDArray[np.float64]
 _LEAST_SD = 1e-3
 """Least noise of a denoised intensity, in tissue contrasts."""
+_ROWS = 1 << 16
+"""Voxels that are brought to a grid at a time."""
 
 
 class Posteriors(Protocol):
@@ -131,29 +133,24 @@ class ClusterPosteriors:
         return self.finer() if self.finer else None
 
     @classmethod
-    def of_leaves(
+    def of_cut(
         cls,
-        leaves: npt.NDArray[np.float16],
+        scores: npt.NDArray[np.float16],
+        leaves: Callable[[], npt.NDArray[np.float16]],
         prepared: Prepared,
-        owners: npt.NDArray[np.int64],
         rows: Callable[[], Features],
     ) -> ClusterPosteriors:
-        """From the (L, I, J, K) posteriors of the leaves and the label of each, from 1; changed in place.
+        """From (K, I, J, K) sums of the posteriors of a tree's leaves, and what makes the (L, I, J, K) leaves.
 
-        They are kept in half precision, as there are many of them.
+        Both are continued a little beyond the foreground, and kept in half precision, as there are many of them.
         """
-        foreground, affine = prepared.foreground.as_tensor()[0], prepared.image.affine
-        found = torch.from_numpy(leaves)
-        scores = torch.zeros((int(owners.max()), *leaves.shape[1:]), dtype=torch.float16)
-        for leaf, owner in zip(found, owners, strict=True):
-            scores[int(owner) - 1] += leaf
-        continue_beyond(scores, foreground)
 
-        def finer() -> MetaTensor:
-            continue_beyond(found, foreground)
-            return MetaTensor(found, affine=affine)
+        def continued(posteriors: npt.NDArray[np.float16]) -> MetaTensor:
+            found = torch.from_numpy(posteriors)
+            continue_beyond(found, prepared.foreground.as_tensor()[0])
+            return MetaTensor(found, affine=prepared.image.affine)
 
-        return cls(MetaTensor(scores, affine=affine), rows, finer)
+        return cls(continued(scores), rows, lambda: continued(leaves()))
 
     def probabilities(self, grid: Geometry) -> Tensor:
         """The posteriors, interpolated; where there are none, the label is 1 (as for the best score)."""
@@ -176,3 +173,20 @@ class ClusterPosteriors:
         """(*grid.shape) sum of the first scores."""
         total = self.scores.as_tensor()[:number].sum(dim=0, keepdim=True, dtype=torch.float32)
         return resample(MetaTensor(total, affine=self.scores.affine), grid).as_tensor()[0]
+
+
+def on_grid(
+    rows: npt.NDArray[np.floating],
+    inside: npt.NDArray[np.bool_],
+    order: Sequence[int] | npt.NDArray[np.int64] | None = None,
+) -> npt.NDArray[np.float16]:
+    """(V, L) of the foreground -> (L, I, J, K), 0 outside; `order`: which columns, one after the other."""
+    columns = range(rows.shape[1]) if order is None else order
+    found = np.zeros((len(columns), *inside.shape), dtype=np.float16)
+    flat, places = found.reshape(len(columns), -1), np.flatnonzero(inside)
+    for start in range(0, len(rows), _ROWS):  # a row lies together, and so does a volume
+        here = places[start : start + _ROWS]
+        part = torch.from_numpy(rows[start : start + _ROWS]).t().half().contiguous().numpy()
+        for volume, number in zip(flat, columns, strict=True):
+            volume[here] = part[number]
+    return found

@@ -51,44 +51,58 @@ class _Axis(NamedTuple):
 def shares_around(posteriors: Features, prepared: Prepared, sigma_mm: float) -> Features:
     """(V, K) posteriors of the foreground -> (V, K) their shares in the foreground around each voxel, summing to one.
 
+    Args:
+        sigma_mm: standard deviation of the Gaussian window.
+    """
+    return Surroundings(prepared, sigma_mm).shares(posteriors)
+
+
+class Surroundings:
+    """The surroundings of the foreground voxels of one scan, for any number of posteriors.
+
     Means over blocks of half a standard deviation, smoothed there, and interpolated at the voxels of the foreground.
 
     Args:
         sigma_mm: standard deviation of the Gaussian window.
     """
-    inside = arrays(prepared)[1]
-    spacing = Geometry.of(prepared.image).spacing_in_person_mm
-    axes = [_Axis.of(n, max(1, int(sigma_mm / s / 2))) for n, s in zip(inside.shape, spacing, strict=True)]
-    sigma = [np.sqrt(max((sigma_mm / s) ** 2 - (x.block**2 - 1) / 12, 0.0)) / x.block
-             for s, x in zip(spacing, axes, strict=True)]  # fmt: skip
-    places = [along.astype(np.int32) for along in np.nonzero(inside)]
-    pooled = _block_means(posteriors, places, axes)
-    pooled = ndimage.gaussian_filter(pooled, [*sigma, 0.0], truncate=3).reshape(-1, posteriors.shape[1])
-    found = np.maximum(_interpolated(pooled, places, axes), 0)
-    return np.asarray(found / np.maximum(found.sum(axis=1, keepdims=True), 1e-6))
+
+    def __init__(self, prepared: Prepared, sigma_mm: float) -> None:
+        inside = arrays(prepared)[1]
+        spacing = Geometry.of(prepared.image).spacing_in_person_mm
+        axes = [_Axis.of(n, max(1, int(sigma_mm / s / 2))) for n, s in zip(inside.shape, spacing, strict=True)]
+        self._sigma = [np.sqrt(max((sigma_mm / s) ** 2 - (x.block**2 - 1) / 12, 0.0)) / x.block
+                       for s, x in zip(spacing, axes, strict=True)]  # fmt: skip
+        self._shape = [axis.n for axis in axes]
+        places = [along.astype(np.int32) for along in np.nonzero(inside)]
+        self._means = _block_means(places, axes)
+        self._starts = range(0, len(places[0]), _ROWS)
+        with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as threads:
+            parts = [[x[start : start + _ROWS] for x in places] for start in self._starts]
+            self._corners = list(threads.map(lambda part: _corners(part, axes), parts))
+
+    def shares(self, posteriors: Features) -> Features:
+        """(V, K) -> (V, K) float32, each row summing to one."""
+        n_labels = posteriors.shape[1]
+        pooled = np.asarray(self._means @ posteriors).reshape(*self._shape, n_labels)
+        pooled = np.maximum(ndimage.gaussian_filter(pooled, [*self._sigma, 0.0], truncate=3).reshape(-1, n_labels), 0)
+        found = np.empty(posteriors.shape, dtype=np.float32)
+        ones = np.ones((n_labels, 1), dtype=np.float32)  # a product is faster than a sum over short rows
+
+        def fill(start: int, corners: sparse.csr_matrix) -> None:
+            part = corners @ pooled
+            np.divide(part, np.maximum(part @ ones, 1e-6), out=found[start : start + len(part)])
+
+        with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as threads:
+            list(threads.map(fill, self._starts, self._corners))
+        return found
 
 
-def _block_means(posteriors: Features, places: Sequence[Integers], axes: Sequence[_Axis]) -> Features:
-    """(V, K) -> (*coarse grid, K): means over blocks, 0 outside the foreground."""
+def _block_means(places: Sequence[Integers], axes: Sequence[_Axis]) -> sparse.csc_matrix:
+    """(N, V) weights of the voxels in the mean of each block; 0 outside the foreground."""
     shape = [axis.n for axis in axes]
     block = np.ravel_multi_index([x // axis.block for x, axis in zip(places, axes, strict=True)], shape)
     share = np.prod([axis.share[x] for x, axis in zip(places, axes, strict=True)], axis=0, dtype=np.float32)
-    rows = np.arange(len(block) + 1)
-    joined = sparse.csc_matrix((share, block, rows), shape=(int(np.prod(shape)), len(block)))
-    return np.asarray(joined @ posteriors).reshape(*shape, -1)
-
-
-def _interpolated(pooled: Features, places: Sequence[Integers], axes: Sequence[_Axis]) -> Features:
-    """(N, K) of the coarse grid -> (V, K), linear between its eight voxels around each place."""
-    found = np.empty((len(places[0]), pooled.shape[1]), dtype=np.float32)
-
-    def fill(start: int) -> None:
-        part = slice(start, start + _ROWS)
-        found[part] = _corners([x[part] for x in places], axes) @ pooled
-
-    with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as threads:
-        list(threads.map(fill, range(0, len(found), _ROWS)))
-    return found
+    return sparse.csc_matrix((share, block, np.arange(len(block) + 1)), shape=(int(np.prod(shape)), len(block)))
 
 
 def _corners(places: Sequence[Integers], axes: Sequence[_Axis]) -> sparse.csr_matrix:

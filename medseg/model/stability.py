@@ -73,8 +73,10 @@ def labels_of(
     """(V,) labels of each scan's foreground voxels on the working grid."""
     found = []
     for item in prepared:
-        best = clusters.posteriors(network, item, store).scores.as_tensor().argmax(dim=0) + 1
-        found.append(best[item.foreground.as_tensor()[0] > 0].cpu().numpy().astype(np.uint8))
+        scores = clusters.posteriors(network, item, store).scores.as_tensor().flatten(1)
+        places = item.foreground.as_tensor().flatten().nonzero()[:, 0]
+        best = scores[:, places].argmax(dim=0) + 1
+        found.append(best.cpu().numpy().astype(np.uint8))
     return found
 
 

@@ -11,6 +11,7 @@ The encoder works on every second voxel. It has no normalisation over space: a l
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import cast
 
@@ -136,17 +137,30 @@ def context_loss(
 
 def shares_around(patches: Tensor, inside: Tensor, levels: Tensor) -> Tensor:
     """(N, scales, C, levels + 1, i, j, k): shares of each level of intensity, and of the outside, around each cell."""
-    found = []
+    n, shape = len(patches), tuple(size // 2 for size in patches.shape[2:])
+    cell, n_cells = _cells(n, shape, patches.device), math.prod(shape)
+    weight, found = inside[:, 0] / 8, []
     for channel, own in zip(patches.split(1, dim=1), levels, strict=True):
-        x = channel[:, 0].clamp(float(own[0]), float(own[-1]))
+        x = channel[:, 0].clamp(own[0], own[-1])
         lower = torch.bucketize(x, own[1:-1].contiguous())
-        share = (x - own[lower]) / (own[lower + 1] - own[lower])
-        bins = torch.zeros((len(x), N_LEVELS, *x.shape[1:]), device=x.device, dtype=x.dtype)
-        bins.scatter_(1, lower[:, None], (1 - share)[:, None]).scatter_(1, lower[:, None] + 1, share[:, None])
-        cells = functional.avg_pool3d(bins * inside, 2)
+        above = (x - own[lower]) / (own[lower + 1] - own[lower]) * weight
+        bins = torch.zeros(n * N_LEVELS * n_cells, device=x.device, dtype=x.dtype)
+        place = cell + lower * n_cells
+        bins.scatter_add_(0, place.flatten(), (weight - above).flatten())
+        bins.scatter_add_(0, (place + n_cells).flatten(), above.flatten())
+        cells = bins.view(n, N_LEVELS, *shape)
         found.append(torch.cat([cells, 1 - cells.sum(dim=1, keepdim=True)], dim=1))
     together = torch.stack(found, dim=1)
     return torch.stack([_smoothed(together, sigma) for sigma in SIGMAS], dim=1)
+
+
+def _cells(n: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """(n, 2 i, 2 j, 2 k): where each voxel's cell lies among `n` times `N_LEVELS` volumes of cells, at level 0."""
+    n_cells = math.prod(shape)
+    cell = torch.arange(n_cells, device=device).view(shape)
+    for axis in range(3):
+        cell = cell.repeat_interleave(2, dim=axis)
+    return cell + N_LEVELS * n_cells * torch.arange(n, device=device).view(-1, 1, 1, 1)
 
 
 def _smoothed(x: Tensor, sigma: float) -> Tensor:
