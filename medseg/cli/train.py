@@ -34,8 +34,8 @@ STAGES = {
     "texture": "training on the texture around each voxel",
     "clustering": "finding the tissues that the scans share",
     "training": "training the autoencoder",
-    "halves": "looking whether each half of the scans gives the labels again",
     "describing": "measuring the labels",
+    "halves": "looking whether each half of the scans gives the labels again",
 }
 
 

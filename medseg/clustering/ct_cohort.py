@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -84,9 +85,7 @@ class CtCohort:
         """Tissues from the cohort's histogram, a tree over its regions, divisions in the order that scans agree on."""
         scans = [_Scan.once(network, item, config, window_hu, store) for item in prepared]
         tissues = HounsfieldTissues.fit(np.mean([scan.histogram(BINS_HU) for scan in scans], axis=0))
-        regions = [
-            scan.soft_regions(network, item, tissues).kept(store) for item, scan in zip(prepared, scans, strict=True)
-        ]
+        regions = [scan.soft_regions(network, item, tissues, store) for item, scan in zip(prepared, scans, strict=True)]
         if not any(len(scan.shares) for scan in regions):
             raise InputError("found no soft tissue in any CT, expected bodies; check the scans, or set "
                              "preprocessing.modality=MR", code="no_tissue")  # fmt: skip
@@ -104,8 +103,9 @@ class CtCohort:
 
     def posteriors(self, network: Autoencoder, prepared: Prepared, store: Store | None = None) -> ClusterPosteriors:
         """The posteriors of the leaves, and their sums over the labels of the fit."""
-        scan = _Scan.once(network, prepared, self.config, self.window_hu, store or Store())
-        leaves = self._leaf_posteriors(scan, scan.soft_regions(network, prepared, self.tissues))
+        store = store or Store()
+        scan = _Scan.once(network, prepared, self.config, self.window_hu, store)
+        leaves = self._leaf_posteriors(scan, scan.soft_regions(network, prepared, self.tissues, store))
         rows = scan.hu[scan.inside][:, None].astype(np.float32)
         owners = self.tree.owners(self.config.n_clusters)
         scores = np.zeros((int(owners.max()), *leaves.shape[1:]), dtype=np.float16)
@@ -118,15 +118,16 @@ class CtCohort:
         place = np.empty(len(self.tree), dtype=np.int64)
         place[self.tree.order(self.config.n_clusters)] = np.arange(len(self.tree))
         found = np.zeros((len(self.tree), *scan.hu.shape), dtype=np.float16)
-        sd = np.float32(max(scan.noise_hu, LEAST_NOISE_HU))
+        rows, places = found.reshape(len(found), -1), np.flatnonzero(scan.inside)
+        hu, sd = scan.sharp.ravel()[places], np.float32(max(scan.noise_hu, LEAST_NOISE_HU))
         for leaf, (tissue, low, high) in enumerate(self.leaves):
             if int(tissue) != SOFT:
-                found[place[leaf]][scan.inside] = _between(scan.sharp[scan.inside], low, high, sd)
-        soft = _between(scan.sharp[scan.inside], *self.tissues.bounds(SOFT), sd)
+                rows[place[leaf]][places] = _between(hu, low, high, sd)
+        soft = _between(hu, *self.tissues.bounds(SOFT), sd)
         shares, softened = self.features.shares(regions), regions.softened()
         for leaf in np.unique(self.group_leaf):
             share = softened(shares[:, self.group_leaf == leaf].sum(axis=1))
-            found[place[leaf]][scan.inside] = soft * share[scan.inside]
+            rows[place[leaf]][places] = soft * share.ravel()[places]
         return found
 
     def _measured(
@@ -211,9 +212,16 @@ class _Scan:
         """The same, kept where there is room."""
         return replace(self, hu=store.array(self.hu), sharp=store.array(self.sharp), even=store.array(self.even))
 
-    def soft_regions(self, network: Autoencoder, prepared: Prepared, tissues: HounsfieldTissues) -> ScanRegions:
-        """The regions of soft tissue."""
-        return ScanRegions.of(network, prepared, self.hu, self.where(tissues, SOFT), tissues.bounds(SOFT))
+    def soft_regions(
+        self, network: Autoencoder, prepared: Prepared, tissues: HounsfieldTissues, store: Store
+    ) -> ScanRegions:
+        """The regions of soft tissue, made the first time only."""
+        mask, bounds = partial(self.where, tissues, SOFT), tissues.bounds(SOFT)
+        return store.once(
+            prepared.image,
+            (network, *tissues.cuts),
+            lambda: ScanRegions.of(network, prepared, self.hu, mask(), bounds).kept(store),
+        )
 
     def histogram(self, bins: Array) -> Array:
         """Shares of the even voxels of the foreground."""

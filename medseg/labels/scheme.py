@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -50,6 +50,13 @@ class LabelScheme:
             raise ValueError("merges of labels that there are not, or in a circle")
         if {label.number for label in self.table} != left:
             raise ValueError("a table of other labels")
+
+    def with_stability(self, values: Sequence[float | None]) -> LabelScheme:
+        """The same with a stability of each label of the table, in its order."""
+        table = self.table
+        for label, value in zip(self.table, values, strict=True):
+            table = table.replace(label.number, stability=value)
+        return replace(self, table=table)
 
     @property
     def is_divided(self) -> bool:

@@ -124,12 +124,13 @@ def _described(
     watch: Watch,
 ) -> tuple[LabelScheme, QualityReference]:
     """The labels with all that is measured of them, and what is usual in these scans."""
-    if n_passes(config.clustering, plan) and len(prepared) > 1:
-        watch.on_stage("halves")
-    stability = stability_over_halves(network, clusters, prepared, config, plan, store, watch.on_part)
     watch.on_stage("describing")
     counted = Counted(prepared, Parts(watch.on_part, len(prepared)))
-    return describe_labels(config, plan, network, clusters, counted, stability, store)
+    scheme, usual, first = describe_labels(config, plan, network, clusters, counted, store)
+    if n_passes(config.clustering, plan) and len(prepared) > 1:
+        watch.on_stage("halves")
+    stability = stability_over_halves(network, first, prepared, config, plan, store, watch.on_part)
+    return scheme.with_stability(stability), usual
 
 
 def _with_brain_masks(reading: Reading, config: Config, device: torch.device) -> Reading:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from medseg.clustering.cohort import Clusters, fit_clusters, n_passes
+from medseg.clustering.posteriors import Posteriors
 from medseg.config import Config
 from medseg.errors import InputError
 from medseg.evaluation.overlap import confusion
@@ -28,6 +29,7 @@ STABLE = 0.75
 """Least mean Jaccard index of a stable cluster (Hennig 2007; the manual of ``clusterboot``)."""
 FEWEST_VOXELS = 1000
 """Of the foreground of a half: fewer are no sample to cluster."""
+N_HALVES = 2
 MOST_SCANS = 8
 """Of a half: more cost time and say the same."""
 Labels = npt.NDArray[np.uint8]
@@ -35,7 +37,7 @@ Labels = npt.NDArray[np.uint8]
 
 def stability_over_halves(
     network: Autoencoder,
-    clusters: Clusters,
+    first: Sequence[Labels],
     prepared: Sequence[Prepared],
     config: Config,
     plan: Plan,
@@ -46,17 +48,19 @@ def stability_over_halves(
 
     That is a single scan, halves too small to be clustered, tissues of each scan, which no other scan has a say in, and
     ensembles.
+
+    Args:
+        first: `labels_inside` of the first scan of each half, which are the first two, by the clusters of all scans.
     """
     n_labels = config.clustering.n_clusters
     if len(prepared) < 2 or config.clustering.method == "per_scan" or config.training.ensemble > 1:
         return [None] * n_labels
-    halves = [list(prepared[start::2][:MOST_SCANS]) for start in (0, 1)]
+    halves = [list(prepared[start::N_HALVES][:MOST_SCANS]) for start in range(N_HALVES)]
     if any(sum(int(item.foreground.as_tensor().sum()) for item in half) < FEWEST_VOXELS for half in halves):
         return [None] * n_labels
-    n_parts = 3 * len(halves) + n_passes(config.clustering, plan) * sum(map(len, halves))
+    n_parts = 2 * len(halves) + n_passes(config.clustering, plan) * sum(map(len, halves))
     parts = Parts(told, n_parts)
-    looked_at = Counted([half[0] for half in halves], parts)
-    first, found = labels_of(network, clusters, looked_at, store), []
+    looked_at, found = Counted([half[0] for half in halves], parts), []
     for half in halves:
         try:
             counted, seed = Counted(half, parts), config.training.seed
@@ -71,13 +75,14 @@ def labels_of(
     network: Autoencoder, clusters: Clusters, prepared: Sequence[Prepared], store: Store | None = None
 ) -> list[Labels]:
     """(V,) labels of each scan's foreground voxels on the working grid."""
-    found = []
-    for item in prepared:
-        scores = clusters.posteriors(network, item, store).scores.as_tensor().flatten(1)
-        places = item.foreground.as_tensor().flatten().nonzero()[:, 0]
-        best = scores[:, places].argmax(dim=0) + 1
-        found.append(best.cpu().numpy().astype(np.uint8))
-    return found
+    return [labels_inside(clusters.posteriors(network, item, store), item) for item in prepared]
+
+
+def labels_inside(posteriors: Posteriors, prepared: Prepared) -> Labels:
+    """(V,) best labels, from 1, of the V foreground voxels of the working grid."""
+    places = prepared.foreground.as_tensor().flatten().nonzero()[:, 0]
+    best = posteriors.scores.as_tensor().flatten(1)[:, places].argmax(dim=0) + 1
+    return np.asarray(best.cpu().numpy().astype(np.uint8))
 
 
 def matched_jaccard(first: Sequence[Labels], second: Sequence[Labels], n_labels: int) -> npt.NDArray[np.float64]:
