@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medseg.network.shown_loss import ShownLoss
 from medseg.preprocessing.prepare import Prepared
 from medseg.runtime.memory import freed_memory_kept
 
@@ -125,6 +126,7 @@ def train_texture(
         return
     optimiser = torch.optim.AdamW(encoder.parameters(), RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=n_steps)
+    shown = ShownLoss()
     for step in range(n_steps):
         randomness = np.random.default_rng((seed, step, 11))
         image, inside = _crop(prepared[step % len(prepared)], randomness)
@@ -135,7 +137,7 @@ def train_texture(
         value.backward()
         optimiser.step()
         schedule.step()
-        on_step(step + 1, n_steps, float(value.detach()))
+        on_step(step + 1, n_steps, shown.told(value.detach()))
 
 
 def _crop(item: Prepared, randomness: np.random.Generator) -> tuple[Tensor, Tensor]:
