@@ -154,7 +154,7 @@ def test_the_context_latent_trains_there(prepared):
 
 
 def test_the_texture_latent_trains_there(prepared):
-    """Waits of a step: for the foreground, and four times for the pairs that lie in it."""
+    """A step sends a crop and its foreground, and waits twice: for the foreground, and for the pairs that lie in it."""
     found = []
     for device in (DEVICE, torch.device("cpu")):
         torch.manual_seed(0)
@@ -165,8 +165,8 @@ def test_the_texture_latent_trains_there(prepared):
             train_texture(encoder, [prepared], n_steps=3, seed=0)
             found.append(encoder.encode(prepared.image.as_tensor(), prepared.foreground.as_tensor()))
         if device == DEVICE:
-            assert traffic.count(TO_DEVICE) <= 4 * 3 + 2, traffic.table()
-            assert traffic.count(WAIT) <= 5 * 3 + 1, traffic.table()
+            assert traffic.count(TO_DEVICE) <= 2 * 3 + 2, traffic.table()
+            assert traffic.count(WAIT) <= 2 * 3 + 1, traffic.table()
             assert traffic.count(TO_HOST) == 1, traffic.table()
     assert torch.allclose(found[0], found[1], atol=1e-2)
 
