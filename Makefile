@@ -10,6 +10,9 @@ NIIVUE := ipyniivue==2.4.4
 # The CPU build; on a machine with a GPU: make demo TORCH="torch==2.13.0 --index-url <the index for your CUDA>"
 TORCH ?= torch==2.13.0
 
+# Where `make bench-gpu` computes; cpu: a dry run on tiny scans.
+DEVICE ?= cuda
+
 # A browser that takes pictures without a screen, for `make pictures`.
 BROWSER ?= chromium
 
@@ -24,7 +27,7 @@ help:
 	@echo "make docs       build the documentation as a site in out/site; warnings are errors"
 	@echo "make pictures   the picture of the README again"
 	@echo "make benchmark-confidence  calibration, fractions, cuts, channels, ensembles, quality control, anomaly, habitats"
-	@echo "make bench-speed  seconds beside the plain MONAI loop, Atropos and the machine's own limits; bench-gpu: on a GPU"
+	@echo "make bench-speed  seconds beside the plain MONAI loop, Atropos and the machine's own limits; bench-gpu: on a GPU (DEVICE=cpu: a dry run)"
 	@echo "make benchmark  score on real scans, see benchmarks/README.md (PARTS=\"ibsr ct\" for some, BENCH=\"--ablation --seeds 0 1 2\" for more)"
 
 env: $(VENV)/installed
@@ -115,10 +118,9 @@ bench-speed: env .venv-peers/installed
 	$(BIN)/python -m benchmarks.speed_growth --scans 10 100 1000
 
 # Where there is a CUDA device: make bench-gpu TORCH="torch==2.13.0 --index-url <the index for your CUDA>"
+# Anywhere, to see that it works: make bench-gpu DEVICE=cpu
 bench-gpu: env
-	$(BIN)/python -m benchmarks.speed_training --device cuda --workers 0 4
-	$(BIN)/python -m benchmarks.speed_stages --device cuda
-	$(BIN)/python -m benchmarks.large_ct --dicom --slices 458 --labels 12
+	$(BIN)/python -m benchmarks.on_gpu --device $(DEVICE)
 
 clean:
 	rm -rf $(VENV) demo out build dist *.egg-info

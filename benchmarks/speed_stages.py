@@ -15,12 +15,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.gpu_busy import busy_share, told
 from benchmarks.table import machine
 from medseg import Model, find_scans, load_config, read_scan
 from medseg.batch import segment_scan as segmenting
@@ -113,8 +114,16 @@ def copy_seconds(n_voxels: int) -> float:
     return (time.perf_counter() - started) / 5
 
 
-def measure(scan: Path, config: str, device: str) -> list[str]:
-    """The table's lines: stage, seconds, share, floor, ratio."""
+class Seen(NamedTuple):
+    """Lines of the table (stage, seconds, share, floor, ratio), seconds of the whole, and the GPU's share of them."""
+
+    lines: list[str]
+    seconds: float
+    busy: float | None
+
+
+def measure(scan: Path, config: str, device: str) -> Seen:
+    """A model of the scan, and the scan segmented twice or, on a GPU, three times."""
     model = Model.fit([scan], load_config(config, ["training.max_steps=10"]), device=device)
     image = read_scan(scan)
     clock = Clock(model.device)
@@ -122,6 +131,7 @@ def measure(scan: Path, config: str, device: str) -> list[str]:
         first = _segmented(model, scan)
         with clock.running():
             record = _segmented(model, scan)
+        busy = busy_share(lambda: _segmented(model, scan), model.device)
     copy, convolutions = copy_seconds(image.numel()), convolution_seconds(model, image)
     lines = ["| stage | seconds | share | floor | ratio |", "|---|---|---|---|---|"]
     for stage, seconds in clock.seconds.items():
@@ -130,7 +140,7 @@ def measure(scan: Path, config: str, device: str) -> list[str]:
         lines.append(f"| {stage} | {seconds:.2f} | {share:.0%} | {floor:.3f} | {seconds / floor:.1f} |")
     whole = f"| whole scan | {record.seconds:.2f} | 100% | | |"
     started = f"the first scan of the process, with what it loads: {first.seconds:.2f} s"
-    return [*lines, whole, started, f"peak memory {peak_memory_mb():.0f} MB"]
+    return Seen([*lines, whole, started, f"peak memory {peak_memory_mb():.0f} MB", told(busy)], record.seconds, busy)
 
 
 def _segmented(model: Model, scan: Path) -> Record:
@@ -152,7 +162,7 @@ def main() -> None:
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
         scan = args.scan or mni_phantom(Path(folder), 9, 40, 0)[0]
-        print("\n".join(measure(scan, args.config, args.device)))
+        print("\n".join(measure(scan, args.config, args.device).lines))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel as nib
 import torch
@@ -32,8 +33,8 @@ from monai.transforms.spatial.dictionary import Orientationd, RandFlipd
 from monai.transforms.utility.dictionary import EnsureChannelFirstd
 from torch import Tensor
 from torch.nn import functional
-from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.gpu_busy import busy_share, told
 from medseg import load_config
 from medseg.io.read import read_mask, read_scan
 from medseg.network.autoencoder import Autoencoder, by_voxel, every_second, from_every_second
@@ -138,25 +139,12 @@ def _own_step(network: Autoencoder, patches: PatchSampler, device: torch.device)
     return step
 
 
-def _busy_share(step: Step) -> float:
-    """Share of the time of some steps in which a GPU computes."""
-    step()
-    torch.cuda.synchronize()
-    started = time.perf_counter()
-    with profile(activities=[ProfilerActivity.CUDA]) as found:
-        for _ in range(STEPS):
-            step()
-        torch.cuda.synchronize()
-    busy_us = float(sum(event.self_device_time_total for event in found.key_averages()))
-    return busy_us / 1e6 / (time.perf_counter() - started)
-
-
-def _steps_of(scan: Path, mask: Path, on: str, n_workers: int | None) -> tuple[Step, Plan]:
+def _steps_of(scan: Path, mask: Path, on: str, n_workers: int | None, changes: Sequence[str]) -> tuple[Step, Plan]:
     """A loop from the same weights as every other, ours without `n_workers`, and the plan that all keep to."""
     device = torch.device(on)
     image = read_scan(scan)
     inside = read_mask(mask, Geometry.of(image))
-    config = load_config("brain_t1")
+    config = load_config("brain_t1", changes)
     plan = Plan.fit([ScanFingerprint.of(image, foreground_of(image, inside), "MR")], config)
     working, foreground = plan.to_working_grid(image, inside)
     torch.manual_seed(0)
@@ -179,19 +167,39 @@ def _steps_of(scan: Path, mask: Path, on: str, n_workers: int | None) -> tuple[S
     return _plain_step(network, batches, device), plan
 
 
-def _work(pipe: Connection, scan: Path, mask: Path, on: str, n_workers: int | None) -> None:
-    """A process with one of the loops: tells seconds and losses of `STEPS` steps whenever it is asked for them."""
-    step, plan = _steps_of(scan, mask, on, n_workers)
+def _work(
+    pipe: Connection, scan: Path, mask: Path, on: str, n_workers: int | None, n_steps: int, changes: Sequence[str]
+) -> None:
+    """A process with one of the loops: tells seconds and losses of `n_steps` steps whenever it is asked for them."""
+    step, plan = _steps_of(scan, mask, on, n_workers, changes)
     with freed_memory_kept() if n_workers is None else nullcontext():  # as `train` has it
         pipe.send(plan)
         while pipe.recv():
             started = time.perf_counter()
-            losses = [float(value) for value in [step() for _ in range(STEPS)]]
-            pipe.send(((time.perf_counter() - started) / STEPS, losses))
-        pipe.send(_busy_share(step) if on != "cpu" else 0.0)
+            losses = [float(value) for value in [step() for _ in range(n_steps)]]
+            pipe.send(((time.perf_counter() - started) / n_steps, losses))
+        pipe.send(busy_share(lambda: [step() for _ in range(n_steps)], torch.device(on)))
 
 
-def measure(scan: Path, mask: Path, *, n_workers: Sequence[int] = (0, 2), on: str = "cpu") -> str:
+class Seen(NamedTuple):
+    """Steps a second of medseg and of the fastest plain loop, the GPU's share of the time of medseg's, all in words."""
+
+    text: str
+    own: float
+    plain: float
+    busy: float | None
+
+
+def measure(
+    scan: Path,
+    mask: Path,
+    *,
+    n_workers: Sequence[int] = (0, 2),
+    on: str = "cpu",
+    n_turns: int = N_TURNS,
+    n_steps: int = STEPS,
+    changes: Sequence[str] = (),
+) -> Seen:
     """Seconds a step of each loop, each in a process of its own, in turns, and their ratios.
 
     Args:
@@ -205,29 +213,31 @@ def measure(scan: Path, mask: Path, *, n_workers: Sequence[int] = (0, 2), on: st
     for loop in loops:
         os.environ.update(PAGES if loop is None else {})
         pipes[loop], theirs = context.Pipe()
-        context.Process(target=_work, args=(theirs, scan, mask, on, loop), daemon=not loop).start()
+        context.Process(target=_work, args=(theirs, scan, mask, on, loop, n_steps, changes), daemon=not loop).start()
         theirs.close()
-        plan = pipes[loop].recv()
         for key in PAGES:
             os.environ.pop(key, None)
-    for turn in range(N_TURNS + 1):
+    plan, *_ = [pipe.recv() for pipe in pipes.values()]  # all are ready
+    for turn in range(n_turns + 1):
         for loop, pipe in pipes.items():
             pipe.send(True)
             seconds, found = pipe.recv()
             losses[loop] += found
             times[loop] += [seconds] if turn else []
-    for pipe in pipes.values():
+    shares = {}
+    for loop, pipe in pipes.items():  # one after the other: they share the GPU
         pipe.send(False)
-    shares = {loop: pipe.recv() for loop, pipe in pipes.items()}
+        shares[loop] = pipe.recv()
     own_s = statistics.median(times[None])
-    lines = [f"training, {plan.batch_size} x {plan.patch_size}^3, mean loss of the last {3 * STEPS} steps:"]
+    lines = [f"training, {plan.batch_size} x {plan.patch_size}^3, mean loss of the last {3 * n_steps} steps:"]
     for loop in loops:
-        seconds, end = statistics.median(times[loop]), statistics.mean(losses[loop][-3 * STEPS :])
+        seconds, end = statistics.median(times[loop]), statistics.mean(losses[loop][-3 * n_steps :])
         name = "medseg" if loop is None else f"plain MONAI, {loop} loader processes"
-        busy = f", the GPU is busy {shares[loop]:.0%} of the time" if on != "cpu" else ""
-        lines.append(f"{name}: {seconds:.3f} s a step, {plan.batch_size / seconds:.1f} patches a second, "
+        busy = "" if on == "cpu" else f", {told(shares[loop])}"
+        lines.append(f"{name}: {seconds:.4f} s a step, {1 / seconds:.1f} steps a second, "
                      f"{seconds / own_s:.2f} times medseg's time, loss {end:.3f}{busy}")  # fmt: skip
-    return "\n".join(lines)
+    fastest = min(statistics.median(times[loop]) for loop in n_workers)
+    return Seen("\n".join(lines), 1 / own_s, 1 / fastest, shares[None])
 
 
 def main() -> None:
@@ -240,7 +250,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     folder = args.shared / "brain_t1_brainweb"
-    print(measure(folder / "brainweb_T1w.nii.gz", folder / "brain_mask.nii.gz", n_workers=args.workers, on=args.device))
+    found = measure(
+        folder / "brainweb_T1w.nii.gz", folder / "brain_mask.nii.gz", n_workers=args.workers, on=args.device
+    )
+    print(found.text)
 
 
 if __name__ == "__main__":

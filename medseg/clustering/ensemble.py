@@ -22,7 +22,7 @@ from torch import Tensor
 from medseg.clustering.cohort import Clusters, load_clusters
 from medseg.clustering.mixture import Features
 from medseg.clustering.per_scan import ScanTissues
-from medseg.clustering.posteriors import ClusterPosteriors, IntervalPosteriors, Posteriors
+from medseg.clustering.posteriors import ClusterPosteriors, IntervalPosteriors, Posteriors, moved
 from medseg.clustering.tree import LeafTree
 from medseg.config import ClusteringConfig
 from medseg.network.autoencoder import Autoencoder
@@ -66,6 +66,10 @@ class EnsemblePosteriors:
     def leaves(self) -> MetaTensor | None:
         """Those of the first member."""
         return self.mean.leaves
+
+    def on(self, device: torch.device) -> EnsemblePosteriors:
+        """The same on another device."""
+        return EnsemblePosteriors(self.mean.on(device), moved(self.disagreement, device))
 
     def probabilities(self, grid: Geometry) -> Tensor:
         """(K, *grid.shape) that sum to one."""

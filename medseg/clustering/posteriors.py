@@ -8,7 +8,7 @@ before it is asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -45,6 +45,9 @@ class Posteriors(Protocol):
     def leaves(self) -> MetaTensor | None:
         """(L, I, J, K) posteriors of the leaves of the clusters' own tree; None without one."""
 
+    def on(self, device: torch.device) -> Posteriors:
+        """The same where the native grid is worked on: whatever is asked for is computed there."""
+
     def probabilities(self, grid: Geometry) -> Tensor:
         """(K, *grid.shape) probability that label k is the right one; sums to one."""
 
@@ -53,6 +56,11 @@ class Posteriors(Protocol):
 
     def features(self) -> Features:
         """(V, F) of the V foreground voxels of the working grid: what the labels were told apart by."""
+
+
+def moved(image: MetaTensor, device: torch.device) -> MetaTensor:
+    """The image on another device; itself where it lies there."""
+    return MetaTensor(image.as_tensor().to(device), affine=image.affine)
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,11 @@ class IntervalPosteriors:
         """Linear in u."""
         return scores_between(self.intensity, borders_between(self.means))
 
+    def on(self, device: torch.device) -> IntervalPosteriors:
+        """The same on another device."""
+        u, sd, foreground = (moved(part, device) for part in (self.intensity, self.sd, self.foreground))
+        return replace(self, intensity=u, sd=sd, foreground=foreground)
+
     def probabilities(self, grid: Geometry) -> Tensor:
         """P(noise-free intensity lies in interval k), with N(u, sd) for it."""
         both = resample(self._both, grid).as_tensor()
@@ -92,11 +105,11 @@ class IntervalPosteriors:
         return torch.cat([below, ends[1]]) - torch.cat([ends[0], below])
 
     def up_to(self, number: int, grid: Geometry) -> Tensor:
-        """From the table of expected fractions."""
-        values, fractions = self._table
-        u = resample(self.intensity, grid).as_tensor()[0].cpu().numpy()
+        """From the table of expected fractions; on the host."""
         if number == len(self.means):
             return torch.ones(grid.shape)
+        values, fractions = self._table
+        u = resample(self.intensity, grid).as_tensor()[0].cpu().numpy()
         return torch.from_numpy(np.interp(u, values, fractions[:, :number].sum(axis=1)).astype(np.float32))
 
     def features(self) -> Features:
@@ -151,6 +164,12 @@ class ClusterPosteriors:
             return MetaTensor(found, affine=prepared.image.affine)
 
         return cls(continued(scores), rows, lambda: continued(leaves()))
+
+    def on(self, device: torch.device) -> ClusterPosteriors:
+        """The same on another device, leaves included."""
+        finer = self.finer
+        there = None if finer is None else (lambda: moved(finer(), device))
+        return replace(self, scores=moved(self.scores, device), finer=there)
 
     def probabilities(self, grid: Geometry) -> Tensor:
         """The posteriors, interpolated; where there are none, the label is 1 (as for the best score)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -30,12 +31,13 @@ def confidence_on(geometry: Geometry, posteriors: Posteriors, labels: Labels, gr
     n_fitted = 1 + max(max(members) for members in groups.values())
     confidence = np.zeros(geometry.shape, dtype=np.uint8)
     for place, grid in filled_slabs(geometry, labels, n_fitted + 2, SLAB_VALUES):
-        probabilities = posteriors.probabilities(grid).cpu().numpy()
-        part, out = labels[place], confidence[place]
+        probabilities = posteriors.probabilities(grid)
+        part = torch.from_numpy(labels[place].astype(np.int32)).to(probabilities.device)
+        sure = torch.zeros_like(probabilities[0])
         for number, members in groups.items():
-            here = part == number
-            found = sum(probabilities[member - 1][here] for member in members)
-            out[here] = np.rint(np.clip(found, 0, 1) * ONE).astype(np.uint8)
+            share = reduce(torch.add, (probabilities[member - 1] for member in members))
+            sure = share.where(part == number, sure)
+        confidence[place] = (sure.clamp_(0, 1) * ONE).round_().to(torch.uint8).cpu().numpy()
     return confidence
 
 

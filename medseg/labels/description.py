@@ -10,7 +10,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
-from medseg.clustering.posteriors import Posteriors
+from medseg.clustering.posteriors import Posteriors, moved
 from medseg.preprocessing.prepare import Prepared
 from medseg.spatial.extrapolate import continued
 from medseg.spatial.geometry import Geometry
@@ -50,7 +50,8 @@ class Description:
         total = np.sum(masses, axis=0)
         shares = [mass / np.maximum(total, 1e-6) for mass in masses] + [total / max(float(total.max()), 1e-6)]
         around = MetaTensor(torch.from_numpy(np.stack(shares)), affine=regression.as_image(total).affine)
-        return cls(continued(MetaTensor(own, affine=affine), prepared.foreground), around)
+        continued_own, device = continued(MetaTensor(own, affine=affine), prepared.foreground), best.device
+        return cls(moved(continued_own, device), moved(around, device))
 
     @property
     def n_features(self) -> tuple[int, int]:

@@ -68,7 +68,7 @@ def segment(
     planes = middle_planes(prepared.image)
     del foreground  # four bytes a voxel, of a scan that may have hundreds of millions
     geometry, tree = Geometry.of(image), scheme.hierarchy if Output.FINEST in wanted or scheme.is_divided else None
-    posteriors = model.clusters.posteriors(model.network, prepared)
+    posteriors = model.clusters.posteriors(model.network, prepared).on(model.device)
     description = describe(posteriors, prepared) if tree else None
     with ThreadPoolExecutor(max_workers=1) as pool:  # measuring leaves a core idle
         measured = pool.submit(measure, model.network, prepared, posteriors)
@@ -134,18 +134,19 @@ def _fitted_labels(
 def labels_on(geometry: Geometry, scores: MetaTensor, inside: npt.NDArray[np.bool_]) -> LabelArray:
     """Resample (K, ...) scores onto `geometry` and take the best: (I, J, K), 1..K inside, 0 outside.
 
-    One label at a time and slab by slab: memory does not grow with K.
+    One label at a time and slab by slab, on the device of the scores: memory does not grow with K.
     """
     labels = np.zeros(geometry.shape, dtype=np.uint8 if len(scores) < 256 else np.uint16)
     score_of = [MetaTensor(channel[None], affine=scores.affine) for channel in scores.as_tensor()]
     for place, grid in filled_slabs(geometry, inside, 1, SLAB_VOXELS):
         best = resample(score_of[0], grid, slab_voxels=SLAB_VOXELS).as_tensor()[0]
-        found = torch.ones(best.shape, dtype=torch.uint8 if labels.dtype == np.uint8 else torch.int32)
+        dtype = torch.uint8 if labels.dtype == np.uint8 else torch.int32
+        found = torch.ones(best.shape, dtype=dtype, device=best.device)
         for number in range(1, len(score_of)):
             score = resample(score_of[number], grid, slab_voxels=SLAB_VOXELS).as_tensor()[0]
-            found.masked_fill_((score > best).cpu(), number + 1)
+            found.masked_fill_(score > best, number + 1)
             torch.maximum(best, score, out=best)
-        labels[place] = np.where(inside[place], found.numpy(), 0)
+        labels[place] = np.where(inside[place], found.cpu().numpy(), 0)
     return labels
 
 

@@ -25,6 +25,7 @@ class TrainingState:
     step: int = 0
     losses: list[float] = field(default_factory=list)
     running: list[float | Tensor] = field(default_factory=list)
+    first: float | None = None
 
     def has_stalled(self, patience: int) -> bool:
         """Whether none of the last `patience` checks was better than the best before them by .1 %."""
@@ -34,16 +35,27 @@ class TrainingState:
         return min(self.losses[-patience:]) > best_before - 0.001 * abs(best_before)
 
     def told(self, loss: Tensor) -> float:
-        """The loss of the step from a () tensor; on a GPU that of the last check, when there is one.
+        """The loss of the step from a () tensor; on a GPU that of the last check, or of the first step before one.
 
         Asking a GPU for a number would wait until it has finished the step.
         """
-        return float(loss) if loss.device.type == "cpu" or not self.losses else self.losses[-1]
+        if loss.device.type == "cpu":
+            return float(loss)
+        if self.losses:
+            return self.losses[-1]
+        self.first = float(loss) if self.first is None else self.first
+        return self.first
+
+    def numbers(self) -> list[float]:
+        """The losses since the last check, with one copy from a GPU for all of them."""
+        kept = [loss for loss in self.running if isinstance(loss, Tensor)]
+        told = iter(torch.stack(kept).tolist() if kept else [])
+        return [next(told) if isinstance(loss, Tensor) else loss for loss in self.running]
 
 
 def save_checkpoint(folder: Path, network: Autoencoder, optimiser: torch.optim.Optimizer, state: TrainingState) -> None:
     """Write weights, optimiser moments and state into `folder`."""
-    record = {"step": state.step, "losses": state.losses, "running": [float(loss) for loss in state.running]}
+    record = {"step": state.step, "losses": state.losses, "running": state.numbers()}
     weights, moments = network.state_dict(), dict(_moments(optimiser))
     n_bytes = sum(tensor.numel() * tensor.element_size() for part in (weights, moments) for tensor in part.values())
     with whole_folder(folder, marker="state.json", n_bytes=n_bytes) as temporary:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from medseg.network.context import BLOCK, ContextEncoder, context_loss
+from medseg.network.shown_loss import ShownLoss
 from medseg.preprocessing.prepare import Prepared
 from medseg.runtime.memory import freed_memory_kept
 
@@ -47,6 +48,7 @@ def train_context(
     optimiser = torch.optim.AdamW(context.parameters(), RATE, weight_decay=1e-2, foreach=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=n_steps)
     context.train()
+    shown = ShownLoss()
     for step in range(n_steps):
         randomness = np.random.default_rng((seed, step, 7))
         image, inside, starts = (part.to(device) for part in scans[step % len(scans)].draw(randomness))
@@ -57,7 +59,7 @@ def train_context(
         torch.nn.utils.clip_grad_norm_(context.parameters(), MOST_GRADIENT)
         optimiser.step()
         schedule.step()
-        on_step(step + 1, n_steps, float(value.detach()))
+        on_step(step + 1, n_steps, shown.told(value.detach()))
     _lay_out(context, torch.contiguous_format)
     context.eval()
 

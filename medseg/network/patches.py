@@ -63,15 +63,24 @@ class PatchSampler:
         """The batch of `step`: (N, C, I, J, K) patches and their (N, 1, I, J, K) foreground."""
         randomness = np.random.default_rng((self.seed, step, 0, *self.part))
         self.crop.set_random_state(seed=seed_of(self.seed, step, 0, *self.part))
-        patches = []
+        patches, flips = [], []
         for index in randomness.integers(len(self.volumes), size=self.batch_size):
             volume = self.volumes[index]
             self.crop.randomize(volume[-1:], self.indices[index], self.indices[index])
-            patch = volume[(slice(None), *self._around(cast(Any, self.crop.centers)[0]))]
-            flips = [axis + 1 for axis in range(3) if randomness.random() < 0.5]
-            patches.append(torch.flip(patch.to(self.device, non_blocking=True), flips))
-        batch = torch.stack(patches)
+            patches.append(volume[(slice(None), *self._around(cast(Any, self.crop.centers)[0]))])
+            flips.append([axis + 1 for axis in range(3) if randomness.random() < 0.5])
+        moved = [torch.flip(*both) for both in zip(self._on_device(patches), flips, strict=True)]
+        batch = torch.stack(moved)
         return batch[:, :-1].contiguous(), batch[:, -1:].contiguous()
+
+    def _on_device(self, patches: list[Tensor]) -> list[Tensor]:
+        """The patches on the device; those that lie elsewhere are sent together."""
+        elsewhere = [number for number, patch in enumerate(patches) if patch.device.type != self.device.type]
+        if elsewhere:
+            sent = torch.stack([patches[number] for number in elsewhere]).to(self.device, non_blocking=True)
+            for number, patch in zip(elsewhere, sent, strict=True):
+                patches[number] = patch
+        return patches
 
     def _around(self, centre: Sequence[int]) -> tuple[slice, ...]:
         """Where the patch with this centre lies. MONAI's own cut does the same, and most of its time is metadata."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medseg.network.shown_loss import ShownLoss
 from medseg.preprocessing.prepare import Prepared
 from medseg.runtime.memory import freed_memory_kept
 
@@ -104,11 +105,10 @@ def pairs(inside: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     along = functional.normalize(torch.randn((len(one), 3), generator=generator, device=device), dim=1)
     far = torch.rand((len(one), 1), generator=generator, device=device) * (NEAR[1] - NEAR[0]) + NEAR[0]
     two = one + (along * far).round().long()
-    shape = torch.tensor(inside.shape, device=device)
-    within = ((two >= 0) & (two < shape)).all(dim=1)
-    one, two = one[within], two[within]
-    within = inside[tuple(two.T)]
-    return one[within][:N_PAIRS], two[within][:N_PAIRS]
+    nearest = [column.clamp(0, n - 1) for column, n in zip(two.T, inside.shape, strict=True)]
+    within = inside[tuple(nearest)] & (torch.stack(nearest, dim=1) == two).all(dim=1)
+    chosen = within.nonzero()[:N_PAIRS, 0]
+    return one[chosen], two[chosen]
 
 
 @freed_memory_kept()
@@ -125,17 +125,18 @@ def train_texture(
         return
     optimiser = torch.optim.AdamW(encoder.parameters(), RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=n_steps)
+    shown = ShownLoss()
     for step in range(n_steps):
         randomness = np.random.default_rng((seed, step, 11))
-        image, inside = _crop(prepared[step % len(prepared)], randomness)
+        image, inside = (part.to(encoder.centre.device) for part in _crop(prepared[step % len(prepared)], randomness))
         generator = torch.Generator(device=encoder.centre.device).manual_seed(int(randomness.integers(1 << 31)))
         latent = encoder(encoder.standardised(image, inside)[None])[0]
-        value = texture_loss(latent, inside[0].to(latent.device) > 0, generator)
+        value = texture_loss(latent, inside[0] > 0, generator)
         optimiser.zero_grad(set_to_none=True)
         value.backward()
         optimiser.step()
         schedule.step()
-        on_step(step + 1, n_steps, float(value.detach()))
+        on_step(step + 1, n_steps, shown.told(value.detach()))
 
 
 def _crop(item: Prepared, randomness: np.random.Generator) -> tuple[Tensor, Tensor]:

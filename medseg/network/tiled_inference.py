@@ -31,7 +31,7 @@ _POOLED = 4
 
 
 class Embedding(NamedTuple):
-    """(C, I, J, K) posterior mean of the noise-free intensity, and its standard deviation.
+    """(C, I, J, K) posterior mean of the noise-free intensity, and its standard deviation; on the host.
 
     Attributes:
         noise: standard deviation of the white noise that each channel was taken to have.
@@ -42,9 +42,9 @@ class Embedding(NamedTuple):
     noise: tuple[float, ...]
 
 
-Compute = Callable[[Autoencoder, Tensor, tuple[Tensor, Tensor], Tensor, Sequence[float]], tuple[Tensor, Tensor]]
-"""(network, (C, W) standardised intensities of a slab, features of its voxels, (V,) flat voxels, noise of each
-channel) -> (C, V) means and (C, V) standard deviations."""
+Compute = Callable[[Autoencoder, Tensor, tuple[Tensor, Tensor], Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(network, (C, W) standardised intensities of a slab, features of its voxels, (V,) flat voxels, (C,) noise of each
+channel) -> (C, V) means and (C, V) standard deviations. All lie on the device of the network."""
 
 
 class _Tile(NamedTuple):
@@ -76,32 +76,62 @@ def embed(
         compute: what to find at the voxels of a window; None: the noise-free intensity.
     """
     found_noise = [white_noise(x, foreground) if noise is None else noise for x in channels_of(image)]
-    noises = [max(x, 0.01 * float(scale)) for x, scale in zip(found_noise, network.scale.view(-1), strict=True)]
-    inside = foreground.as_tensor()[0] > 0
-    mean, sd = torch.zeros(image.shape), torch.ones(image.shape)
+    noises = [max(x, 0.01 * scale) for x, scale in zip(found_noise, network.scale.view(-1).tolist(), strict=True)]
+    device = network.scale.device
+    # The volume crosses once in each direction; the host keeps the mask as well, so that it never has to ask for sizes.
+    inside, both = (
+        foreground.as_tensor()[0] > 0,
+        [x.to(device) for x in (*image.as_tensor(), foreground.as_tensor()[0])],
+    )
+    mean, sd = torch.zeros(image.shape, device=device), torch.ones(image.shape, device=device)
     size = [-(-n // STRIDE) * STRIDE for n in inside.shape]
     tiles = list(_tiles(size, _tile(size, window_voxels)))
-    both = [*image.as_tensor(), foreground.as_tensor()[0]]
-    far = _far(network, both, size, tiles) if len(tiles) > 1 else None
+    far, compute = _far(network, both, size, tiles) if len(tiles) > 1 else None, compute or _denoise
+    levels = torch.tensor(noises, device=device)
     for tile in tiles:
         wanted = inside[tile.place]
         if not bool(wanted.any()):
             continue
+        inner = tuple(slice(i.start, i.start + n) for i, n in zip(tile.inner, wanted.shape, strict=True))
         where = torch.zeros([w.stop - w.start for w in tile.window], dtype=torch.bool)
-        where[tuple(slice(i.start, i.start + n) for i, n in zip(tile.inner, wanted.shape, strict=True))] = wanted
+        where[inner] = wanted
         patch = _input(network, both, tile.window)
         window = Window(network, patch)
         window.join(None if far is None else far[_cells(tile.window)])
-        found = torch.empty(2, len(image), *where.shape)
-        for slab in window.slabs():
-            rows = torch.nonzero(where[..., slab].flatten())[:, 0].to(patch.device)
-            if len(rows):
-                x = patch[0, :-1, ..., slab].flatten(1)
-                parts = (compute or _denoise)(network, x, window.features(slab), rows, noises)
-                found[..., slab][..., where[..., slab]] = torch.stack(parts).cpu()
+        found = _in_slabs(network, window, patch[0, :-1], (where, _within(patch[0, -1], inner)), compute, levels)
         place = (slice(None), *tile.place)
-        mean[place][:, wanted], sd[place][:, wanted] = found[..., where]
-    return Embedding(MetaTensor(mean, affine=image.affine), MetaTensor(sd, affine=image.affine), tuple(noises))
+        mean[place], sd[place] = found[(slice(None), slice(None), *inner)]
+    affine = image.affine
+    return Embedding(MetaTensor(mean.cpu(), affine=affine), MetaTensor(sd.cpu(), affine=affine), tuple(noises))
+
+
+def _in_slabs(
+    network: Autoencoder, window: Window, x: Tensor, where: tuple[Tensor, Tensor], compute: Compute, noise: Tensor
+) -> Tensor:
+    """(2, C, I, J, K) means and standard deviations of the voxels `where`, elsewhere 0 and 1; on the device of `x`.
+
+    Args:
+        x: (C, I, J, K) standardised intensities of the window.
+        where: (I, J, K) bool on the host, which counts, and the same on the device, which need not be asked then.
+    """
+    found = torch.zeros((2, *x.shape), device=x.device)
+    found[1] = 1.0
+    for slab in window.slabs():
+        n_voxels = int(where[0][..., slab].count_nonzero())
+        if n_voxels:
+            rows = torch.nonzero_static(where[1][..., slab].flatten(), size=n_voxels)[:, 0]
+            parts = compute(network, x[..., slab].flatten(1), window.features(slab), rows, noise)
+            whole = found[..., slab].flatten(2)
+            whole[..., rows] = torch.stack(parts)
+            found[..., slab] = whole.view_as(found[..., slab])
+    return found
+
+
+def _within(foreground: Tensor, inner: tuple[slice, ...]) -> Tensor:
+    """(I, J, K) bool: the foreground of a window inside its tile."""
+    found = torch.zeros(foreground.shape, dtype=torch.bool, device=foreground.device)
+    found[inner] = foreground[inner] > 0
+    return found
 
 
 def _far(network: Autoencoder, both: list[Tensor], size: Sequence[int], tiles: Sequence[_Tile]) -> Tensor:
@@ -122,7 +152,7 @@ def _input(network: Autoencoder, both: list[Tensor], window: tuple[slice, ...]) 
     """(1, C + 1, I, J, K) standardised intensity and foreground of a window, 0 beyond the volume."""
     found = torch.stack([part[window] for part in both])
     missing = [w.stop - w.start - n for w, n in zip(window, found.shape[1:], strict=True)]
-    patch = functional.pad(found, [p for n in reversed(missing) for p in (0, n)]).to(network.scale.device)
+    patch = functional.pad(found, [p for n in reversed(missing) for p in (0, n)])
     return torch.cat([network.standardise(patch[:-1], patch[-1:]), patch[-1:]])[None]
 
 
@@ -152,7 +182,7 @@ def _tile(size: Sequence[int], tile_voxels: int) -> list[int]:
 
 
 def _denoise(
-    network: Autoencoder, x: Tensor, features: tuple[Tensor, Tensor], where: Tensor, noise: Sequence[float]
+    network: Autoencoder, x: Tensor, features: tuple[Tensor, Tensor], where: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Posterior mean and standard deviation of the noise-free intensity u at some voxels of a slab.
 
@@ -164,11 +194,11 @@ def _denoise(
         x: (C, W) standardised intensities of all its voxels.
         features: of all its voxels.
         where: (V,) the voxels that are wanted.
-        noise: of each channel.
+        noise: (C,) of each channel.
     """
     means, sds = (part.T for part in network.components())
     scales, trained_noise = network.scale.view(-1, 1), network.noise.view(-1, 1)
-    noises = (torch.tensor(noise, device=x.device)[:, None] / scales) ** 2
+    noises = (noise[:, None] / scales) ** 2
     spreads = (sds**2 - trained_noise**2).clamp_min(LEAST_SPREAD**2)
     totals = spreads + noises
     gains = spreads / totals

@@ -156,7 +156,7 @@ def _advance(state: TrainingState, loss: Tensor, config: TrainingConfig) -> None
     state.step += 1
     state.running.append(loss)
     if len(state.running) == config.eval_interval:
-        state.losses.append(float(np.mean([float(value) for value in state.running])))
+        state.losses.append(float(np.mean(state.numbers())))
         state.running.clear()
 
 
@@ -181,4 +181,6 @@ def autocast(device: torch.device, precision: str, patch_size: int) -> AbstractC
 def _computes_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False  # what the CPU can says nothing of it
     return bool(torch.cpu._is_avx512_bf16_supported()) or bool(torch.cpu._is_amx_tile_supported())

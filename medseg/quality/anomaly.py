@@ -143,7 +143,7 @@ def prediction_error(network: Autoencoder, prepared: Prepared) -> MetaTensor:
 
 
 def _predict(
-    network: Autoencoder, _x: Tensor, features: tuple[Tensor, Tensor], where: Tensor, _noise: Sequence[float]
+    network: Autoencoder, _x: Tensor, features: tuple[Tensor, Tensor], where: Tensor, _noise: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of what the surroundings alone say, at (V,) flat voxels of a slab."""
     means, sds = network.components()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -91,7 +92,8 @@ def _stored(positions: torch.Tensor, slices: FloatArray | None) -> torch.Tensor:
     """Positions on the k axis -> positions among the stored slices."""
     if slices is None:
         return positions
-    return torch.from_numpy(np.interp(positions.numpy(), slices, np.arange(len(slices), dtype=np.float64)))
+    found = np.interp(positions.cpu().numpy(), slices, np.arange(len(slices), dtype=np.float64))
+    return torch.from_numpy(found).to(positions.device)
 
 
 def _sample_aligned(
@@ -107,23 +109,18 @@ def _sample_aligned(
 
     `order[a]` is the target axis along source axis a.
     """
-    matrices = []
+    steps = []
     for axis, other in enumerate(order):
-        positions = torch.arange(shape[other], dtype=torch.float64) * step[axis, other] + step[axis, 3]
-        positions = _stored(positions, slices if axis == 2 else None)
-        weights = _weights(positions, voxels.shape[axis + 1], mode)
-        if sigma[axis]:
-            weights = weights @ _gaussian(voxels.shape[axis + 1], sigma[axis])
-        # Only what the target reaches: a slab must not cost what the whole volume costs.
-        used = torch.nonzero(weights.any(dim=0)).flatten()
-        first, n_used = int(used[0]), int(used[-1] - used[0]) + 1
+        along = None if slices is None or axis != 2 else tuple(slices.tolist())
+        line = _Line(float(step[axis, other]), float(step[axis, 3]), shape[other], voxels.shape[axis + 1], mode, along)
+        first, n_used, weights = _used_weights(line, float(sigma[axis]), voxels.device)
         voxels = voxels.narrow(axis + 1, first, n_used)
-        matrices.append(weights[:, first : first + n_used].to(voxels.device))
-    for axis, (other, weights) in enumerate(zip(order, matrices, strict=True)):
-        share, chosen = weights.max(dim=1)
-        if bool((share > 1 - _ON_GRID).all()):
-            if not torch.equal(chosen, torch.arange(voxels.shape[axis + 1], device=chosen.device)):
-                voxels = voxels.index_select(axis + 1, chosen)
+        steps.append(weights)
+    for axis, (other, weights) in enumerate(zip(order, steps, strict=True)):
+        if weights is None:
+            continue
+        if weights.dtype == torch.int64:
+            voxels = voxels.index_select(axis + 1, weights)
             continue
         voxels = voxels.float()
         front, rest = voxels.shape[: axis + 1], voxels.shape[axis + 2 :]
@@ -131,6 +128,45 @@ def _sample_aligned(
         columns = columns[..., 0] @ weights.T if columns.shape[-1] == 1 else weights @ columns
         voxels = columns.reshape(*front, shape[other], *rest)
     return voxels.float().permute(0, *(order.index(axis) + 1 for axis in range(3)))
+
+
+class _Line(NamedTuple):
+    """Sampling points along one axis of the source: every `step` voxels from `start`, `n` of them.
+
+    Attributes:
+        slices: where the stored slices lie, when their distances are unequal.
+    """
+
+    step: float
+    start: float
+    n: int
+    n_source: int
+    mode: str
+    slices: tuple[float, ...] | None
+
+
+@lru_cache(maxsize=12)
+def _used_weights(line: _Line, sigma: float, device: torch.device) -> tuple[int, int, torch.Tensor | None]:
+    """The first voxel that the line uses, how many, and how they are mixed, on `device`; never changed.
+
+    Every label and every slab of a scan asks for the same ones. Decided on the host, so that no device is asked.
+
+    Returns:
+        As the last: (n, n_used) weights; (n,) whole numbers, where voxels are taken as they are; None for all of them.
+    """
+    positions = torch.arange(line.n, dtype=torch.float64) * line.step + line.start
+    positions = _stored(positions, None if line.slices is None else np.asarray(line.slices))
+    weights = _weights(positions, line.n_source, line.mode)
+    if sigma:
+        weights = weights @ _gaussian(line.n_source, sigma)
+    # Only what the target reaches: a slab must not cost what the whole volume costs.
+    used = torch.nonzero(weights.any(dim=0)).flatten()
+    first, n_used = int(used[0]), int(used[-1] - used[0]) + 1
+    weights = weights[:, first : first + n_used]
+    share, chosen = weights.max(dim=1)
+    if not bool((share > 1 - _ON_GRID).all()):
+        return first, n_used, weights.to(device)
+    return first, n_used, None if torch.equal(chosen, torch.arange(n_used)) else chosen.to(device)
 
 
 def _weights(positions: torch.Tensor, n_source: int, mode: str) -> torch.Tensor:
@@ -159,12 +195,12 @@ def _sample_oblique(
     theta = torch.as_tensor(step[:3] * scale[:, None], dtype=torch.float64)
     theta[:, 3] -= 1.0
     theta[torch.tensor([n == 1 for n in source])] = 0.0
-    axes = [torch.arange(n, dtype=torch.float64) for n in shape]
-    points = theta[:, 3] + sum(
-        axis.reshape([-1 if a == b else 1 for b in range(3)] + [1]) * theta[:, a] for a, axis in enumerate(axes)
-    )
+    axes = [torch.arange(n, dtype=torch.float64, device=voxels.device) for n in shape]
+    views = [axis.reshape([-1 if a == b else 1 for b in range(3)]) for a, axis in enumerate(axes)]
+    # Numbers of the host take part on any device, and nothing is sent.
+    points = [row[3] + sum(view * factor for view, factor in zip(views, row[:3], strict=True)) for row in theta]
     if slices is not None:
-        points[..., 2] = _stored((points[..., 2] + 1) / scale[2], slices) * scale[2] - 1
-    grid = points.float().flip(-1).to(voxels.device)[None]
+        points[2] = _stored((points[2] + 1) / scale[2], slices) * scale[2] - 1
+    grid = torch.stack([along.float() for along in reversed(points)], dim=-1)[None]
     interpolation = "bilinear" if mode == "linear" else mode
     return functional.grid_sample(voxels[None], grid, interpolation, padding_mode="border", align_corners=True)[0]

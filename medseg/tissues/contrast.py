@@ -59,7 +59,7 @@ def scores_between(mean: MetaTensor, borders: npt.NDArray[np.float64]) -> MetaTe
     They are linear in the intensity u, score_k = k u - sum of the first k borders, so interpolating the scores is
     the same as interpolating the intensity: borders fall where they do in the image, on any grid.
     """
-    offsets = torch.as_tensor(np.r_[0.0, np.cumsum(borders)], dtype=torch.float32)
-    slopes = torch.arange(len(offsets), dtype=torch.float32)
+    offsets = torch.as_tensor(np.r_[0.0, np.cumsum(borders)], dtype=torch.float32, device=mean.device)
+    slopes = torch.arange(len(offsets), dtype=torch.float32, device=mean.device)
     view = (-1, 1, 1, 1)
     return MetaTensor(mean.as_tensor() * slopes.view(view) - offsets.view(view), affine=mean.affine)
