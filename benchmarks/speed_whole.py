@@ -76,7 +76,7 @@ def main() -> None:
         for turn in range(options.turns):
             found = []
             for part in ("one", "many"):
-                where = ["--model", folder / "model", "--out", folder / f"{part}{turn}"]
+                where: list[str | Path] = ["--model", folder / "model", "--out", folder / f"{part}{turn}"]
                 found.append(seconds_of(medseg("segment", folder / part, *where)))
             turns.append([*found, atropos_seconds(options.peers_python, brain, mask, folder)])
             print(f"one {found[0]:.1f} s, {N_MANY} {found[1]:.1f} s, Atropos {turns[-1][-1]:.1f} s", flush=True)
