@@ -31,7 +31,7 @@ def test_a_dry_run_measures_everything(monkeypatch, capsys):
     assert lines[0] == "dry run on tiny scans: no number below means anything"
     rows = [line.strip("| ").split(" | ") for line in lines[-3:]]
     assert [(what, goal) for what, _, goal, _ in rows] == [
-        ("training", "3 times"), ("1 mm brain", "2 s"), ("48x48x24 CT, K = 12", "10 s")
+        ("training", "10 times, 90 % busy"), ("1 mm brain", "2 s"), ("48x48x24 CT, K = 12", "10 s")
     ]  # fmt: skip
     assert re.fullmatch(r"[\d.]+ steps a second, [\d.]+ times the plain MONAI loop", rows[0][1])
     assert re.fullmatch(r"[\d.]+ s", rows[1][1])
