@@ -18,6 +18,7 @@ from medseg.spatial.geometry import Geometry
 
 Integers = npt.NDArray[np.int32]
 Weights = npt.NDArray[np.float32]
+Drawn = npt.NDArray[np.int64]
 _ROWS = 100_000
 """Voxels that are interpolated at a time."""
 
@@ -48,13 +49,23 @@ class _Axis(NamedTuple):
         return cls(block, n, (count / block).astype(np.float32), low, (place - low).astype(np.float32))
 
 
-def shares_around(posteriors: Features, prepared: Prepared, sigma_mm: float) -> Features:
+def shares_around(posteriors: Features, prepared: Prepared, sigma_mm: float, drawn: Drawn | None = None) -> Features:
     """(V, K) posteriors of the foreground -> (V, K) their shares in the foreground around each voxel, summing to one.
 
     Args:
         sigma_mm: standard deviation of the Gaussian window.
+        drawn: which foreground voxels V are; others have no share. None: all of them.
     """
-    return Surroundings(prepared, sigma_mm).shares(posteriors)
+    return Surroundings(prepared, sigma_mm, drawn).shares(posteriors)
+
+
+def evenly_drawn(n: int, most: int) -> Drawn:
+    """About `most` of the numbers 0..n-1, ascending, the same ones each time: one of each stretch, anywhere in it.
+
+    Every n-th voxel would lie in the same planes where n divides the size of the volume.
+    """
+    stretch = max(1, n // most)
+    return np.arange(n // stretch) * stretch + np.random.default_rng(0).integers(stretch, size=n // stretch)
 
 
 class Surroundings:
@@ -64,16 +75,18 @@ class Surroundings:
 
     Args:
         sigma_mm: standard deviation of the Gaussian window.
+        drawn: which foreground voxels take part; None: all of them.
     """
 
-    def __init__(self, prepared: Prepared, sigma_mm: float) -> None:
+    def __init__(self, prepared: Prepared, sigma_mm: float, drawn: Drawn | None = None) -> None:
         inside = arrays(prepared)[1]
+        voxels = np.flatnonzero(inside) if drawn is None else np.flatnonzero(inside)[drawn]
         spacing = Geometry.of(prepared.image).spacing_in_person_mm
         axes = [_Axis.of(n, max(1, int(sigma_mm / s / 2))) for n, s in zip(inside.shape, spacing, strict=True)]
         self._sigma = [np.sqrt(max((sigma_mm / s) ** 2 - (x.block**2 - 1) / 12, 0.0)) / x.block
                        for s, x in zip(spacing, axes, strict=True)]  # fmt: skip
         self._shape = [axis.n for axis in axes]
-        places = [along.astype(np.int32) for along in np.nonzero(inside)]
+        places = [x.astype(np.int32) for x in np.unravel_index(voxels, inside.shape)]
         self._means = _block_means(places, axes)
         self._starts = range(0, len(places[0]), _ROWS)
         with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as threads:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monai.data.meta_tensor import MetaTensor
 from scipy import ndimage
 
-from medseg.clustering.surroundings import shares_around
+from medseg.clustering.surroundings import evenly_drawn, shares_around
 from medseg.preprocessing.prepare import Prepared
 from medseg.runtime.cache import Store
 from medseg.spatial.geometry import Geometry
@@ -71,6 +71,25 @@ def test_a_half_sees_the_other_half_near_the_border_only():
     assert along[-4:] == pytest.approx(0, abs=0.01)
     assert (np.diff(along) <= 1e-5).all()
     assert 0.4 < along[19:21].mean() < 0.6
+
+
+@pytest.mark.parametrize("size", [39, 40])
+@pytest.mark.parametrize("stretch", [3, 4, 5])
+def test_some_voxels_tell_nearly_the_same(size, stretch):
+    inside = np.ones((size, size, size), dtype=bool)
+    share = ndimage.gaussian_filter(np.random.default_rng(0).random(inside.shape), 3)
+    first = (share > np.median(share))[inside]
+    posteriors = np.stack([first, ~first], axis=1).astype(np.float32)
+    whole = shares_around(posteriors, scan_of(inside, (1, 1, 1)), 6.0)
+    drawn = evenly_drawn(inside.size, inside.size // stretch)
+    assert len(drawn) == inside.size // stretch
+    difference = np.abs(shares_around(posteriors[drawn], scan_of(inside, (1, 1, 1)), 6.0, drawn) - whole[drawn])
+    assert difference.max() < 0.1
+    assert difference.mean() < 0.01
+
+
+def test_few_voxels_are_all_drawn():
+    assert np.array_equal(evenly_drawn(7, 10), np.arange(7))
 
 
 def test_what_is_found_once_is_not_made_again():
