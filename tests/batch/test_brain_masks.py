@@ -21,8 +21,8 @@ from tests.support.fake_tools import ANY_HEAD, FAILS_THEN_CRASHES, FakeTool
 from tests.support.scans import load_nifti, write_nifti
 
 GRID = head_grid(4.0)
-TINY = ("training.max_steps=4", "training.patch_size=16", "preprocessing.skull_stripped=true", "clustering.method=cohort",
-        "clustering.bias_sigma_mm=null")  # fmt: skip
+TINY = ("training.max_steps=4", "training.patch_size=16", "preprocessing.skull_stripped=true",
+        "clustering.method=cohort", "clustering.bias_sigma_mm=null")  # fmt: skip
 SETTINGS = [word for change in TINY for word in ("--set", change)]
 
 
