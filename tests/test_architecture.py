@@ -77,7 +77,7 @@ HOUSE = modules()
 @cache
 def importing(tree: ast.Module) -> tuple[ast.Import | ast.ImportFrom | ast.Call, ...]:
     """The parts of a module that import; each module is walked once for all rules and probes."""
-    found = []
+    found: list[ast.Import | ast.ImportFrom | ast.Call] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             if ast.unparse(node.func) in {"import_module", "importlib.import_module"}:
