@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -73,10 +74,23 @@ def modules() -> dict[str, ast.Module]:
 HOUSE = modules()
 
 
+@cache
+def importing(tree: ast.Module) -> tuple[ast.Import | ast.ImportFrom | ast.Call, ...]:
+    """The parts of a module that import; each module is walked once for all rules and probes."""
+    found: list[ast.Import | ast.ImportFrom | ast.Call] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            if ast.unparse(node.func) in {"import_module", "importlib.import_module"}:
+                found.append(node)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found.append(node)
+    return tuple(found)
+
+
 def imports_of(tree: ast.Module, known: Modules) -> set[str]:
     """Dotted names of all that a module imports: lazily, under TYPE_CHECKING and by name, too."""
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in importing(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -84,7 +98,7 @@ def imports_of(tree: ast.Module, known: Modules) -> set[str]:
             submodules = {name for name in inner if name.removeprefix("medseg.") in known}
             names |= submodules | ({node.module} if submodules != inner else set())
             names |= inner if node.module == "torch" else set()
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"import_module", "importlib.import_module"}:
+        elif isinstance(node, ast.Call):
             names |= {arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)}
     return names
 

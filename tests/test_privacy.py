@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydicom import config as pydicom_config
 from medseg.cli.main import main
 from sample_data.dicom_series import write_dicom_series
 from sample_data.phantom import phantom
-from tests.support.cohorts import manifest, medseg, small_grid
+from tests.support.cohorts import manifest, medseg_in_turn, small_grid
 
 SECRETS = {
     "PatientName": "Zerbrowski^Quentin",
@@ -69,7 +68,7 @@ def unpacked(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], str]:
-    """Two runs over sound series and a damaged one: the first runs out of memory on each."""
+    """A run over sound series and a damaged one that runs out of memory on each, and one that goes through."""
     folder = tmp_path_factory.mktemp("data") / FOLDER
     uids = plant(folder / "sound", 1) + plant(folder / "damaged", 2)
     for path in sorted((folder / "damaged").iterdir())[5:7]:
@@ -77,16 +76,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], str]
     second = folder / "Zerbrowski_2"
     uids += plant(second, 3)
     out = tmp_path_factory.mktemp("out") / "out"
-    words = ["run", folder, "--config", "smoke", "--set", "training.max_steps=4", "--device", "cpu", "--out", out,
-             "--write", "nifti,seg.nrrd,mrb", "--log-json", "--max-memory", "0.05"]  # fmt: skip
-    failed = medseg(*words)
-    assert failed.returncode == 1, failed.stderr
-    assert "failed" in {row["status"] for row in manifest(out).values()}
-    logs = shutil.copytree(out / "log", tmp_path_factory.mktemp("logs") / "log")
-    done = medseg(*words[:-2])
-    assert {row["status"] for row in manifest(out).values()} == {"done", "refused"}, done.stderr
-    shutil.copytree(logs, out / "log", dirs_exist_ok=True)
-    return out, [*uids, str(folder)], failed.stdout + failed.stderr + done.stdout + done.stderr
+    failing, going = out / "failed", out / "done"
+    settings = ["training.max_steps=4", "clustering.method=cohort", "clustering.bias_sigma_mm=null"]
+    words = ["--device", "cpu", "--write", "nifti,seg.nrrd,mrb", "--log-json"]
+    both = medseg_in_turn(
+        ["run", folder, "--config", "smoke", *(word for change in settings for word in ("--set", change)),
+         "--out", failing, *words, "--max-memory", "0.05"],
+        ["segment", folder, "--model", failing / "model", "--out", going, *words],
+    )  # fmt: skip
+    assert both.returncode == 0, both.stderr
+    assert both.stdout.count("ended with 1") == 2, both.stdout
+    assert {row["status"] for row in manifest(failing).values()} == {"failed", "refused"}
+    assert {row["status"] for row in manifest(going).values()} == {"done", "refused"}, both.stderr
+    return out, [*uids, str(folder)], both.stdout + both.stderr
 
 
 def test_no_output_and_no_log_holds_a_secret(run):

@@ -13,12 +13,12 @@ from medseg.model.record import JobFacts, Record, read_records
 
 
 @pytest.fixture
-def folder(tmp_path, phantom_scans, model_folder):
+def folder(tmp_path, cohort, quick_model):
     """Two scans, a model, and the same model under other names of its labels, which counts as another."""
-    for name in ("RAS", "LPS"):
-        (tmp_path / "scans").mkdir(exist_ok=True)
-        shutil.copyfile(phantom_scans / "scans" / f"{name}.nii.gz", tmp_path / "scans" / f"{name}.nii.gz")
-    shutil.copytree(model_folder, tmp_path / "one")
+    (tmp_path / "scans").mkdir()
+    for source, name in zip(sorted(cohort.glob("*")), ("a", "b"), strict=False):
+        shutil.copyfile(source, tmp_path / "scans" / f"{name}.nii.gz")
+    shutil.copytree(quick_model, tmp_path / "one")
     model = Model.load(tmp_path / "one", device="cpu")
     model.relabelled(model.table.replace(1, name="other"), {}).save(tmp_path / "two")
     return tmp_path
@@ -32,27 +32,27 @@ def segment(folder, model, write):
 def test_what_another_model_made_goes_with_it(folder, capsys):
     assert segment(folder, "one", "nifti,confidence") == 0
     assert segment(folder, "one", "seg.nrrd") == 0  # the same model: what it made stays
-    assert (folder / "out" / "RAS_confidence.nii.gz").is_file()
+    assert (folder / "out" / "a_confidence.nii.gz").is_file()
     assert segment(folder, "two", "nifti") == 0
-    assert (folder / "out" / "RAS_seg.nii.gz").is_file()
-    assert not (folder / "out" / "RAS.seg.nrrd").exists()
-    assert not (folder / "out" / "RAS_confidence.nii.gz").exists()
-    assert "RAS: removed " in capsys.readouterr().err
+    assert (folder / "out" / "a_seg.nii.gz").is_file()
+    assert not (folder / "out" / "a.seg.nrrd").exists()
+    assert not (folder / "out" / "a_confidence.nii.gz").exists()
+    assert "a: removed " in capsys.readouterr().err
 
 
 def test_a_scan_that_became_unreadable_keeps_no_labels(folder):
     assert segment(folder, "one", "nifti") == 0
-    (folder / "scans" / "RAS.nii.gz").write_bytes(b"damaged")
+    (folder / "scans" / "a.nii.gz").write_bytes(b"damaged")
     assert segment(folder, "one", "nifti") == 1
-    assert not (folder / "out" / "RAS_seg.nii.gz").exists()
-    assert (folder / "out" / "LPS_seg.nii.gz").is_file()
+    assert not (folder / "out" / "a_seg.nii.gz").exists()
+    assert (folder / "out" / "b_seg.nii.gz").is_file()
 
 
 def test_results_of_another_model_for_other_scans_are_not_mixed_in(folder, capsys):
     assert segment(folder, "one", "nifti") == 0
-    (folder / "scans" / "RAS.nii.gz").unlink()
+    (folder / "scans" / "a.nii.gz").unlink()
     assert segment(folder, "two", "nifti") == 2
-    assert "found results of another model for other scans than these (1, such as RAS)" in capsys.readouterr().err
+    assert "found results of another model for other scans than these (1, such as a)" in capsys.readouterr().err
     assert len({record.job.model for record in read_records(folder / "out") if record.job}) == 1
 
 

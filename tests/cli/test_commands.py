@@ -38,9 +38,9 @@ def scans(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def segmented(scans, model_folder, tmp_path_factory):
+def segmented(scans, quick_model, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "results"
-    code = main(["segment", str(scans), "--model", str(model_folder), "--out", str(out), "--device", "cpu"])
+    code = main(["segment", str(scans), "--model", str(quick_model), "--out", str(out), "--device", "cpu"])
     return out, code
 
 
@@ -85,9 +85,9 @@ def test_the_manifest_counts_volumes_in_mm3(segmented):
     assert float(row["peak_memory_mb"]) > 50
 
 
-def test_run_json_says_what_made_it_and_nothing_private(segmented, scans, model):
+def test_run_json_says_what_made_it_and_nothing_private(segmented, scans, quick_model):
     out, _ = segmented
-    facts = json.loads((out / "run.json").read_text())
+    facts, model = json.loads((out / "run.json").read_text()), Model.load(quick_model)
     assert facts["model"] == model.fingerprint
     assert facts["seed"] == model.config.training.seed
     assert set(facts["packages"]) >= {"torch", "monai", "numpy"}
@@ -97,10 +97,11 @@ def test_run_json_says_what_made_it_and_nothing_private(segmented, scans, model)
         assert b"Phantom^" not in content
 
 
-def test_done_scans_are_skipped_and_changed_ones_are_not(segmented, scans, model_folder):
+def test_done_scans_are_skipped_and_changed_ones_are_not(segmented, scans, quick_model):
     out, _ = segmented
     first = (out / "a/b_seg.nii.gz").stat().st_mtime_ns
-    arguments = ["segment", str(scans), "--model", str(model_folder), "--out", str(out), "--device", "cpu"]
+    arguments = ["segment", str(scans), "--model", str(quick_model), "--out", str(out), "--device", "cpu",
+                 "--workers", "0"]  # fmt: skip
     main(arguments)
     assert (out / "a/b_seg.nii.gz").stat().st_mtime_ns == first
     os.utime(scans / "a" / "b.nii.gz", ns=(1, time.time_ns()))
@@ -111,9 +112,9 @@ def test_done_scans_are_skipped_and_changed_ones_are_not(segmented, scans, model
     assert (out / "a/b_seg.nii.gz").stat().st_mtime_ns > first
 
 
-def test_label_renames_and_merges_without_segmenting_again(segmented, model_folder, tmp_path, monkeypatch):
+def test_label_renames_and_merges_without_segmenting_again(segmented, quick_model, tmp_path, monkeypatch):
     out = shutil.copytree(segmented[0], tmp_path / "out")
-    folder = shutil.copytree(model_folder, tmp_path / "model")
+    folder = shutil.copytree(quick_model, tmp_path / "model")
     before, geometry = read_labels(out / "a/b_seg.nii.gz")
     monkeypatch.setattr(Model, "segment", None)
     code = main(["label", str(folder), "--out", str(out), "--name", "1=fluid", "--name", '3="white matter"',
@@ -161,25 +162,26 @@ def test_the_command_that_is_kept_names_no_path():
         (["--code", "1=123"], "expected VALUE:MEANING"),
     ],
 )
-def test_wrong_label_words_are_explained(model_folder, words, message, capsys):
-    assert main(["label", str(model_folder), *words]) == 2
+def test_wrong_label_words_are_explained(quick_model, words, message, capsys):
+    assert main(["label", str(quick_model), *words]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_label_refuses_the_outputs_of_another_model(segmented, model, model_folder, tmp_path, capsys):
-    other = shutil.copytree(model_folder, tmp_path / "other")
+def test_label_refuses_the_outputs_of_another_model(segmented, quick_model, tmp_path, capsys):
+    other = shutil.copytree(quick_model, tmp_path / "other")
+    model = Model.load(quick_model)
     model.relabelled(model.table, {3: 2}).save(other)
     assert main(["label", str(other), "--out", str(segmented[0]), "--name", "1=x"]) == 2
     assert "was made by another model" in capsys.readouterr().err
 
 
-def test_masks_restrict_and_a_missing_mask_costs_its_scan(scans, model_folder, tmp_path):
+def test_masks_restrict_and_a_missing_mask_costs_its_scan(scans, quick_model, tmp_path):
     labels = np.zeros(GRIDS["LPS"].shape, np.uint8)
     labels[20:60, 25:75, 20:60] = 1
     write_labels(labels, GRIDS["LPS"], tmp_path / "masks" / "a" / "b.nii.gz")
     out = tmp_path / "out"
-    code = main(["segment", str(scans), "--model", str(model_folder), "--out", str(out),
-                 "--masks", str(tmp_path / "masks")])  # fmt: skip
+    code = main(["segment", str(scans), "--model", str(quick_model), "--out", str(out),
+                 "--workers", "0", "--masks", str(tmp_path / "masks")])  # fmt: skip
     rows = manifest(out)
     assert code == 1
     assert rows[dicom_id(rows)]["reason"].startswith("no_mask: ")
@@ -187,7 +189,7 @@ def test_masks_restrict_and_a_missing_mask_costs_its_scan(scans, model_folder, t
     assert np.array_equal(found > 0, labels > 0)
 
 
-def test_a_full_disk_fails_the_scan_and_leaves_no_half_file(scans, model_folder, tmp_path, monkeypatch):
+def test_a_full_disk_fails_the_scan_and_leaves_no_half_file(scans, quick_model, tmp_path, monkeypatch):
     out, real = tmp_path / "out", write_seg_nrrd
 
     def full(labels, geometry, table, path):
@@ -196,7 +198,7 @@ def test_a_full_disk_fails_the_scan_and_leaves_no_half_file(scans, model_folder,
         real(labels, geometry, table, path)
 
     monkeypatch.setattr("medseg.batch.formats.write_seg_nrrd", full)
-    assert main(["segment", str(scans), "--model", str(model_folder), "--out", str(out), "--workers", "0"]) == 1
+    assert main(["segment", str(scans), "--model", str(quick_model), "--out", str(out), "--workers", "0"]) == 1
     rows = manifest(out)
     assert rows[dicom_id(rows)]["status"] == "failed"
     assert "No space left on device" in rows[dicom_id(rows)]["reason"]
@@ -205,16 +207,16 @@ def test_a_full_disk_fails_the_scan_and_leaves_no_half_file(scans, model_folder,
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_unwritable_folder_is_refused_before_work(scans, model_folder, tmp_path, capsys):
+def test_an_unwritable_folder_is_refused_before_work(scans, quick_model, tmp_path, capsys):
     (tmp_path / "locked").mkdir(mode=0o500)
-    code = main(["segment", str(scans), "--model", str(model_folder), "--out", str(tmp_path / "locked" / "x")])
+    code = main(["segment", str(scans), "--model", str(quick_model), "--out", str(tmp_path / "locked" / "x")])
     assert code == 2
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_an_output_folder_that_is_a_file_is_refused(scans, model_folder, tmp_path, capsys):
+def test_an_output_folder_that_is_a_file_is_refused(scans, quick_model, tmp_path, capsys):
     (tmp_path / "taken").write_text("")
-    assert main(["segment", str(scans), "--model", str(model_folder), "--out", str(tmp_path / "taken")]) == 2
+    assert main(["segment", str(scans), "--model", str(quick_model), "--out", str(tmp_path / "taken")]) == 2
     assert "cannot be written" in capsys.readouterr().err
 
 
@@ -260,10 +262,11 @@ def test_inspect_prints_what_read_scan_reads(scans, capsys):
     assert "corrupt_file" in text
 
 
-def test_run_trains_segments_and_goes_on_where_it_stood(phantom_scans, tmp_path, monkeypatch):
+def test_run_trains_segments_and_goes_on_where_it_stood(cohort, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    words = ["run", str(phantom_scans / "scans"), "--out", str(out), "--config", "smoke", "--device", "cpu",
-             "--set", "training.max_steps=4"]  # fmt: skip
+    words = ["run", str(cohort), "--out", str(out), "--config", "smoke", "--device", "cpu",
+             "--set", "training.max_steps=4", "--set", "clustering.method=cohort",
+             "--set", "clustering.bias_sigma_mm=null"]  # fmt: skip
     assert main(words) == 0
     assert {row["status"] for row in manifest(out).values()} == {"done"}
     assert not list(out.glob(".model*"))
@@ -274,7 +277,8 @@ def test_run_trains_segments_and_goes_on_where_it_stood(phantom_scans, tmp_path,
 
 def test_evaluate_scores_the_phantoms(phantom_scans, model_folder, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(["segment", str(phantom_scans / "scans"), "--model", str(model_folder), "--out", str(out)]) == 0
+    assert main(["segment", str(phantom_scans / "scans"), "--model", str(model_folder), "--out", str(out),
+                 "--workers", "0"]) == 0  # fmt: skip
     assert main(["evaluate", str(out), str(phantom_scans / "truths"), "--out", str(tmp_path / "m.csv")]) == 0
     with (tmp_path / "m.csv").open() as file:
         rows = list(csv.DictReader(file))

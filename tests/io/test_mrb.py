@@ -128,7 +128,7 @@ def words_for(parameters: list[ET.Element], values: dict[str, str]) -> list[str]
     return [*words, *(positions[index] for index in sorted(positions))]
 
 
-def test_the_module_as_slicer_calls_it(tmp_path, model_folder, phantom_scans):
+def test_the_module_as_slicer_calls_it(tmp_path, quick_model, cohort):
     """The description's flags and positions, through the script of docs/slicer.md."""
     described = subprocess.run([sys.executable, "-m", "medseg", "--xml"], capture_output=True, check=True)
     root = ET.fromstring(described.stdout)
@@ -136,7 +136,7 @@ def test_the_module_as_slicer_calls_it(tmp_path, model_folder, phantom_scans):
     assert (root.tag, root.findtext("title")) == ("executable", "medseg")
     (group,) = root.findall("parameters")
     assert group.findtext("description")
-    values = {"model": str(model_folder), "device": "cpu", "scan": str(phantom_scans / "scans" / "RAS.nii.gz"),
+    values = {"model": str(quick_model), "device": "cpu", "scan": str(cohort / "good000.nii.gz"),
               "labels": str(tmp_path / "out.nii.gz")}  # fmt: skip
     parameters = [item for item in group if item.find("name") is not None]
     assert {item.findtext("name") for item in parameters} == set(values)

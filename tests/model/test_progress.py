@@ -17,7 +17,8 @@ QUICK = ("training.max_steps=2", "autoencoder.channels=4", "autoencoder.context_
 
 @pytest.mark.parametrize(("config", "n_passes"), [("body_ct", 3), ("generic", 2), ("lung_mr", 1), ("smoke", 0)])
 def test_parts_of_every_stage(config, n_passes):
-    scans = [ct(n)[0] if config == "body_ct" else phantom(small_grid(), noise=8.0, seed=n)[0] for n in range(4)]
+    is_ct = config == "body_ct"
+    scans = [ct(n, 20)[0] if is_ct else phantom(small_grid(), noise=8.0, seed=n)[0] for n in range(4)]
     told: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     stages: list[str] = []
     watch = Watch(on_stage=stages.append, on_part=lambda done, total: told[stages[-1]].append((done, total)))

@@ -98,7 +98,7 @@ def test_the_exported_encoder_leaves_the_context_out(tmp_path):
 
 def test_places_are_learned_in_mm_across_crops():
     """A ramp of intensity along one axis says where a voxel lies; 60 steps find the axis and its sign."""
-    ramp = torch.linspace(0.05, 1, 64).view(1, 64, 1, 1).expand(1, 64, 56, 56).contiguous()
+    ramp = torch.linspace(0.05, 1, 64).view(1, 64, 1, 1).expand(1, 64, 32, 32).contiguous()
     affine = torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0]))
     image = MetaTensor(ramp, affine=affine)
     item = Prepared(image, MetaTensor(torch.ones_like(ramp), affine=affine), image)

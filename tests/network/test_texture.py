@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans
 from medseg.network.texture import N_LATENTS, NEAR, TextureEncoder, pairs, texture_loss, train_texture
 from medseg.preprocessing.prepare import Prepared
 
-SHAPE = (48, 40, 44)
+SHAPE = (40, 20, 20)
 
 
 def two_textures() -> tuple[Prepared, np.ndarray]:

@@ -241,15 +241,16 @@ def thumbnails(out):
     return [x["src"] for x in Page(write_report(out).read_text("utf-8")).all("img") if x["class"] == "thumb"]
 
 
-def test_200_scans_stay_small_and_each_costs_the_same(tmp_path, mosaic, slices):
+def test_many_scans_stay_small_and_each_costs_the_same(tmp_path, mosaic, slices):
+    """Seven calls a scan for every other scan would be noticed, beside 9,700 for itself."""
     rng = np.random.default_rng(0)
-    rows = [done(f"s{n}", *rng.normal(9e5, 9e4, 3)) for n in range(200)]
-    one, few, out = (write_out(tmp_path / f"{n}", rows[:n], mosaic=mosaic) for n in (1, 20, 200))
+    rows = [done(f"s{n}", *rng.normal(9e5, 9e4, 3)) for n in range(100)]
+    one, few, out = (write_out(tmp_path / f"{n}", rows[:n], mosaic=mosaic) for n in (1, 10, 100))
     write_report(one)  # what is loaded once
-    assert n_calls(lambda: write_report(out)) < 10.5 * n_calls(lambda: write_report(few))
+    assert n_calls(lambda: write_report(out)) < 9.3 * n_calls(lambda: write_report(few))
     path = out / "report.html"
-    assert len(thumbnail(slices, LabelTable.default(3))) * 200 < path.stat().st_size < 60e6
-    assert 200 * 120_000 < 60e6  # room for pictures with more texture than a phantom's
+    assert len(thumbnail(slices, LabelTable.default(3))) * 100 < path.stat().st_size < 30e6
+    assert 100 * 120_000 < 30e6  # room for pictures with more texture than a phantom's
 
 
 def test_pictures_beyond_the_budget_become_links(out, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import os
 import subprocess
 import sys
@@ -75,6 +76,25 @@ def medseg(*words: object, poison: bool = False, timeout: float = 600) -> subpro
     return subprocess.run(
         command(*words), env=environment(poison=poison), capture_output=True, text=True, timeout=timeout, check=False
     )
+
+
+IN_TURN = """
+import json
+import sys
+from medseg.cli.main import main
+for words in json.loads(sys.argv[1]):
+    code = main(words)
+    print(f"ended with {code}", flush=True)
+"""
+
+
+def medseg_in_turn(*commands: Sequence[object], timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    """Run commands one after another in one process, which imports PyTorch once; says the code of each."""
+    text = json.dumps([[str(word) for word in words] for words in commands])
+    return subprocess.run(
+        [sys.executable, "-c", IN_TURN, text],
+        env=environment(), capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
 
 
 def manifest(out: Path) -> dict[str, dict[str, str]]:

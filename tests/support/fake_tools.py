@@ -46,6 +46,8 @@ nib.save(nib.Nifti1Image(brain.astype(np.uint8), image.affine), "mask.nii.gz")
 """
 """A program that knows the brain of `sample_data.heads` on every grid; slower, for it starts Python."""
 FAILS, CRASHES, LEAVES_NOTHING, HANGS = (_START + code + "\n" for code in ("exit 7", "kill -SEGV $$", "", "sleep 600"))
+FAILS_THEN_CRASHES = _START + "mkdir '{log}.once' 2>/dev/null && exit 7\nkill -SEGV $$\n"
+"""Fails when it is called first, and crashes afterwards."""
 KNOWS_NO_ARGUMENTS = _START + "exit 2\n"
 
 

@@ -10,9 +10,9 @@ TISSUES = {1: -850.0, 2: -100.0, 3: 45.0, 4: 60.0, 5: 500.0}
 """Lung, fat, muscle, an organ that is hardly brighter, bone."""
 
 
-def ct(seed: int) -> tuple[MetaTensor, np.ndarray]:
+def ct(seed: int, n_slices: int = 40) -> tuple[MetaTensor, np.ndarray]:
     """A trunk of 64 x 48 x 40 voxels of 4 mm, and its tissues; the crop moves with the seed."""
-    i, j, k = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in (64, 48, 40)), indexing="ij")
+    i, j, k = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in (64, 48, n_slices)), indexing="ij")
     j = j + seed
     truth = np.zeros(i.shape, dtype=int)
     truth[(i / 26) ** 2 + (j / 18) ** 2 < 1] = 2

@@ -262,13 +262,13 @@ def test_real_series(tmp_path, scan_name):
         assert same_places(*read_by_dcmqi(path, tmp_path / kind), labels, grid)
 
 
-def test_the_command_writes_it_and_refuses_nifti(series, model_folder, tmp_path, capsys):
+def test_the_command_writes_it_and_refuses_nifti(series, quick_model, tmp_path, capsys):
     scans = tmp_path / "in"
     shutil.copytree(series[0].path.parent, scans / "dicom")
     write_nifti(phantom(series[0].geometry, noise=8.0)[0], scans / "a.nii.gz")
     out = tmp_path / "out"
-    words = ["segment", str(scans), "--model", str(model_folder), "--out", str(out), "--device", "cpu",
-             "--write", "nifti,dicomseg,dicomseg-binary"]  # fmt: skip
+    words = ["segment", str(scans), "--model", str(quick_model), "--out", str(out), "--device", "cpu",
+             "--workers", "0", "--write", "nifti,dicomseg,dicomseg-binary"]  # fmt: skip
     assert main(words) == 1
     rows = manifest(out)
     assert rows["a"]["reason"].startswith("no_reference: a: --write dicomseg refers to the DICOM files of the scan")
@@ -280,8 +280,8 @@ def test_the_command_writes_it_and_refuses_nifti(series, model_folder, tmp_path,
     written = (out / f"{name}_seg.dcm").stat().st_mtime_ns
     assert main(words) == 1
     assert (out / f"{name}_seg.dcm").stat().st_mtime_ns == written
-    assert main(["label", str(model_folder), "--out", str(out), "--name", "1=label 1"]) == 0  # nothing changes
-    renamed = shutil.copytree(model_folder, tmp_path / "model")
+    assert main(["label", str(quick_model), "--out", str(out), "--name", "1=label 1"]) == 0  # nothing changes
+    renamed = shutil.copytree(quick_model, tmp_path / "model")
     assert main(["label", str(renamed), "--out", str(out), "--name", "1=fluid"]) == 1
     assert f"{Path(name).name}_seg.dcm, {Path(name).name}_seg_binary.dcm cannot follow" in capsys.readouterr().err
     assert main(words) == 1

@@ -13,18 +13,13 @@ import pytest
 
 from medseg import ConfigError
 from medseg.batch.outputs import Job
-from medseg.io.pacs.base import Bounds, Credentials, PacsError, Query, Tls
-from medseg.io.pacs.dicomweb import WebPacs
+from medseg.io.pacs.base import Credentials, PacsError, Query
 from medseg.io.pacs.http import checked_host
 from medseg.model.record import read_records
 from tests.support.dicom_files import write_axial
 from tests.support.fake_pacs import segment_with_fake_model
 from tests.support.hostile_web import Reply, failed, match, only, parts, web_server, with_body
-
-SECRET = "Zerbrowski^Quentin"
-TOKEN = "s3cret-token"
-BOUNDS = Bounds(seconds=20, answer_bytes=200_000, instance_bytes=100_000, series_bytes=200_000, n_found=1_000)
-FAR = "http://localhost:9/dicom-web/studies?PatientName=Zerbrowski"
+from tests.support.hostile_web_runs import SECRET, check_silence, pacs, run
 
 
 def changed(reply: Reply, contents: list[bytes]) -> Reply:
@@ -114,23 +109,6 @@ def series(tmp_path_factory):
     folder = tmp_path_factory.mktemp("series")
     write_axial(folder)
     return folder
-
-
-def pacs(url, **credentials):
-    pytest.importorskip("requests")
-    return WebPacs(url, Credentials(**credentials), Tls(), BOUNDS)
-
-
-def run(url, out):
-    return segment_with_fake_model(pacs(url, token=TOKEN), Query(patient="PHANTOM"), Job(out))
-
-
-def check_silence(out, captured, logged=""):
-    """Nothing that was planted is said or kept."""
-    kept = "".join(path.read_text() for path in out.rglob("*.json"))
-    for word in (SECRET, "Zerbrowski", TOKEN, "PHANTOM", "1.2.826"):
-        assert word not in captured.out + captured.err + logged + kept
-    assert [path for path in out.rglob("*") if path.suffix == ".dcm"] == []
 
 
 def test_an_honest_server_gets_a_segmentation(series, tmp_path, capfd):
@@ -238,62 +216,6 @@ def test_a_search_without_end_ends(series, tmp_path):
     with web_server(series, only("studies", more)) as (url, _), pytest.raises(PacsError, match="finds more than 1000"):
         run(url, tmp_path)
     assert n_asked == 3
-
-
-@pytest.mark.parametrize("route", ["studies", "series", "fetch", "store"])
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_to_another_host_is_refused_by_name(series, tmp_path, capfd, caplog, route, status):
-    away = only(route, lambda reply: replace(reply, status=status, body=b"", headers={"Location": FAR}))
-    with web_server(series, away) as (url, server):
-        if route == "studies":
-            with pytest.raises(PacsError, match="redirects to another host, port or scheme"):
-                run(url, tmp_path)
-            return
-        (record,) = run(url, tmp_path).records
-    assert "redirects to another host, port or scheme" in record.reason
-    assert "localhost" not in record.reason
-    check_silence(tmp_path, capfd.readouterr(), caplog.text)
-    assert len(server.stored) == (route == "store")  # it arrived here, and nowhere else
-
-
-@pytest.mark.parametrize(
-    ("location", "message"),
-    [
-        ("https://127.0.0.1/dicom-web", "another host, port or scheme"),
-        ("http://me:pw@HOST/dicom-web", "another host, port or scheme"),
-        ("//[::1/", "no DICOMweb answer"),
-        ("http://127.0.0.1:99999/", "no DICOMweb answer"),
-        ("http://HOST/dicom-web/elsewhere", "redirects for ever"),
-        ("", "redirects for ever"),
-    ],
-)
-def test_odd_redirects(series, location, message):
-    def away(reply):
-        return replace(reply, status=302, headers={"Location": location.replace("HOST", host)}, body=b"")
-
-    with web_server(series, lambda _, reply: away(reply)) as (url, _):
-        host = url.split("/")[2]
-        with pytest.raises(PacsError, match=message):
-            pacs(url).find(Query(patient="PHANTOM"))
-
-
-def test_a_redirect_within_the_server_is_followed(series, tmp_path):
-    """As long as the method stays: what is stored is not asked for again as a page."""
-
-    def moved(route, reply):
-        _, path, _ = server.asked[-1]
-        if path.startswith("/pacs/"):
-            return reply
-        if route == "store":
-            server.stored.clear()
-        return replace(reply, status=status, headers={"Location": path.replace("/dicom-web/", "/pacs/")}, body=b"")
-
-    for status, is_stored in ((307, True), (302, False)):
-        with web_server(series, moved) as (url, server):
-            (record,) = run(url, tmp_path / str(status)).records
-            assert record.is_done is is_stored
-            assert len(server.stored) == is_stored
-            assert is_stored or "answered 302 to: store a segmentation" in record.reason
 
 
 def test_an_answer_to_a_store_that_is_too_long_or_refuses(series, tmp_path):
