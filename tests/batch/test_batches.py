@@ -24,7 +24,7 @@ def test_whatever_a_scan_does_costs_that_scan_only(cohort, quick_model, tmp_path
     bad = write_poison(folder, [*KINDS, "raiser"])
     for path in cohort.glob("*"):
         os.link(path, folder / path.name)
-    words = ["--timeout", 12, "--max-memory", 1.5, "--workers", 2, "--log-json"]
+    words = ["--timeout", 20, "--max-memory", 1.5, "--workers", 2, "--log-json"]
     done = medseg("segment", folder, "--model", quick_model, "--out", tmp_path / "out", *words, poison=True)
     rows = manifest(tmp_path / "out")
     assert done.returncode == 1
