@@ -113,6 +113,8 @@ bench-speed: env .venv-peers/installed
 	$(BIN)/python -m benchmarks.speed_training
 	$(BIN)/python -m benchmarks.speed_start
 	$(BIN)/python -m benchmarks.speed_stages
+	$(BIN)/python -m benchmarks.speed_fits
+	$(BIN)/python -m benchmarks.speed_whole --peers-python .venv-peers/bin/python
 	$(BIN)/python -m benchmarks mni_clean --peers --peers-python .venv-peers/bin/python --out out/bench-speed
 	$(BIN)/python -m benchmarks.large_ct --dicom --slices 458 --labels 4 12 24
 	$(BIN)/python -m benchmarks.speed_growth --scans 10 100 1000

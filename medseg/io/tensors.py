@@ -9,6 +9,8 @@ from pathlib import Path
 from safetensors.torch import load, save
 from torch import Tensor
 
+from medseg.io.arrays import known_bytes
+
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> str:
     """Write a file; returns its SHA-256.
@@ -30,9 +32,7 @@ def load_tensors(path: Path, digest: str | None = None) -> dict[str, Tensor]:
         OSError: the file cannot be read.
         ValueError: its bytes are others, it is no file of tensors, or it holds a number that is not finite.
     """
-    content = path.read_bytes()
-    if digest is not None and hashlib.sha256(content).hexdigest() != digest:
-        raise ValueError("other bytes than were written")
+    content = known_bytes(path, digest)
     try:
         tensors = load(content)
     except Exception as error:  # the library's own error is no ValueError, and others come from damaged headers

@@ -12,13 +12,12 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medseg.clustering.posteriors import Posteriors
+from medseg.labels.hierarchy import Groups
 from medseg.spatial.chunks import filled_slabs
 from medseg.spatial.geometry import Geometry
 
 Bytes = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.unsignedinteger]
-Groups = dict[int, tuple[int, ...]]
-"""Number in the label map -> the fitted labels (1..K) that it is made of."""
 ONE = 255
 SLAB_VALUES = 40_000_000
 """Probabilities on the native grid exist only in slabs of about this many values (160 MB)."""

@@ -9,8 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from medseg.errors import ConfigError
-from medseg.labels.confidence import Groups
-from medseg.labels.hierarchy import Hierarchy
+from medseg.labels.hierarchy import Groups, Hierarchy
 from medseg.labels.table import Label, LabelTable, default_color
 from medseg.spatial.chunks import Labels, look_up
 

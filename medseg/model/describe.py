@@ -9,7 +9,8 @@ import torch
 from medseg.clustering.cohort import Clusters
 from medseg.config import Config
 from medseg.labels.description import Description, Sample
-from medseg.labels.hierarchy import N_SAMPLES, Hierarchy
+from medseg.labels.growth import N_SAMPLES, grown
+from medseg.labels.hierarchy import Hierarchy
 from medseg.labels.scheme import LabelScheme
 from medseg.labels.table import LabelTable
 from medseg.model.stability import N_HALVES, Labels, labels_inside
@@ -60,7 +61,7 @@ def describe_labels(
     for number, volume in enumerate(torch.stack(volumes).median(dim=0).values, start=1):
         mean = low + (high - low) * float(totals[number - 1] / counts[number - 1].clamp_min(1))
         table = table.replace(number, mean_intensity=round(mean, 4), volume_ml=round(float(volume), 3))
-    grown = clusters.tree
-    tree = Hierarchy.fit(samples, n_labels, seed=seed) if grown is None else Hierarchy.of_leaves(grown, n_labels)
+    own = clusters.tree
+    tree = grown(samples, n_labels, seed=seed) if own is None else Hierarchy.of_leaves(own, n_labels)
     tree = tree.described([x.mean_intensity or 0.0 for x in table], [x.volume_ml or 0.0 for x in table])
     return LabelScheme(table, tree), QualityReference.fit(measures, n_labels), first

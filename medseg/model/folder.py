@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict
 
 from medseg.clustering.cohort import load_clusters
 from medseg.clustering.ensemble import Ensemble
 from medseg.config import Config
+from medseg.io.arrays import load_arrays
 from medseg.io.atomic import recover_folder, whole_folder
 from medseg.io.label_volumes import write_color_table
 from medseg.io.tensors import load_tensors, save_tensors
 from medseg.labels.hierarchy import Hierarchy
 from medseg.labels.scheme import LabelScheme
 from medseg.labels.table import LabelTable
-from medseg.model.marker import FORMAT, MARKER, damaged, digest_of, read_marker, unreadable
+from medseg.model.marker import FORMAT, HIERARCHY, MARKER, damaged, digest_of, read_beside, read_marker
 from medseg.model.networks import blank_network
 from medseg.model.state import ModelState
 from medseg.network.training import TrainingRecord
@@ -29,7 +30,7 @@ from medseg.quality.reference import QualityReference
 from medseg.runtime.device import choose_device
 from medseg.version import __version__
 
-NETWORK, CLUSTERS, HIERARCHY = "autoencoder.safetensors", "clusters.safetensors", "hierarchy.safetensors"
+NETWORK, CLUSTERS = "autoencoder.safetensors", "clusters.safetensors"
 
 
 class _Facts(BaseModel):
@@ -62,7 +63,7 @@ class _Facts(BaseModel):
 def save_model(model: ModelState, folder: Path) -> None:
     """Write the folder, whole or not at all; an older model there is replaced."""
     written = {NETWORK: model.network.state_dict(), CLUSTERS: model.clusters.tensors(),
-               HIERARCHY: model.scheme.hierarchy.tensors()}  # fmt: skip
+               HIERARCHY: {n: torch.from_numpy(x) for n, x in model.scheme.hierarchy.arrays().items()}}  # fmt: skip
     n_bytes = sum(tensor.numel() * tensor.element_size() for part in written.values() for tensor in part.values())
     with whole_folder(folder, marker=MARKER, n_bytes=n_bytes) as temporary:
         digests = {name: save_tensors(tensors, temporary / name) for name, tensors in written.items()}
@@ -105,14 +106,15 @@ def load_model(folder: Path, *, device: str = "auto", pre_transforms: Sequence[A
     facts = read_marker(folder, _Facts)
     computing = choose_device(device)
     networks = [blank_network(facts.config, facts.plan).to(computing) for _ in range(facts.config.training.ensemble)]
-    weights, tensors, tree = (_read_tensors(folder, name, facts) for name in (NETWORK, CLUSTERS, HIERARCHY))
+    weights, tensors = (read_beside(folder, name, facts.tensors, load_tensors) for name in (NETWORK, CLUSTERS))
+    tree = read_beside(folder, HIERARCHY, facts.tensors, load_arrays)
     try:
         networks[0].load_state_dict(weights)
         chosen = facts.config.clustering
         clusters = (
             load_clusters(tensors, chosen) if len(networks) == 1 else Ensemble.from_tensors(tensors, chosen, networks)
         )
-        scheme = LabelScheme(facts.labels, Hierarchy.from_tensors(tree), facts.merged, facts.cut)
+        scheme = LabelScheme(facts.labels, Hierarchy.from_arrays(tree), facts.merged, facts.cut)
         scheme.check()
     except (RuntimeError, LookupError, ValueError, TypeError):
         raise damaged(folder, "the weights belong to another model.json") from None
@@ -128,14 +130,3 @@ def load_model(folder: Path, *, device: str = "auto", pre_transforms: Sequence[A
         created=facts.created,
         own=PreTransforms(facts.pre_transforms).with_code(pre_transforms),
     )
-
-
-def _read_tensors(folder: Path, name: str, facts: _Facts) -> dict[str, Any]:
-    try:
-        return load_tensors(folder / name, facts.tensors.get(name, ""))
-    except PermissionError:
-        raise unreadable(folder, name) from None
-    except OSError:
-        raise damaged(folder, f"{name} is missing") from None
-    except ValueError as error:
-        raise damaged(folder, f"{name} is damaged, or belongs to another model.json ({error})") from None

@@ -1,10 +1,10 @@
-"""``model.json`` of a model folder, read and known by its digest; nothing here needs PyTorch."""
+"""``model.json`` of a model folder, and the digests that it knows its files by; nothing here needs PyTorch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,8 +18,9 @@ from medseg.labels.table import LabelTable
 from medseg.version import __version__
 
 Kind = TypeVar("Kind", bound=BaseModel)
+Content = TypeVar("Content")
 FORMAT = 1
-MARKER = "model.json"
+MARKER, HIERARCHY = "model.json", "hierarchy.safetensors"
 MOST_BYTES = 1 << 26
 """Of ``model.json``: a model of 500 scans has 200 KB."""
 
@@ -76,6 +77,25 @@ def read_marker(folder: Path, kind: type[Kind]) -> Kind:
     if values.get("digest") != digest_of(values):
         raise damaged(folder, f"{MARKER} was changed after it was written; names and merges change by medseg label")
     return found
+
+
+def read_beside(folder: Path, name: str, digests: Mapping[str, str], load: Callable[[Path, str], Content]) -> Content:
+    """What `load` makes of another file of the folder, which must be the one that ``model.json`` knows.
+
+    Args:
+        digests: SHA-256 of each file by its name.
+
+    Raises:
+        ModelError: it is missing, damaged, or belongs to another ``model.json``.
+    """
+    try:
+        return load(folder / name, digests.get(name, ""))
+    except PermissionError:
+        raise unreadable(folder, name) from None
+    except OSError:
+        raise damaged(folder, f"{name} is missing") from None
+    except ValueError as error:
+        raise damaged(folder, f"{name} is damaged, or belongs to another model.json ({error})") from None
 
 
 def digest_of(values: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from medseg.model.folder import load_model, save_model
 from medseg.model.segment import anomaly_of, segment
 from medseg.model.segmentation import Segmentation
 from medseg.model.state import ModelState
-from medseg.model.summary import summary_of
+from medseg.model.summary import Summary
 from medseg.preprocessing.pre_transforms import ArrayTransform, PreTransforms
 from medseg.spatial.geometry import Geometry
 
@@ -100,7 +100,7 @@ class Model(ModelState):
 
     def describe(self) -> str:
         """A few lines for people."""
-        return summary_of(self)
+        return Summary.of(self).text()
 
     def __repr__(self) -> str:
         return self.describe()

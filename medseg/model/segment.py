@@ -15,6 +15,7 @@ from medseg.clustering.ensemble import EnsemblePosteriors, disagreement_on
 from medseg.labels.cleanup import clean
 from medseg.labels.confidence import ONE, Fractions, coarse_confidence, confidence_on
 from medseg.labels.description import describe
+from medseg.labels.finest import leaves_on
 from medseg.model.outputs import Output
 from medseg.model.segmentation import LabelArray, Segmentation
 from medseg.model.state import ModelState
@@ -79,7 +80,7 @@ def segment(
             differ = disagreement_on(geometry, posteriors, labels)
         shares = Fractions(geometry, posteriors, inside, scheme.groups) if Output.FRACTIONS in wanted else None
         del inside
-        leaves = tree.leaves_on(geometry, description, labels, scheme.fitted_groups) if tree and description else None
+        leaves = leaves_on(tree, geometry, description, labels, scheme.fitted_groups) if tree and description else None
         labels = scheme.apply(labels, leaves)
         is_judged = Output.CONFIDENCE in wanted or min_confidence > 0
         sure = confidence_on(geometry, posteriors, labels, scheme.groups) if is_judged else None

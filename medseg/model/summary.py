@@ -1,43 +1,132 @@
-"""A model in a few lines for people."""
+"""A model in a few lines for people: from a model, or from its folder without PyTorch."""
 
 from __future__ import annotations
 
-from medseg.labels.table import Label
-from medseg.model.state import ModelState
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from medseg.config import Config
+from medseg.io.arrays import load_arrays
+from medseg.io.atomic import recover_folder
+from medseg.labels.hierarchy import Hierarchy
+from medseg.labels.scheme import LabelScheme
+from medseg.labels.table import Label, LabelTable
+from medseg.model.marker import HIERARCHY, damaged, read_beside, read_marker
+
+if TYPE_CHECKING:
+    from medseg.model.state import ModelState
 
 
-def summary_of(model: ModelState) -> str:
-    """What it was fitted to, what was changed since, and a table of its labels."""
-    plan, record = model.plan, model.record
-    spacing = " x ".join(f"{s:g}" for s in plan.spacing_mm)
-    n_scans = len(model.fingerprints)
-    lines = [
-        f"{len(model.table)} labels for {plan.modality}, found without labels in {n_scans} "
-        f"scan{'' if n_scans == 1 else 's'} ({record.n_steps} steps of training, working grid {spacing} mm)"
-    ]
-    if model.config.training.ensemble > 1:
-        lines.append(f"an ensemble of {model.config.training.ensemble} networks")
-    if model.own.names:
-        lines.append(f"own transforms first: {', '.join(model.own.names)}")
-    if model.scheme.cut is not None:
-        lines.append(f"the hierarchy is cut to {model.scheme.cut} labels")
-    if model.scheme.merged:
-        lines.append(
-            "merged: " + ", ".join(f"{source} into {target}" for source, target in model.scheme.merged.items())
-        )
-    unit = "HU" if plan.window_hu is not None else "of 0 to 1"
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class _Plan(_Part):
+    modality: str
+    spacing_mm: tuple[float, float, float]
+    window_hu: tuple[float, float] | None = None
+
+
+class _Training(_Part):
+    n_steps: int
+
+
+class _Facts(_Part):
+    """The parts of ``model.json`` that are told."""
+
+    config: Config
+    plan: _Plan
+    labels: LabelTable
+    merged: dict[int, int]
+    training: _Training
+    fingerprints: tuple[dict[str, Any], ...]
+    cut: int | None = None
+    pre_transforms: tuple[str, ...] = ()
+    tensors: dict[str, str]
+
+
+class Summary(NamedTuple):
+    """What people are told of a model.
+
+    Attributes:
+        spacing_mm: of the working grid.
+        transforms: names of the user's own, which come first.
+    """
+
+    scheme: LabelScheme
+    modality: str
+    is_in_hu: bool
+    spacing_mm: tuple[float, ...]
+    n_scans: int
+    n_steps: int
+    n_networks: int
+    transforms: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: ModelState) -> Summary:
+        """Of a model in memory."""
+        plan = model.plan
+        return cls(
+            model.scheme, plan.modality, plan.window_hu is not None, tuple(plan.spacing_mm), len(model.fingerprints),
+            model.record.n_steps, model.config.training.ensemble, tuple(model.own.names),
+        )  # fmt: skip
+
+    @classmethod
+    def read(cls, folder: Path) -> Summary:
+        """Of a model folder, its networks left alone.
+
+        Raises:
+            ModelError: no model there, damaged, or of a newer format.
+        """
+        recover_folder(folder)
+        facts = read_marker(folder, _Facts)
+        plan, tree = facts.plan, Hierarchy.from_arrays(read_beside(folder, HIERARCHY, facts.tensors, load_arrays))
+        scheme = LabelScheme(facts.labels, tree, facts.merged, facts.cut)
+        try:
+            scheme.check()
+        except (LookupError, ValueError):
+            raise damaged(folder, "the labels belong to another model.json") from None
+        return cls(
+            scheme, plan.modality, plan.window_hu is not None, plan.spacing_mm, len(facts.fingerprints),
+            facts.training.n_steps, facts.config.training.ensemble, facts.pre_transforms,
+        )  # fmt: skip
+
+    def text(self) -> str:
+        """What it was fitted to, what was changed since, and a table of its labels."""
+        spacing, table = " x ".join(f"{s:g}" for s in self.spacing_mm), self.scheme.table
+        lines = [
+            f"{len(table)} labels for {self.modality}, found without labels in {self.n_scans} "
+            f"scan{'' if self.n_scans == 1 else 's'} ({self.n_steps} steps of training, working grid {spacing} mm)"
+        ]
+        if self.n_networks > 1:
+            lines.append(f"an ensemble of {self.n_networks} networks")
+        if self.transforms:
+            lines.append(f"own transforms first: {', '.join(self.transforms)}")
+        if self.scheme.cut is not None:
+            lines.append(f"the hierarchy is cut to {self.scheme.cut} labels")
+        if self.scheme.merged:
+            merged = (f"{source} into {target}" for source, target in self.scheme.merged.items())
+            lines.append(f"merged: {', '.join(merged)}")
+        return "\n".join([*lines, *_table(table, "HU" if self.is_in_hu else "of 0 to 1")])
+
+
+def _table(table: LabelTable, unit: str) -> list[str]:
+    """A line of titles, and one for each label."""
     titles = ("label", "name", f"mean intensity ({unit})", "volume in a scan", "found again in halves")
-    rows = [titles, *(_row(label) for label in model.table)]
-    if all(label.stability is None for label in model.table):
+    rows = [titles, *(_row(label) for label in table)]
+    if all(label.stability is None for label in table):
         rows = [row[:-1] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
     for row in rows:
         cells = [
             cell.ljust(width) if n == 1 else cell.rjust(width)
             for n, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append(f"  {'  '.join(cells)}".rstrip())
-    return "\n".join(lines)
+    return lines
 
 
 def _row(label: Label) -> tuple[str, ...]:

@@ -44,8 +44,9 @@ def test_usage_needs_nothing_heavy(words, code):
     assert imported(*words) == (code, [])
 
 
-def test_labels_are_shown_without_a_network(model_folder):
-    assert imported("label", model_folder) == ("0", [])
+@pytest.mark.parametrize("command", ["label", "describe"])
+def test_a_model_is_shown_without_its_network(model_folder, command):
+    assert imported(command, model_folder) == ("0", [])
 
 
 def test_inspecting_needs_no_network(phantom_scans):

@@ -14,7 +14,8 @@ from medseg.cli.main import main
 from medseg.clustering.posteriors import ClusterPosteriors, IntervalPosteriors
 from medseg.io.label_volumes import write_shares
 from medseg.labels import confidence as certainty
-from medseg.labels.confidence import ONE, Fractions, Groups, coarse_confidence, confidence_on
+from medseg.labels.confidence import ONE, Fractions, coarse_confidence, confidence_on
+from medseg.labels.hierarchy import Groups
 from medseg.preprocessing.histogram import Histogram
 from medseg.spatial.geometry import Geometry
 from medseg.tissues.partial_volume import fraction_table

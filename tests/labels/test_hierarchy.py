@@ -13,6 +13,7 @@ from medseg.cli.label import Changes
 from medseg.cli.main import main
 from medseg.errors import ModelError
 from medseg.labels.description import Sample
+from medseg.labels.growth import grown
 from medseg.labels.hierarchy import FINEST, Hierarchy
 from medseg.report.mosaic import HEADER
 from sample_data.phantom import phantom
@@ -31,7 +32,7 @@ def tree():
     around = np.stack([kind + 0.05 * RNG.standard_normal(6000), 0.05 * RNG.standard_normal(6000)], axis=1)
     rows = np.column_stack([own, around])
     halves = [Sample(rows[part], labels[part], 1) for part in (slice(0, 3000), slice(3000, None))]
-    return Hierarchy.fit(halves, 5, seed=0), rows, labels, kind
+    return grown(halves, 5, seed=0), rows, labels, kind
 
 
 def test_every_cut_has_its_labels_and_coarser_ones_are_unions(tree):
@@ -67,16 +68,16 @@ def test_a_cut_that_does_not_exist_is_refused(tree, cut):
 
 def test_the_tree_is_saved_whole(tree):
     tree = tree[0]
-    again = Hierarchy.from_tensors(tree.tensors())
+    again = Hierarchy.from_arrays(tree.arrays())
     assert all(np.array_equal(value, getattr(again, name)) for name, value in vars(tree).items())
-    broken = {name: value for name, value in tree.tensors().items() if name != "joins"}
+    broken = {name: value for name, value in tree.arrays().items() if name != "joins"}
     with pytest.raises(ModelError, match="damaged"):
-        Hierarchy.from_tensors(broken)
+        Hierarchy.from_arrays(broken)
 
 
 def test_few_voxels_make_a_smaller_tree():
     sample = Sample(RNG.standard_normal((30, 2)), RNG.integers(0, 2, 30), 1)
-    tree = Hierarchy.fit([sample], 2, seed=0)
+    tree = grown([sample], 2, seed=0)
     assert 2 <= len(tree) < FINEST
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from medseg import Model, ModelError
 from medseg.io.tensors import load_tensors
+from medseg.model.summary import Summary
 from tests.support.model_folders import change_facts, change_tensors
 
 NAMES = ("autoencoder.safetensors", "clusters.safetensors", "hierarchy.safetensors")
@@ -129,6 +130,20 @@ def test_numbers_that_are_none_are_refused_though_their_digest_fits(broken, name
 def test_a_tree_that_is_none_is_refused(broken, change):
     change_tensors(broken, "hierarchy.safetensors", change)
     refused(broken, "the hierarchy of the model is damaged|belong to another model")
+    with pytest.raises(ModelError, match=r"the hierarchy of the model is damaged|belong to another model"):
+        Summary.read(broken)
+
+
+def test_a_folder_is_told_as_its_model_is(broken):
+    model = Model.load(broken)
+    model.cut_to(5).relabelled(model.cut_to(5).table, {2: 1}).save(broken)
+    found = Summary.read(broken)
+    assert found.text() == Model.load(broken).describe()
+    assert "merged: 2 into 1" in found.text()
+    assert "the hierarchy is cut to 5 labels" in found.text()
+    (broken / "hierarchy.safetensors").unlink()
+    with pytest.raises(ModelError, match="is missing"):
+        Summary.read(broken)
 
 
 def test_files_have_the_mode_that_the_umask_gives(model, quick_model, tmp_path):

@@ -9,7 +9,7 @@ from monai.data.meta_tensor import MetaTensor
 from medseg import Model, load_config
 from medseg.errors import InputError
 from medseg.model import stability
-from medseg.model.summary import summary_of
+from medseg.model.summary import Summary
 from sample_data.two_channels import centred_grid, two_channels
 
 TINY = ["training.max_steps=10", "autoencoder.channels=4", "training.patch_size=24", "clustering.method=mixture",
@@ -45,7 +45,7 @@ def test_it_is_unknown_where_there_is_nothing_to_halve(n_scans, changes):
 
 def test_people_are_told_and_a_merged_label_is_unknown():
     model = Model.fit([scan(0, -60.0), scan(1, -60.0)], load_config("generic", TINY), device="cpu")
-    told = summary_of(model).splitlines()
+    told = Summary.of(model).text().splitlines()
     assert "found again in halves" in told[1]
     assert told[2].endswith(f"{model.table[1].stability:.2f}")
     assert model.relabelled(model.table, {2: 1}).table[1].stability is None

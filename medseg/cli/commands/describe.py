@@ -16,9 +16,9 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what a model has learned."""
-    from medseg.model.model import Model
+    from medseg.model.summary import Summary
 
-    model = Model.load(args.model, device="cpu")
-    print(model.describe())
-    print(model.scheme.tree_text())
+    found = Summary.read(args.model)
+    print(found.text())
+    print(found.scheme.tree_text())
     return 0
