@@ -25,20 +25,43 @@ MOST_BYTES = 1 << 26
 """Of ``model.json``: a model of 500 scans has 200 KB."""
 
 
-class _Modality(BaseModel):
+class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
+
+class _Modality(_Part):
     modality: str
 
 
-class NamedLabels(BaseModel):
+class _Plan(_Modality):
+    spacing_mm: tuple[float, float, float]
+    window_hu: tuple[float, float] | None = None
+
+
+class _Training(_Part):
+    n_steps: int
+
+
+class ToldFacts(_Part):
+    """The parts of ``model.json`` that people are told (`medseg.model.summary`)."""
+
+    config: Config
+    plan: _Plan
+    labels: LabelTable
+    merged: dict[int, int]
+    training: _Training
+    fingerprints: tuple[dict[str, Any], ...]
+    cut: int | None = None
+    pre_transforms: tuple[str, ...] = ()
+    tensors: dict[str, str]
+
+
+class NamedLabels(_Part):
     """What ``model.json`` says of the labels.
 
     Attributes:
         plan: of it the modality alone.
     """
-
-    model_config = ConfigDict(extra="ignore")
 
     labels: LabelTable
     config: Config

@@ -3,48 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
-from medseg.config import Config
 from medseg.io.arrays import load_arrays
 from medseg.io.atomic import recover_folder
 from medseg.labels.hierarchy import Hierarchy
 from medseg.labels.scheme import LabelScheme
 from medseg.labels.table import Label, LabelTable
-from medseg.model.marker import HIERARCHY, damaged, read_beside, read_marker
+from medseg.model.marker import HIERARCHY, ToldFacts, damaged, read_beside, read_marker
 
 if TYPE_CHECKING:
     from medseg.model.state import ModelState
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-class _Plan(_Part):
-    modality: str
-    spacing_mm: tuple[float, float, float]
-    window_hu: tuple[float, float] | None = None
-
-
-class _Training(_Part):
-    n_steps: int
-
-
-class _Facts(_Part):
-    """The parts of ``model.json`` that are told."""
-
-    config: Config
-    plan: _Plan
-    labels: LabelTable
-    merged: dict[int, int]
-    training: _Training
-    fingerprints: tuple[dict[str, Any], ...]
-    cut: int | None = None
-    pre_transforms: tuple[str, ...] = ()
-    tensors: dict[str, str]
 
 
 class Summary(NamedTuple):
@@ -81,7 +50,7 @@ class Summary(NamedTuple):
             ModelError: no model there, damaged, or of a newer format.
         """
         recover_folder(folder)
-        facts = read_marker(folder, _Facts)
+        facts = read_marker(folder, ToldFacts)
         plan, tree = facts.plan, Hierarchy.from_arrays(read_beside(folder, HIERARCHY, facts.tensors, load_arrays))
         scheme = LabelScheme(facts.labels, tree, facts.merged, facts.cut)
         try:
