@@ -20,7 +20,7 @@ BROWSER ?= chromium
 
 help:
 	@echo "make demo       install into $(VENV), segment the sample scans (at most 6 minutes on 2 cores)"
-	@echo "make test       install into $(VENV), run the tests (at most 10 minutes on 2 cores)"
+	@echo "make test       install into $(VENV), run the tests (about 10 minutes on 2 cores)"
 	@echo "make fuzz       damage 20,000 inputs of every kind (hours)"
 	@echo "make lint       ruff and mypy"
 	@echo "make wheel      build wheel and sdist into dist/, and check them"
