@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -216,12 +215,12 @@ class _Scan:
         self, network: Autoencoder, prepared: Prepared, tissues: HounsfieldTissues, store: Store
     ) -> ScanRegions:
         """The regions of soft tissue, made the first time only."""
-        mask, bounds = partial(self.where, tissues, SOFT), tissues.bounds(SOFT)
-        return store.once(
-            prepared.image,
-            (network, *tissues.cuts),
-            lambda: ScanRegions.of(network, prepared, self.hu, mask(), bounds).kept(store),
-        )
+
+        def made() -> ScanRegions:
+            mask, bounds = self.where(tissues, SOFT), tissues.bounds(SOFT)
+            return ScanRegions.of(network, prepared, self.hu, mask, bounds).kept(store)
+
+        return store.once(prepared.image, (network, *tissues.cuts), made)
 
     def histogram(self, bins: Array) -> Array:
         """Shares of the even voxels of the foreground."""

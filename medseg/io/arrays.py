@@ -1,4 +1,4 @@
-"""Files of tensors (safetensors) without PyTorch: their bytes, known by a digest, and their arrays."""
+"""Files of tensors (safetensors) read without PyTorch."""
 
 from __future__ import annotations
 
@@ -11,30 +11,19 @@ import numpy.typing as npt
 from safetensors.numpy import load
 
 
-def known_bytes(path: Path, digest: str | None = None) -> bytes:
-    """The bytes of a file.
+def load_arrays(path: Path, digest: str | None = None) -> dict[str, npt.NDArray[Any]]:
+    """Read a file that `medseg.io.tensors.save_tensors` wrote.
 
     Args:
         digest: its SHA-256, where it is known.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: its bytes are others.
+        ValueError: its bytes are others, it is no file of tensors, or it holds a number that is not finite.
     """
     content = path.read_bytes()
     if digest is not None and hashlib.sha256(content).hexdigest() != digest:
         raise ValueError("other bytes than were written")
-    return content
-
-
-def load_arrays(path: Path, digest: str | None = None) -> dict[str, npt.NDArray[Any]]:
-    """Read a file that `medseg.io.tensors.save_tensors` wrote.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: its bytes are others, it is no file of tensors, or it holds a number that is not finite.
-    """
-    content = known_bytes(path, digest)
     try:
         arrays = load(content)
     except Exception as error:  # the library's own error is no ValueError, and others come from damaged headers
